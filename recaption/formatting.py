@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _SPARKS = "▁▂▃▄▅▆▇█"
-_JOINERS = "\u200c\u200d"  # some scripts and emoji need them
+_WORDS = re.compile(r"\s*\S+")
+# ECMA-48: CSI (ESC [ … final byte), OSC/DCS/APC/PM/SOS (… until BEL or ST), and two-character escapes; C1 forms too.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]"
+)
+_KEPT_FORMAT = "\u200c\u200d"  # joiners: scripts and emoji need them
+_BREAKS = re.compile("[\r\n\t\x0b\x0c\x85\u2028\u2029]+")
 
 
 def duration(seconds: float) -> str:
@@ -76,5 +87,30 @@ def listed(counts: Sequence[tuple[str, int]] | dict[str, int]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without control characters that move the cursor or change its direction; line ends and joiners stay."""
-    return "".join(c if c.isprintable() or c == "\n" or c in _JOINERS else " " for c in text)
+    """The text on one line, without escapes, control characters, direction overrides and invisible format characters.
+
+    Texts of models and of the web can contain them, and they move the cursor or set the window's title. Line ends and
+    tabs become a space. The result is never longer than `text`; offsets into `text` do not hold in it.
+    """
+    text = _BREAKS.sub(" ", _ESCAPES.sub("", text))
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in text if c in _KEPT_FORMAT or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Cn"})
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, line by line."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def changes(before: str, after: str) -> list[tuple[str, str]]:
+    """Word diff of `before` and `after`: pieces that are "same", "removed" or "added", in reading order."""
+    old, new = _WORDS.findall(before), _WORDS.findall(after)
+    pieces: list[tuple[str, str]] = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            pieces.append(("same", "".join(old[a:b])))
+            continue
+        pieces += [("removed", "".join(old[a:b]))] if b > a else []
+        pieces += [("added", "".join(new[c:d]))] if d > c else []
+    return pieces

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from recaption.formatting import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -43,12 +45,12 @@ def print_problems(problems: Iterable[Problem], console: Console) -> Counter[Sev
         style = "red" if problem.severity == "error" else "yellow"
         console.print(
             Text.assemble(
-                (f"{problem.severity:<8}", style), (printable(problem.where), "bold"), "  ", printable(problem.what)
+                (f"{problem.severity:<8}", style), (_shortened(problem.where), "bold"), "  ", _shortened(problem.what)
             ),
             soft_wrap=True,
         )
         if kinds[of_kind] == 1:  # all problems of a kind have the same advice
-            console.print(Text(f"        {printable(problem.advice)}", style="dim"), soft_wrap=True)
+            console.print(Text(f"        {_shortened(problem.advice)}", style="dim"), soft_wrap=True)
     counts: Counter[Severity] = Counter()
     for (severity, kind), n in kinds.items():
         counts[severity] += n
@@ -57,7 +59,5 @@ def print_problems(problems: Iterable[Problem], console: Console) -> Counter[Sev
     return counts
 
 
-def printable(text: str) -> str:
-    """The text shortened, on one line, without characters that control the terminal or the direction of writing."""
-    cut = text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
-    return cut if cut.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in cut)
+def _shortened(text: str) -> str:
+    return printable(text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…")

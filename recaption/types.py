@@ -402,8 +402,11 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionFailure:
-    """A caption that could not be parsed, whose rows are missing in the custom table `table`, or some texts of which
-    have no token ids because `tokenizer` failed on them."""
+    """A caption that could not be parsed, or has no rows in `table`, or has texts without token ids
+    because `tokenizer` failed on them.
+
+    `table` is a custom table, that of a task, or the id of a generation whose task has no tables.
+    """
 
     caption_id: str
     table: str | None = None

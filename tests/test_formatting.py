@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recaption.formatting import amount, bar, duration, histogram, listed, percent, printable, quantile, sparks
+from recaption.formatting import (
+    amount,
+    bar,
+    changes,
+    duration,
+    histogram,
+    listed,
+    percent,
+    printable,
+    printable_lines,
+    quantile,
+    sparks,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +79,53 @@ def test_counts_are_listed_the_most_frequent_first() -> None:
     assert listed({"empty": 1, "refusal": 1200, "decode": 1}) == "refusal 1,200, decode 1, empty 1"
 
 
-def test_texts_cannot_steer_the_terminal() -> None:
-    assert printable("a\x1b[31mb\u202ec\nd") == "a [31mb c\nd"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a dog", "a dog"),
+        ("[bold]a dog[/bold]", "[bold]a dog[/bold]"),
+        ("a \x1b[31mred\x1b[0m dog", "a red dog"),
+        ("\x1b]0;owned\x07a dog", "a dog"),
+        ("\x1b]8;;http://x\x1b\\a dog\x1b]8;;\x1b\\", "a dog"),
+        ("\x9b2Ja dog", "a dog"),
+        ("\x1bca dog", "a dog"),
+        ("a\x00 d\x08og\x7f", "a dog"),
+        ("a \u202egod\u202c \u2066dog\u2069", "a god dog"),
+        ("a\u200b\ufeff \U000e0041dog", "a dog"),
+        ("a\r\n\tdog\u2028here", "a dog here"),
+        ("a lone \ud800 surrogate", "a lone  surrogate"),
+        ("ein Hündchen, 犬, কুকুর", "ein Hündchen, 犬, কুকুর"),
+        ("\U0001f469\u200d\U0001f4bb", "\U0001f469\u200d\U0001f4bb"),
+    ],
+)
+def test_printable(text: str, expected: str) -> None:
+    assert printable(text) == expected
+
+
+@given(st.text(st.characters(codec=None)))
+def test_nothing_that_moves_a_cursor_or_hides_survives(text: str) -> None:
+    out = printable(text)
+    assert len(out) <= len(text)
+    assert printable(out) == out
+    bad = {c for c in out if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}}
+    assert bad <= {"\u200c", "\u200d"}
+
+
+def test_lines_stay_where_a_text_has_several() -> None:
+    assert printable_lines("a\x1b[31mb\u202ec\nd") == "abc\nd"
 
 
 def test_amounts_keep_their_order_of_magnitude() -> None:
     assert [amount(n) for n in (0, 950, 12_345, 7_000_000, 2.5e9)] == ["0", "950", "12.3 k", "7.0 M", "2.5 G"]
+
+
+def test_a_diff_keeps_every_word_of_both_texts() -> None:
+    before, after = "A red cup stands  on a table.", "A dark red cup lies on a table."
+    pieces = changes(before, after)
+    assert "".join(text for kind, text in pieces if kind in ("same", "removed")) == before
+    assert "".join(text for kind, text in pieces if kind in ("same", "added")) == after
+    assert [piece for piece in pieces if piece[0] != "same"] == [
+        ("added", " dark"),
+        ("removed", " stands  on"),
+        ("added", " lies on"),
+    ]

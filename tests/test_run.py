@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 from samples import jpeg, sample, write_tar
 
 from recaption import config
@@ -47,7 +46,7 @@ def run(data: dict[str, Any], **options: Any) -> Any:
     from recaption.run import run as run_pipeline
 
     pipeline = config.validate(data)
-    with Display(Console(quiet=True), quiet=True) as display:
+    with Display() as display:
         return run_pipeline(pipeline, None, display, **options)
 
 

@@ -27,11 +27,11 @@ from recaption.generate.plan import make_plan
 from recaption.io.store import LocalStore
 from recaption.load import CaptionDataset
 from recaption.output.index import load_index
+from recaption.output.locate import read_manifest
 from recaption.source import open_source
 from recaption.tasks.question import requests
 from recaption.text import sha256
 from recaption.validate import validate_output
-from recaption.write import read_manifest
 
 JPEG = originals()["jpeg"]
 _END = JPEG.index(b"\xff\xdb")

@@ -21,7 +21,7 @@ from recaption.inspect.paths import find
 from recaption.inspect.report import write_report
 from recaption.inspect.report.provenance import read_runs
 from recaption.inspect.results import ResultFormat
-from recaption.progress import Display
+from recaption.progress import display_on
 from recaption.run import run
 from recaption.run.monitor.prometheus import PrometheusExporter
 from recaption.run.monitor.status import read_status
@@ -128,14 +128,14 @@ def from_a_column(tmp_path: Path) -> tuple[Pipeline, Expected]:
 def execute(data: Pipeline, limit: int | None = None) -> tuple[Any, dict[str, Any], PrometheusExporter]:
     """A run: its outcome, the summary line of --json, and the metrics that Prometheus gets."""
     said, exporter = io.StringIO(), PrometheusExporter(0)
-    with Display(Console(file=said), json=True) as display:
+    with display_on(Console(file=said), json=True) as display:
         outcome = run(config.validate(data), None, display, limit=limit, listeners=[exporter])
         display.summary({"exit_code": 0, **fields(outcome, "test")})
     return outcome, json.loads(said.getvalue().splitlines()[-1]), exporter
 
 
 def scraped(exporter: PrometheusExporter, name: str, generation: str) -> int:
-    (family,) = [family for family in exporter.families() if family.name == name]
+    (family,) = [family for family in exporter.collect() if family.name == name]
     return int(sum(s.value for s in family.samples if s.labels.get("generation") == generation))
 
 

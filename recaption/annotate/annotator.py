@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ from recaption.types import Caption, CaptionFailure, SubCaption, Tag
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "4"
+VERSION = "5"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
 MAX_CHARACTERS = 65_536
@@ -57,7 +58,7 @@ _UNPARSED: Final[dict[str, Any]] = {  # arguments of `weight` for a caption that
 }
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x1B00)) if unicodedata.category(c).startswith("M"))
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_WORD = re.compile(f"[{_IDEOGRAPH}]|[^\\W_](?:[^\\W_{_IDEOGRAPH}]|[{_MARKS}]|['’.,-](?=[^\\W_]))*")
+_WORD = re.compile(f"[{_IDEOGRAPH}]|[^\\W_](?:[^\\W_{_IDEOGRAPH}]+|[{_MARKS}]|['’.,-](?=[^\\W_]))*")
 
 
 def count_words(text: str) -> int:
@@ -148,7 +149,7 @@ class Annotator:
                 else:
                     yield attempt(self._sentences, caption.text, tokens)
 
-    def _sentences(self, text: str, tokens: Sequence[Token]) -> list[_Sentence]:
+    def _sentences(self, text: str, tokens: list[Token]) -> list[_Sentence]:
         is_flair = self._settings.splitter == "flair_regex"
         spans = split.split_like_flair(text) if is_flair else split.split(text)
         return list(_tokens_by_span(spans, tokens))
@@ -298,10 +299,12 @@ class Annotator:
 
 
 def _is_visible(tag: Tag) -> bool:
-    """Whether a tag is content: an object other than a picture, or an event."""
+    """Whether a tag is content: an object other than a picture, an event, or a view of a kind of place."""
     of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
-    is_object = tag.kind == "object" and not of_picture
-    return is_object or (tag.kind != "absent" and lex.is_event(tag.lemma))
+    if tag.kind == "object" and not of_picture:
+        return True
+    is_place = tag.lemma in lex.PICTURES and not lex.OF_PLACES.isdisjoint(tag.attributes)  # "a serene coastal scene"
+    return tag.kind != "absent" and (is_place or lex.is_event(tag.lemma))
 
 
 @contextmanager
@@ -329,20 +332,16 @@ def _text_for_tagger(text: str) -> str:
     return _NOT_WORDS.sub(lambda match: " " * len(match[0]), text)
 
 
-def _tokens_by_span(spans: Sequence[tuple[int, int]], tokens: Sequence[Token]) -> Iterator[_Sentence]:
-    rest = iter(tokens)
-    token = next(rest, None)
+def _tokens_by_span(spans: Sequence[tuple[int, int]], tokens: list[Token]) -> Iterator[_Sentence]:
+    starts = [token.start for token in tokens]
     for start, end in spans:
-        inside = []
-        while token is not None and token.start < end:
-            if token.start >= start:
-                inside.append(token)
-            token = next(rest, None)
-        yield _Sentence(start, end, inside)
+        yield _Sentence(start, end, tokens[bisect_left(starts, start) : bisect_left(starts, end)])
 
 
 def _content_tokens(sentence: _Sentence, text: str, opener: int) -> list[Token]:
     """The tokens of the sentence `text` after an opener of this length and outside quotes."""
-    tokens = [token for token in sentence.tokens if token.start >= sentence.start + opener]
+    tokens = sentence.tokens
+    if opener:
+        tokens = [token for token in tokens if token.start >= sentence.start + opener]
     inside = quoted(text)
     return tokens if inside is None else [token for token in tokens if not inside[token.start - sentence.start]]

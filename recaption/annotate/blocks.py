@@ -97,7 +97,8 @@ def trim(text: str, start: int, end: int) -> Span:
         start = marker.end()
     while end > start and text[end - 1].isspace():
         end -= 1
-    for mark in ("***", "**", "__"):
+    is_marked = start < end and (text[start] in "*_" or text[end - 1] in "*_")
+    for mark in ("***", "**", "__") if is_marked else ():
         size = len(mark)
         if end - start >= size and text.startswith(mark, start, end):
             closing = text.find(mark, start + size, end)

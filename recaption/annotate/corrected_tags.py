@@ -27,13 +27,13 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
     out = list(tokens)
     if not out or out[0].lemma:
         return out
-    for i, (text, tag, _, _, _) in enumerate(tokens):
-        verdicts = _VERDICTS.get(tag)
-        if verdicts is None or (right := verdicts[text]) == tag:
+    for i, token in enumerate(tokens):
+        verdicts = _VERDICTS.get(token.tag)
+        if verdicts is None or (right := verdicts[token.text]) == token.tag:
             continue
         right = right or _by_context(tokens, i, out[i - 1] if i else None)
-        if right != tag:
-            out[i] = out[i]._replace(tag=right)
+        if right != token.tag:
+            out[i] = Token(token.text, right, token.start, token.end)
     return out
 
 

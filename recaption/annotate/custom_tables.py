@@ -21,7 +21,7 @@ from recaption.errors import ConfigError, DatasetError
 from recaption.guard import Failed, attempt
 from recaption.types import Caption, CaptionFailure, SubCaption
 
-_RESERVED = schema.RESERVED | {"verifications", "regions", "negatives", "triples"}
+_RESERVED = schema.RESERVED | {"verifications", "scores", "regions", "negatives", "triples"}
 _CaptionRows = tuple[str, list[dict[str, Any]]]  # caption_id, the rows of the caption
 
 

@@ -170,6 +170,9 @@ class EarlierSentences:
         features = new.features
         if len(features) < _EXACT_BELOW:
             return None
+        needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
+        if len(self._by_feature.keys() & features) + _MOST_NAMED < needed:
+            return None  # the usual case: not even all earlier sentences together have them
         shared: dict[int, int] = {}
         for feature in features:
             for at in self._by_feature.get(feature, ())[-_MAX_COMPARED:]:
@@ -178,7 +181,6 @@ class EarlierSentences:
             return None
         best = max(shared, key=lambda at: (shared[at], -at))
         n_shared, other = shared[best], self._sentences[best]
-        needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
         if n_shared + _MOST_NAMED < needed:
             return None
         added = set(new.stems) - other.features
@@ -229,7 +231,9 @@ def _swapped(new: _Compared, other: _Compared) -> bool:
         return True
     other_modified = other.modified()
     moved = [word for word, heads in new.modified().items() if heads.isdisjoint(other_modified.get(word, heads))]
-    return len(moved) > 1 or any(word in _CONTRASTS for word in moved)  # another single one may be the tagger's mistake
+    if len(moved) > 1:
+        return True  # a single one may be the tagger's mistake, unless it sets apart: "dark-colored"
+    return any(part in _CONTRASTS for word in moved for part in word.split("-"))
 
 
 def _head(tag: Tag) -> str:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lexicon import word_set
 from recaption.annotate.quotes import quoted
-from recaption.annotate.tagged_words import FINITE, NOUNS, Token, lemma_of
+from recaption.annotate.tagged_words import FINITE, NOUNS, PLURAL, Token, lemma_of
 
 _NEGATION = re.compile(
     r"""\b(?:no|not|never|none|nobody|nothing|neither|nor|nowhere|without|cannot|lack(?:s|ing)?|absent|missing|devoid
@@ -69,7 +69,7 @@ _ABOUT_PICTURE = re.compile(
     | (?:taken|shot|captured|photographed|snapped|filmed)\ (?:by|with|from|using|on)\b[^,]*\Z
     | (?:taken|shot|captured|photographed|snapped|filmed)\ [^,]{1,60},\ (?:the|this)
       \ (?:\w+\ )?(?:image|picture|photo|shot|photograph|scene)\b
-    | .{0,100}\b(?:rule\ of\ thirds|off-cent(?:er|re)\b|leading\ lines|golden\ ratio|shallow\ depth\ of\ field)
+    | .{0,100}\b(?:rule\ of\ thirds|framed\ off-cent(?:er|re)\b|leading\ lines|golden\ ratio|shallow\ depth\ of\ field)
     | based\ on\ the\ (?:image|picture|photo|description|visual)
     | it(?:\ is|'s|’s)\ (?:also\ )?(?:not\ |hard\ |difficult\ |impossible\ |un|im)
       (?:clear|possible|known|certain|to\ (?:tell|say|see|read|determine|make|identify|know))
@@ -98,6 +98,7 @@ _PRONOUNS = frozenset(
 )
 _AFTER_I = frozenset(("MD", "VBP", "VBD", "VB", "RB"))
 _LIGHT = frozenset(("light", "sunlight", "moonlight", "daylight", "glow"))
+_BACKGROUNDS = frozenset(("background", "backdrop"))
 _LIGHT_VERBS = word_set("""
     fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
     bounce bathe glisten shimmer touch warm catch strike reach pass slip leak break glare drop
@@ -107,16 +108,26 @@ _BE = frozenset(("is", "are", "was", "were", "'s"))
 _LOOKS = word_set("""
     small large big tiny tall short long wide narrow thick thin round square rectangular oval circular triangular wooden
     weathered worn torn framed painted carved mounted hung hanging larger smaller taller shorter wider narrower rusty
-    peeling faded cracked dirty clean shiny
+    peeling faded cracked dirty clean shiny wrinkled crinkled creased crumpled folded ripped stained
 """)
-_LIGHT_EFFECTS = _LIGHT | {"shadow", "highlight", "ray", "beam"}
-_EFFECT_FORMS = frozenset(
-    form
-    for verb in (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "bring"})
-    | {"draw", "guide", "accentuate", "underscore"}
-    for form in (f"{verb.removesuffix('e')}ing", f"{verb}s")
-) | {"which", "making", "so"}
+_LIGHT_EFFECTS = frozenset(
+    form for noun in _LIGHT | {"shadow", "highlight", "ray", "beam"} for form in (noun, f"{noun}s")
+)
+_WRITING = re.compile(r"""["“][^"“”]*[A-Z0-9][^"“”]*["”]""")
+"""A quotation with a capital or a digit: a text in the picture."""
+_MADE = word_set("made crafted constructed built carved woven fashioned formed sculpted molded moulded")
+_ASPECTS = word_set("color colour hue shade texture shape pattern tone size material")
+"""What can be seen of a thing: "the color of the surface"."""
+_EFFECT_VERBS = (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "bring"}) | {
+    "draw",
+    "guide",
+    "accentuate",
+    "underscore",
+}
+_EFFECT_FORMS = {f"{verb.removesuffix('e')}ing" for verb in _EFFECT_VERBS} | {"which", "making", "so"}
 """Words that begin an effect on the viewer or the picture."""
+_EACH = frozenset(("each", "every", "both"))
+_SHOWN = word_set("seen visible shown displayed positioned located situated angled tilted")
 _MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
 _MAKER_VERBS = word_set("""
     uses used chooses chose chosen employs employed frames framed captures captured places placed conveys conveyed
@@ -188,6 +199,8 @@ def is_assistant(words: Sequence[Token], text: str) -> bool:
     """
     if _ASSISTANT.match(text[:160]) is not None:
         return True
+    if "i" not in [word.text for word in words]:
+        return False  # the usual case
     return any(word.text == "i" and after.tag in _AFTER_I for word, after in pairwise(words))
 
 
@@ -201,7 +214,7 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     if has_opener and visible:
         return False
     visible = _stated(words, visible)
-    if len(visible) > 1:
+    if len(visible) > 1 or _WRITING.search(text) or _names_coloured_place(words):
         return False
     if _ABOUT_PICTURE.match(text[:160]) or (" be " in text and _UNDETERMINED.search(text)):
         return True
@@ -219,6 +232,8 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     if visible and (words[0].tag in _ADVERBIAL_TAGS or words[0].text.endswith("ing")) and _is_inverted(words):
         return False  # "Dominating the scene is a lighthouse"
     heads = _heads(words, start, verb)
+    if not heads and start < len(words) and words[start].text in _PRONOUNS:
+        return False  # "They give the impression …": of things named before
     if not heads:
         topic = _heads(words, 0, start)[:1]  # "As for the layout, it is clean"
         is_pronoun = start < len(words) and words[start].text in _PICTURE_PRONOUNS
@@ -227,12 +242,16 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     first = words[start].text
     if first in _ALL:
         return any(_has_effect(words, i) for i in range(start, len(words)))
-    if first in _PRONOUNS or words[start].tag == "PRP$":  # "Its texture is rough": a property of a thing
-        return False
+    if first in _PRONOUNS or heads[0] == "one" or words[start].tag == "PRP$":
+        return False  # "Its texture is rough": a property of a thing
     if heads[0] in lex.PLACES:
         return not visible and words[start].tag != "IN" and _BLURRED.search(text) is not None
-    if (heads[0] in lex.PICTURES and _has_look(words, verb, text)) or (heads[0] in _HUNG and visible):
-        return False  # a picture in the scene
+    if (heads[0] in lex.PICTURES and _is_in_scene(words, start, verb, text)) or (heads[0] in _HUNG and visible):
+        return False
+    if heads[0] in _ASPECTS and _is_of_thing(words, start, verb):
+        return False
+    if (first in _INDEFINITE or heads[0] not in lex.ABOUT) and first != "no" and _is_shown(words, verb):
+        return False
     if _is_about(words, start, verb, heads[0]):
         return True
     facts = heads[0] in lex.MEASURES or heads[0] in _FACTS or heads[0] in lex.PICTURES or first == "no"
@@ -247,20 +266,55 @@ def _is_inverted(words: Sequence[Token]) -> bool:
     return verb + 1 < len(words) and words[verb].text in _BE and words[verb + 1].tag in ("DT", "CD", "PRP$")
 
 
-def _has_look(words: Sequence[Token], verb: int, text: str) -> bool:
-    """Whether a picture or frame in the scene is described, not the whole picture: "The frame is weathered"."""
-    if verb >= len(words) or words[verb].text not in lex.COPULAS or _BLACK_AND_WHITE.search(text):
+def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bool:
+    """Whether the subject, a word for a picture, is a thing in the picture: one of several ("Four pieces hang"), of a
+    material ("The ceramic piece"), or described by its look ("The frame is weathered", "The piece is carved from")."""
+    if _BLACK_AND_WHITE.search(text):
+        return False
+    head = next(i for i in range(start, verb) if words[i].tag in NOUNS and lemma_of(words[i]) in lex.PICTURES)
+    is_plural = words[head].tag in PLURAL and words[start].tag in ("DT", "CD")  # but "Few pictures convey"
+    is_one_of_several = is_plural or words[start].text in _EACH
+    if is_one_of_several or any(word.text in lex.MATERIALS for word in words[start:head]):
+        return True
+    if verb >= len(words) or words[verb].text not in lex.COPULAS:
         return False
     behind = words[verb + 1 : verb + 5]
-    return any(word.text in lex.COLOURS or word.text in lex.MATERIALS or word.text in _LOOKS for word in behind)
+    is_made = any(word.text in _MADE and after.text in ("of", "from") for word, after in pairwise(behind))
+    looks = any(word.text in lex.COLOURS or word.text in lex.MATERIALS or word.text in _LOOKS for word in behind)
+    return is_made or looks
 
 
-def _stated(words: Sequence[Token], visible: Sequence[int]) -> list[int]:
+def _is_shown(words: Sequence[Token], verb: int) -> bool:
+    """Whether the predicate is a position: "A design is seen on the right", "The component is angled to the left"."""
+    behind = words[verb + 1 : verb + 4]
+    return verb < len(words) and words[verb].text in lex.COPULAS and any(word.text in _SHOWN for word in behind)
+
+
+def _is_of_thing(words: Sequence[Token], start: int, verb: int) -> bool:
+    """Whether a subject such as "the color of the surface" is a property of a thing, not of the picture."""
+    pairs = zip(range(start, verb), range(start + 1, verb), strict=False)
+    at = next((j for i, j in pairs if words[j].text == "of" and lemma_of(words[i]) in _ASPECTS), verb)
+    owner = _heads(words, at, verb)[:1]
+    return bool(owner) and owner[0] not in lex.ABOUT and owner[0] not in lex.PICTURES
+
+
+def _names_coloured_place(words: Sequence[Token]) -> bool:
+    """Whether a color is said of the background: "is set against a light brown background"."""
+    return any(word.text in lex.COLOURS and place.text in _BACKGROUNDS for word, place in pairwise(words))
+
+
+def _stated(words: Sequence[Token], visible: Sequence[int]) -> Sequence[int]:
     """The visible things that the sentence states: not those in an effect ("…, enhancing the details of the mural"),
     and not shadows and light."""
-    end = next((word.start for word in words[1:] if word.text in _EFFECT_FORMS), None)
-    light = {word.start for word in words if word.text.removesuffix("s") in _LIGHT_EFFECTS}
-    return [at for at in visible if at not in light and (end is None or at < end)]
+    texts = [word.text for word in words]
+    if not _LIGHT_EFFECTS.isdisjoint(texts):
+        light = {word.start for word in words if word.text in _LIGHT_EFFECTS}
+        visible = [at for at in visible if at not in light]
+    if _EFFECT_FORMS.isdisjoint(texts[1:]):
+        return visible  # the usual case
+    of_light = not _LIGHT.isdisjoint(texts)  # "The light is low, so the boats throw long shadows"
+    end = next((w.start for w in words[1:] if w.text in _EFFECT_FORMS and not (of_light and w.text == "so")), None)
+    return [at for at in visible if end is None or at < end]
 
 
 def _is_heading(words: Sequence[Token]) -> bool:
@@ -284,6 +338,7 @@ def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
     if head in _LIGHT:
         at = next((i for i in range(start, verb) if lemma_of(words[i]) == head), start)
         in_scene = at + 1 < len(words) and words[at + 1].tag == "VBG"  # "The light falling through the window"
+        in_scene = in_scene or words[at - 1].text in lex.PLACES  # "The left light is brighter"
         return not in_scene and not any(_verb_lemma(word) in _LIGHT_VERBS for word in words[verb : verb + 3])
     if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
         return True  # "Cool blues and greys dominate"
@@ -319,8 +374,10 @@ def _heads(words: Sequence[Token], start: int, end: int) -> list[str]:
                 i = stop + 2
                 continue
             nouns = [lemma_of(word) for word in words[i:stop]]
-            # "The composition draws the eye": the verb is wrongly tagged as a plural
-            is_verb = len(nouns) > 1 and words[stop - 1].text.endswith("s") and nouns[-2] in lex.ABOUT
+            # "The composition draws the eye", "The road angles to the left": the verb is wrongly tagged as a plural
+            follows = stop < len(words) and words[stop].tag in _ADVERBIAL_TAGS and nouns[-1] in lex.ABOUT
+            ends_in_s = len(nouns) > 1 and words[stop - 1].text.endswith("s")
+            is_verb = ends_in_s and (nouns[-2] in lex.ABOUT or (follows and words[stop - 2].tag == "NN"))
             is_lamp = nouns[-1] == "light" and (len(nouns) > 1 or words[stop - 1].tag == "NNS")
             heads.append(nouns[-2] if is_verb else "lamp" if is_lamp else nouns[-1])
             i = stop
@@ -351,7 +408,7 @@ def _verb_lemma(word: Token) -> str:
     """The base form of a verb in -s or -ing: "reaches" -> "reach", "unifies" -> "unify", "falling" -> "fall"."""
     text = word.text
     if text.endswith("ing") and len(text) > 5:
-        return text[:-3]
+        return f"{text[:-3]}e" if f"{text[:-3]}e" in _LIGHT_VERBS else text[:-3]
     if text.endswith(("ches", "shes", "sses", "xes", "zzes")):
         return text[:-2]
     if text.endswith("ies") and len(text) > 4:

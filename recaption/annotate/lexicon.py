@@ -287,7 +287,12 @@ FIXED_NAMES: Final = _phrases("""
     black hole|brown bear|wild boar|prickly pear|pendant light|pendant lights|olive oil|maple syrup|
     sunny-side egg
 """)
-"""Names whose first word is tagged as an adjective, or has another meaning alone."""
+"""Names whose first word is tagged as an adjective, or has another meaning alone.
+
+Written for captions; three quarters are entries of WordNet 3.0. Its other compounds are not taken: of 1,600 names
+("-ing" and an artifact, an adjective and an animal), 17 change a tag in 1,066 real captions, some of them wrongly
+("white tail", "webbed foot"), and no score improves.
+"""
 FIXED_FIRST: Final = frozenset(name.partition(" ")[0] for name in FIXED_NAMES)
 
 DRINKWARE: Final = word_set("""
@@ -306,6 +311,12 @@ EVENTS: Final = word_set("""
     handshake
 """)
 """Nouns for what can be seen to happen. They are content, but not objects."""
+
+OF_PLACES: Final = word_set("""
+    coastal urban suburban rural pastoral industrial residential domestic agricultural tropical alpine arctic
+    mountainous underwater wintry autumnal
+""")
+"""Adjectives that tell what kind of place a view shows."""
 
 _MORE_ABSTRACT = word_set("""
     peace calm serenity tranquility harmony nostalgia elegance charm beauty simplicity drama excitement mystery

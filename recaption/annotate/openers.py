@@ -63,9 +63,8 @@ _OPENERS = re.compile(
       (?P<aside>{_ASIDE})
     | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},?[ ](?:{_SEE}|there[ ](?:is|are)[ ])
     | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},[ ]
-    | (?:(?:a|an|the|this|another)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN})?[ ]{_ALSO}{_SHOWS}[ ]
+    | (?:(?:a|an|the|this|another)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN}|,{_WHEN},)?(?:[ ]{_ALSO}{_SHOWS}[ ]|(?P<noun>{_OF}))
     | (?:this|it|here)(?:[ ]is|['’]s|[ ](?:appears|seems)[ ]to[ ]be)[ ](?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}
-    | (?P<noun>(?:(?:a|an|the)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN})?{_OF})
     | (?:this|it|here)(?:[ ]is|['’]s)[ ](?=an?[ ](?:[\w-]{{2,20}}[ ]){{0,3}}{_THING}\b)
     | (?:pictured|presented|shown|seen|depicted|featured|displayed|visible)[ ]
       (?:(?:here|(?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})[ ])?(?:is|are)[ ]{_NP}
@@ -100,7 +99,7 @@ def content_start(text: str, words: Sequence[Token], start: int) -> int:
     `words` are the tokens of the sentence, which begins at `start` in its caption.
     """
     head = text[:_LONGEST]
-    match = _LABEL.match(head)
+    match = _LABEL.match(head) if ":" in head else None
     at = match.end() if match else 0
     if (adverb := _ADVERB.match(head, at)) and _OPENERS.match(head, adverb.end()):
         at = adverb.end()

@@ -116,6 +116,8 @@ def split(text: str) -> list[Span]:
 def has_end(text: str) -> bool:
     """Whether the text ends with a full stop of any script, possibly followed by closing marks or emoji."""
     tail = text[-48:].rstrip()
+    if tail.endswith((".", "!", "?")):
+        return True  # the usual case
     emoji = None
     for match in _EMOJI.finditer(tail):
         emoji = match

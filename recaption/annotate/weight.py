@@ -34,15 +34,16 @@ def weight(
         value *= factors.short[n_words]
     if n_words > factors.long_words:
         value *= factors.long
-    for flag, factor in (
-        (repetition.dup_of is not None, factors.duplicate),
-        (is_fragment, factors.fragment),
-        (is_negation, factors.negation),
-        (is_meta, factors.meta),
-        (is_boilerplate, factors.opener),
-    ):
-        if flag:
-            value *= factor
+    if repetition.dup_of is not None:
+        value *= factors.duplicate
+    if is_fragment:
+        value *= factors.fragment
+    if is_negation:
+        value *= factors.negation
+    if is_meta:
+        value *= factors.meta
+    if is_boilerplate:
+        value *= factors.opener
     if objects is not None:
         if not objects:
             value *= factors.no_objects

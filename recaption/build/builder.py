@@ -21,12 +21,12 @@ from recaption.generate.events import Emit, ignore_event
 from recaption.generate.plan import Plan, fingerprint
 from recaption.io.store import Store
 from recaption.output import paths
-from recaption.output.locate import current_build
+from recaption.output.locate import current_build, read_manifest
 from recaption.scrub import public_text
 from recaption.tasks import cleaning
 from recaption.threads import waited
 from recaption.types import SCHEMA_VERSION
-from recaption.write import BuildInfo, Format, ShardEntry, publish, read_manifest, sweep, write_manifest
+from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
 
 Collect = Callable[..., list[Any]]
 
@@ -234,7 +234,7 @@ def failure_warnings(manifest: dict[str, Any]) -> list[str]:
     for table, lost in manifest.get("table_failures", {}).items():
         captions = "1 caption" if lost == 1 else f"{lost:,} captions"
         warnings.append(
-            f"annotate.tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
+            f"tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
             "metrics/log*.jsonl name the captions and the errors"
         )
     for tokenizer, lost in manifest.get("token_failures", {}).items():

@@ -13,10 +13,9 @@ from recaption.build.shard import KeyTable
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.output import paths
-from recaption.output.locate import current_build
+from recaption.output.locate import current_build, read_manifest
 from recaption.source.keys import KeyRule
 from recaption.tablefile import read_table
-from recaption.write import read_manifest
 
 _COLUMNS = ("key", "sha256")
 _Hashes = npt.NDArray[np.uint64]

@@ -48,9 +48,8 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
         return Result(has_answer=False, counts=counts)
     made = attempt(lambda: _rows(state, image))
     if isinstance(made, Failed):
-        failed = CaptionFailure(
-            caption_id=f"{image.key}/{question.id}/0", table=next(iter(question.task.tables), None), error=made.error
-        )
+        table = next(iter(question.task.tables), question.id)
+        failed = CaptionFailure(caption_id=f"{image.key}/{question.id}/0", table=table, error=made.error)
         return Result(has_answer=state.has_answer, counts=counts, rejects=rejects, failures=(failed,))
     head = {"key": image.key, "generation": question.id}
     rows = {name: [{**head, **row} for row in of_table] for name, of_table in made.tables.items()}

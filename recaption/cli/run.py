@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -36,63 +36,104 @@ from recaption.errors import UserError
 if TYPE_CHECKING:
     from recaption import config
     from recaption.progress import Display, ProgressListener
+    from recaption.run import RunResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Shown:
-    """How a run is displayed, and where its metrics are served."""
+class _Result:
+    """What a command has done: its run, if there was one, further fields of its summary, and its last line."""
 
-    quiet: bool
-    json: bool
-    metrics_port: int | None
-    metrics_host: str
+    outcome: RunResult | None
+    pipeline: config.Pipeline
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    sentence: str = ""
 
 
-def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> Callable[..., int]:
-    """The command that runs this half of a pipeline. The three commands have the same options; only build can prune."""
+def _run_command(
+    work: Callable[..., _Result], name: str, help: str, without: tuple[str, ...] = ()
+) -> Callable[..., int]:
+    """The command `name`: `work(display, listeners, …)` with the options of all commands that run a pipeline.
+
+    `without`: parameters of `work` that the command does not have.
+    """
 
     def command(
         context: typer.Context,
+        quiet: Quiet = False,
+        as_json: JsonLines = False,
+        metrics_port: MetricsPort = None,
+        metrics_host: MetricsHost = "127.0.0.1",
+        **own: Any,
+    ) -> int:
+        if quiet and as_json:
+            raise UserError("--quiet and --json exclude each other; give one of them")
+        with needs_run_extra():
+            from recaption.progress import display_on
+            from recaption.run.monitor.prometheus import PrometheusExporter
+        with ExitStack() as stack:
+            display = display_on(unfailing_console(), quiet=quiet, json=as_json)
+            context.obj.failed = display.failed
+            stack.enter_context(display)
+            listeners: list[ProgressListener] = []
+            if metrics_port:
+                info = {"version": recaption.__version__, "command": name}
+                listeners.append(stack.enter_context(PrometheusExporter(metrics_port, metrics_host, info)))
+                display.message(f"metrics at http://{escape(metrics_host)}:{metrics_port}/metrics")
+            result = work(display, tuple(listeners), **own)
+            outcome, pipeline = result.outcome, result.pipeline
+            code = summary.exit_code(outcome, pipeline) if outcome else 0
+            if as_json:
+                known = summary.fields(outcome, pipeline.name) if outcome else {"name": pipeline.name, "changed": False}
+                display.summary({"exit_code": code, **result.fields, **known})
+        if not (quiet or as_json):
+            console = unfailing_console()
+            if outcome:
+                summary.print_outcome(outcome, pipeline.name, console)
+            if result.sentence:
+                console.print(result.sentence, markup=False, highlight=False)
+        if outcome:
+            summary.print_error(outcome, pipeline)
+        return code
+
+    late: dict[str, Any] = {"Display": Any, "ProgressListener": Any}  # types that are imported with the command's work
+    given = inspect.signature(work, eval_str=True, locals=late).parameters
+    hidden = {"display", "listeners", *without}
+    own = [parameter for each, parameter in given.items() if each not in hidden]
+    context, *shared, _ = inspect.signature(command, eval_str=True).parameters.values()
+    command.__signature__ = inspect.Signature([context, *own, *shared])  # type: ignore[attr-defined]
+    command.__name__, command.__doc__ = name, help
+    return command
+
+
+def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> Callable[..., int]:
+    """The command that runs this half of a pipeline. Only build can prune."""
+
+    def work(
+        display: Display,
+        listeners: Sequence[ProgressListener],
         pipeline: Pipeline,
         overrides: Set = None,
         limit: Limit = None,
         takeover: Takeover = False,
         prune: Annotated[bool, typer.Option("--prune", help="Then remove all other builds of the output")] = False,
-        quiet: Quiet = False,
-        as_json: JsonLines = False,
-        metrics_port: MetricsPort = None,
-        metrics_host: MetricsHost = "127.0.0.1",
-    ) -> int:
-        with needs_run_extra():
-            from recaption.run import run
-        shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-        with _displayed(context, half, shown) as (display, listeners):
-            loaded, path = _loaded(pipeline, overrides)
-            display.message(f"[bold]{loaded.name}[/]  {escape(f'{loaded.source.path} → {loaded.output.path}')}")
-            outcome = run(
-                loaded,
-                path,
-                display,
-                half=half,
-                limit=limit,
-                takeover=takeover,
-                prune_others=prune,
-                listeners=listeners,
-            )
-            code = summary.exit_code(outcome, loaded)
-            if as_json:
-                display.summary({"exit_code": code, **summary.fields(outcome, loaded.name)})
-        if not (quiet or as_json):
-            summary.print_outcome(outcome, loaded.name, unfailing_console())
-        summary.print_error(outcome, loaded)
-        return code
+    ) -> _Result:
+        from recaption.run import run
 
-    command.__name__, command.__doc__ = half, help
-    if half != "build":
-        signature = inspect.signature(command, eval_str=True)
-        kept = [parameter for name, parameter in signature.parameters.items() if name != "prune"]
-        command.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
-    return command
+        loaded, path = _loaded(pipeline, overrides)
+        display.message(f"[bold]{loaded.name}[/]  {escape(f'{loaded.source.path} → {loaded.output.path}')}")
+        outcome = run(
+            loaded,
+            path,
+            display,
+            half=half,
+            limit=limit,
+            takeover=takeover,
+            prune_others=prune,
+            listeners=listeners,
+        )
+        return _Result(outcome=outcome, pipeline=loaded)
+
+    return _run_command(work, half, help, without=() if half == "build" else ("prune",))
 
 
 run = _pipeline_command("run", "Run a whole pipeline: caption, annotate and write. Run it again to continue.")
@@ -112,9 +153,9 @@ def estimate(
     console = Console()
     loaded, path = _loaded(pipeline, overrides)
     with needs_run_extra():
-        from recaption.progress import Display
+        from recaption.progress import display_on
         from recaption.run import estimate as pilot
-    with Display(unfailing_console(), quiet=as_json) as display:
+    with display_on(unfailing_console(), quiet=as_json) as display:
         context.obj.failed = display.failed
         found = pilot.estimate(loaded, path, display, images=images, price=price)
     if as_json:
@@ -124,8 +165,9 @@ def estimate(
     return 0
 
 
-def retry(
-    context: typer.Context,
+def _retry(
+    display: Display,
+    listeners: Sequence[ProgressListener],
     out: Output,
     reasons: Annotated[
         list[str],
@@ -137,32 +179,17 @@ def retry(
         typer.Option(parser=positive, metavar="N", help="Only the first N images; default: the last run's limit"),
     ] = None,
     takeover: Takeover = False,
-    quiet: Quiet = False,
-    as_json: JsonLines = False,
-    metrics_port: MetricsPort = None,
-    metrics_host: MetricsHost = "127.0.0.1",
-) -> int:
-    """Send rejected requests again, with the output's own pipeline, and build the dataset."""
-    with needs_run_extra():
-        from recaption.run.retry_rejects import retry_rejects
-    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    with _displayed(context, "retry", shown) as (display, listeners):
-        result = retry_rejects(
-            out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, listeners=listeners
-        )
-        outcome, pipeline = result.outcome, result.pipeline
-        code = summary.exit_code(outcome, pipeline) if outcome is not None else 0
-        if as_json:
-            fields = summary.fields(outcome, pipeline.name) if outcome else {"name": pipeline.name, "changed": False}
-            display.summary({"exit_code": code, "asked": result.retried, "now_answered": result.answered, **fields})
-    if not (quiet or as_json):
-        console = unfailing_console(highlight=False)
-        if outcome is not None:
-            summary.print_outcome(outcome, pipeline.name, console)
-        console.print(result.sentence, markup=False)
-    if outcome is not None:
-        summary.print_error(outcome, pipeline)
-    return code
+) -> _Result:
+    from recaption.run.retry_rejects import retry_rejects
+
+    done = retry_rejects(out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, listeners=listeners)
+    fields = {"asked": done.retried, "now_answered": done.answered}
+    return _Result(outcome=done.outcome, pipeline=done.pipeline, fields=fields, sentence=done.sentence)
+
+
+retry = _run_command(
+    _retry, "retry", "Send rejected requests again, with the output's own pipeline, and build the dataset."
+)
 
 
 def reproduce(
@@ -187,25 +214,3 @@ def _loaded(name: str, overrides: list[str] | None) -> tuple[config.Pipeline, Pa
     pipeline, path = load_checked(name, tuple(overrides or ()))
     ensure_scenes(pipeline.source.path)
     return pipeline, path
-
-
-@contextmanager
-def _displayed(
-    context: typer.Context, command: str, shown: _Shown
-) -> Iterator[tuple[Display, tuple[ProgressListener, ...]]]:
-    """The display of a run, and the other listeners of its progress. Raises UserError for a port that is taken."""
-    if shown.quiet and shown.json:
-        raise UserError("--quiet and --json exclude each other; give one of them")
-    with needs_run_extra():
-        from recaption.progress import Display
-        from recaption.run.monitor.prometheus import PrometheusExporter
-    with ExitStack() as stack:
-        display = Display(unfailing_console(), quiet=shown.quiet, json=shown.json)
-        context.obj.failed = display.failed
-        stack.enter_context(display)
-        listeners: list[ProgressListener] = []
-        if shown.metrics_port:
-            info = {"version": recaption.__version__, "command": command}
-            listeners.append(stack.enter_context(PrometheusExporter(shown.metrics_port, shown.metrics_host, info)))
-            display.message(f"metrics at http://{escape(shown.metrics_host)}:{shown.metrics_port}/metrics")
-        yield display, tuple(listeners)

@@ -92,7 +92,7 @@ def validate(
     loaders = (workers or 1) * (gpus or 1) if workers or gpus else None
     if name:
         from recaption.export import load
-        from recaption.export.ours import refuse_output
+        from recaption.export.dataset import refuse_output
 
         refuse_output(path, name)
         problems = load(name).validate(path, loaders=loaders)

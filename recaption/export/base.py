@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset, Split
 from recaption.io import files
 from recaption.io.store import Store, open_store
-from recaption.problems import Problem
+from recaption.problems import Problem, Severity
 from recaption.types import Record
 from recaption.write.profile import Fill, places
 
@@ -58,6 +58,16 @@ class Exporter(Protocol):
         has no file of this format.
         """
         ...
+
+
+Finding = tuple[str, str, str] | tuple[str, str, str, Severity]
+"""What is wrong with a file, a sample or a row, the advice, the kind, and the severity if it is not an error."""
+
+
+def found_in(where: str, findings: Iterable[Finding]) -> Iterator[Problem]:
+    """The problems of the file, sample or row at `where`."""
+    for what, advice, kind, *severity in findings:
+        yield Problem(where=where, what=what, advice=advice, kind=kind, severity=severity[0] if severity else "error")
 
 
 @contextmanager
@@ -168,6 +178,11 @@ def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)
         raise UserError(f"cannot check {path}: {error}") from error
     wanted = suffix if isinstance(suffix, str) else " or ".join(suffix)
     raise UserError(f"cannot check {path}: there is no {wanted}. Give the file or its folder")
+
+
+def is_relative(image: Any) -> bool:
+    """Whether it can be a path below a trainer's folder of images."""
+    return isinstance(image, str) and bool(image) and "://" not in image and not image.startswith("/")
 
 
 def described(sources: Mapping[str, str | None]) -> str:

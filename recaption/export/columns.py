@@ -5,14 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.errors import RecaptionError
-from recaption.export.base import Exported, Options, begin, named, removed_on_failure
+from recaption.export.base import (
+    Exported,
+    Finding,
+    Options,
+    begin,
+    described,
+    found_in,
+    named,
+    one_text,
+    removed_on_failure,
+    rotated,
+)
 from recaption.export.dataset import Dataset
 from recaption.io import files
 from recaption.problems import Problem
@@ -28,14 +39,17 @@ def export_table(
     dest: str,
     options: Options,
     target: pa.Schema,
-    row: Callable[[Record], dict[str, Any] | None],
-    reason: str,
+    texts: Mapping[str, str],
+    row: Callable[[Record, str, str], dict[str, Any]],
 ) -> Exported:
     """Write `<dest>/data/train-00000-of-00012.parquet`, …, which Hugging Face's `load_dataset` reads as a split.
 
-    One file per shard of the build, or per `options.samples_per_shard` rows, with the columns of `target`. `row`
-    returns None for a record that is left out for `reason`.
+    One file per shard of the build, or per `options.samples_per_shard` rows, with the columns of `target`. `texts` has
+    the granularities of two columns: the original caption and the new one. `row` makes a row of a record, its original
+    caption ("" if it has none) and its new caption; a record without a new caption is left out.
     """
+    sources = one_text(dataset, texts, options)
+    original, new = sources.values()
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
     written = 0
@@ -46,11 +60,11 @@ def export_table(
         for shard in shards:
             options.progress(dataset.shards.index(shard), len(dataset.shards))
             for record in dataset.records(shard, options.split):
-                made = row(record)
-                if made is None:
-                    left_out[reason] += 1
+                found = record.texts()
+                if new in found:
+                    yield row(record, found.get(original, ""), found[new])
                 else:
-                    yield made
+                    left_out[f"no text of {new}"] += 1
 
     # The number of files is in their names: with a size, the rows are counted before they are written.
     total = sum(1 for _ in rows(dataset.shards)) if size else 0
@@ -72,7 +86,8 @@ def export_table(
                     if len(group) < _ROWS:
                         break
     options.progress(len(dataset.shards), len(dataset.shards))
-    return Exported(samples=written, files=len(parts), left_out=left_out)
+    notes = (described(sources), *rotated(dataset))
+    return Exported(samples=written, files=len(parts), left_out=left_out, notes=notes)
 
 
 def table_problems(path: str, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:
@@ -85,7 +100,7 @@ def table_problems(path: str, texts: Sequence[str], others: Sequence[str]) -> It
             with files.open_stream(file, sequential=False) as opened, pq.ParquetFile(opened) as table:
                 yield from _file_problems(file, table, texts, others)
         except (pa.ArrowException, RecaptionError, OSError) as error:
-            yield Problem(where=file, what=str(error), advice="Write the file again", kind="broken file")
+            yield from found_in(file, [(str(error), "Write the file again", "broken file")])
 
 
 def _file_problems(file: str, table: pq.ParquetFile, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:
@@ -96,34 +111,25 @@ def _file_problems(file: str, table: pq.ParquetFile, texts: Sequence[str], other
         if kind is None or not (
             pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
         ):
-            yield Problem(
-                where=file,
-                what=f"column {name} is {'missing' if kind is None else kind}",
-                advice=f"Write a string column; readers look for {', '.join(wanted)}",
-                kind=f"column {name}",
-            )
+            what = f"column {name} is {'missing' if kind is None else kind}"
+            advice = f"Write a string column; readers look for {', '.join(wanted)}"
+            yield from found_in(file, [(what, advice, f"column {name}")])
             return
     seen: set[int] = set()
-    at = 0
     columns = [*texts, *(["key"] if "key" in wanted else [])]
-    for batch in table.iter_batches(batch_size=2048, columns=columns, use_threads=False):
-        for offset, row in enumerate(batch.to_pylist()):
-            where = f"{file}: row {at + offset}"
-            empty = [name for name in texts if not (row[name] or "").strip()]
-            if empty:
-                yield Problem(
-                    where=where,
-                    what=f"{', '.join(empty)} is null or empty",
-                    advice="Leave the row out: trainers tokenise these texts without a check",
-                    kind="empty text",
-                )
-            if "key" in row:
-                if hash(row["key"]) in seen:
-                    yield Problem(
-                        where=where,
-                        what=f"key {row['key']!r} occurs twice",
-                        advice="Give every row a unique key: joins by key would pair wrong texts",
-                        kind="duplicate key",
-                    )
-                seen.add(hash(row["key"]))
-        at += batch.num_rows
+    batches = table.iter_batches(batch_size=2048, columns=columns, use_threads=False)
+    for number, row in enumerate(row for batch in batches for row in batch.to_pylist()):
+        yield from found_in(f"{file}: row {number}", _row_findings(row, texts, seen))
+
+
+def _row_findings(row: dict[str, Any], texts: Sequence[str], seen: set[int]) -> Iterator[Finding]:
+    """`seen` has the hashes of the keys of earlier rows."""
+    empty = [name for name in texts if not (row[name] or "").strip()]
+    if empty:
+        advice = "Leave the row out: trainers tokenise these texts without a check"
+        yield f"{', '.join(empty)} is null or empty", advice, "empty text"
+    if "key" in row:
+        if hash(row["key"]) in seen:
+            advice = "Give every row a unique key: joins by key would pair wrong texts"
+            yield f"key {row['key']!r} occurs twice", advice, "duplicate key"
+        seen.add(hash(row["key"]))

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from recaption.export import flair
+from recaption.export.base import Finding
 from recaption.export.flair import export
-from recaption.export.tars import walk
+from recaption.export.tars import Found, problems_in
 from recaption.problems import Problem
 
 __all__ = ["READ_BY", "WRITES", "export", "validate"]
@@ -27,19 +28,16 @@ _MODES: Final = {
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
-    for found in walk(path, loaders=loaders):
-        if isinstance(found, Problem):
-            yield found
-            continue
-        problems = list(flair.sample_problems(found))
-        yield from problems
-        body = flair.json_of(found) if all(problem.severity == "warning" for problem in problems) else None
-        for mode, names in _MODES.items() if body else ():
-            if body and not any(body[name] for name in names):
-                yield Problem(
-                    where=found.where,
-                    what=f"no text for --caption-sampling-mode {mode}",
-                    advice="Use mode random or textcrop, or leave the sample out: this mode divides by zero",
-                    kind=f"no text for mode {mode}",
-                    severity="warning",
-                )
+    yield from problems_in(path, _sample_findings, loaders=loaders)
+
+
+def _sample_findings(found: Found) -> Iterator[Finding]:
+    findings = list(flair.sample_findings(found))
+    yield from findings
+    if any("warning" not in finding for finding in findings):
+        return
+    body = flair.json_of(found) or {}
+    for mode, names in _MODES.items():
+        if not any(body[name] for name in names):
+            advice = "Use mode random or textcrop, or leave the sample out: this mode divides by zero"
+            yield f"no text for --caption-sampling-mode {mode}", advice, f"no text for mode {mode}", "warning"

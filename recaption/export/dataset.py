@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recaption import schema
-from recaption.errors import DatasetError
+from recaption.errors import DatasetError, RecaptionError, UserError
 from recaption.io.store import Store, open_store
-from recaption.output.locate import find_build
+from recaption.output.locate import find_build, read_manifest
+from recaption.output.paths import ANSWERS, INDEX, PIPELINE
 from recaption.tablefile import read_table
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
-from recaption.write import ShardEntry, read_manifest
+from recaption.write import ShardEntry
 
 Split = Literal["train", "val", "all"]
 
@@ -37,6 +38,8 @@ def _fields(table: pa.Schema, kind: type[Any]) -> tuple[str, ...]:
 _OF_IMAGES: Final = _fields(schema.IMAGES, Record)
 _OF_CAPTIONS: Final = _fields(schema.CAPTIONS, Caption)
 _OF_SUBS: Final = _fields(schema.sub_captions(), SubCaption)
+_READ_AS_BUILT: Final = {"flair": "webdataset", "cosmos": "webdataset", "open_clip": "webdataset"}
+"""Trainers that read a build of this format without an export."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +157,7 @@ class _Groups:
         self._next = next(self._groups, None)
 
     def of(self, key: str) -> list[dict[str, Any]]:
-        """The rows of the key, which must be the next key in order, or has no rows."""
+        """The rows of the key; none if it has none. Keys have to be given in order."""
         if self._next is None or self._next[0] != key:
             return []
         rows = list(self._next[1])
@@ -165,3 +168,30 @@ class _Groups:
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
+
+
+def refuse_output(path: str, name: str) -> None:
+    """Raises UserError, with the export command, for an output or a build that the trainer `name` cannot read."""
+    try:
+        dataset = Dataset.open(path)
+    except (UserError, RecaptionError):
+        if _is_unfinished(path):
+            raise UserError(
+                f"{path} is an output of recaption without a finished build, not a dataset for {name}. Finish it with "
+                f"recaption run, then export it: recaption export {path} DEST --to {name}"
+            ) from None
+        return
+    if _READ_AS_BUILT.get(name) != dataset.format:
+        raise UserError(
+            f"{path} is an output of recaption (format {dataset.format}), not a dataset for {name}. Export it first: "
+            f"recaption export {path} DEST --to {name}; then recaption validate DEST --for {name}. To check the output "
+            f"itself: recaption validate {path}"
+        )
+
+
+def _is_unfinished(path: str) -> bool:
+    try:
+        store = open_store(path)
+        return store.exists(PIPELINE) and any(name in (ANSWERS, INDEX) for name in store.folders(""))
+    except (UserError, RecaptionError, OSError):
+        return False

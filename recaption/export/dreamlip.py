@@ -19,15 +19,18 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from recaption.annotate.split import split_like_flair
 from recaption.export.base import (
     Exported,
+    Finding,
     Options,
     begin,
     chosen,
     described,
+    found_in,
+    is_relative,
     named,
     records,
     refuse_shard_size,
@@ -125,74 +128,49 @@ def _line(cells: Iterable[str]) -> bytes:
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`; `loaders` is not used: each process loads the whole CSV."""
     for file in named(path, ".csv"):
-        absolute = files.absolute(file)
-        if absolute.count("/") < 4:
-            yield Problem(
-                where=file,
-                what="its path has fewer than five parts",
-                advice="Move the file to a deeper folder: DreamLIP uses the fifth part as the dataset's name",
-                kind="short path",
-            )
+        if files.absolute(file).count("/") < 4:
+            what = "its path has fewer than five parts"
+            advice = "Move the file to a deeper folder: DreamLIP uses the fifth part as the dataset's name"
+            yield from found_in(file, [(what, advice, "short path")])
         yield from _file_problems(file)
 
 
 def _file_problems(file: str) -> Iterator[Problem]:
-    def problem(where: str, what: str, advice: str, kind: str, **more: Any) -> Problem:
-        return Problem(where=f"{file}: {where}", what=what, advice=advice, kind=kind, **more)
-
     with io.TextIOWrapper(files.open_stream(file), encoding="utf-8", newline="") as text:
         rows = csv.reader(text, strict=True)
         try:
-            header = next(rows, [])
-            if len(header) != len(HEADER) or header[0].lower() != HEADER[0].lower():
-                yield problem(
-                    "header",
-                    f"its columns are {', '.join(header) or '(none)'}",
-                    f"The first line is skipped, and columns are read by position: {', '.join(HEADER)}",
-                    "unexpected header",
-                    severity="warning" if len(header) == len(HEADER) else "error",
-                )
+            yield from found_in(f"{file}: header", _header_findings(next(rows, [])))
             for row in rows:
-                where = f"line {rows.line_num}"
-                if len(row) != len(HEADER):
-                    yield problem(
-                        where, f"{len(row)} cells", f"Write {len(HEADER)} cells per row", "wrong number of cells"
-                    )
-                    continue
-                if not row[0].strip() or "://" in row[0] or row[0].startswith("/"):
-                    yield problem(
-                        where,
-                        f"its image is {row[0]!r}",
-                        "DreamLIP opens it as a file below its root folder: write a relative path",
-                        "image is not a relative path",
-                    )
-                if any("\0" in value for value in row):
-                    yield problem(
-                        where,
-                        "it has a NUL character",
-                        "Remove it: Python's csv module before 3.11 fails on it",
-                        "NUL character",
-                    )
-                null = [HEADER[i] for i, value in enumerate(row) if value in _NULLS]
-                if null:
-                    yield problem(
-                        where,
-                        f"pandas reads {', '.join(null)} as null",
-                        "FLAIR's preprocessing turns it into null, which ends the training: add a full stop",
-                        "read as null",
-                        severity="warning",
-                    )
-                if len(_pool(row[1:])) < 2:
-                    yield problem(
-                        where,
-                        f"{len(_pool(row[1:]))} sentences in its six short and long texts",
-                        "Leave the row out: with fewer than two, DreamLIP ends with an IndexError",
-                        "fewer than two sentences",
-                    )
+                yield from found_in(f"{file}: line {rows.line_num}", _row_findings(row))
         except (csv.Error, UnicodeDecodeError) as error:
-            yield problem(
-                f"line {rows.line_num + 1}",
-                f"Python's csv module cannot read it: {error}",
-                f"Quote cells by RFC 4180, write UTF-8, and no cell over {LONGEST:,} characters. The rest was not read",
-                "broken CSV",
+            what = f"Python's csv module cannot read it: {error}"
+            advice = (
+                f"Quote cells by RFC 4180, write UTF-8, and no cell over {LONGEST:,} characters. The rest was not read"
             )
+            yield from found_in(f"{file}: line {rows.line_num + 1}", [(what, advice, "broken CSV")])
+
+
+def _header_findings(header: list[str]) -> Iterator[Finding]:
+    if len(header) != len(HEADER) or header[0].lower() != HEADER[0].lower():
+        what = f"its columns are {', '.join(header) or '(none)'}"
+        advice = f"The first line is skipped, and columns are read by position: {', '.join(HEADER)}"
+        yield what, advice, "unexpected header", "warning" if len(header) == len(HEADER) else "error"
+
+
+def _row_findings(row: list[str]) -> Iterator[Finding]:
+    if len(row) != len(HEADER):
+        yield f"{len(row)} cells", f"Write {len(HEADER)} cells per row", "wrong number of cells"
+        return
+    if not row[0].strip() or not is_relative(row[0]):
+        advice = "DreamLIP opens it as a file below its root folder: write a relative path"
+        yield f"its image is {row[0]!r}", advice, "image is not a relative path"
+    if any("\0" in value for value in row):
+        yield "it has a NUL character", "Remove it: Python's csv module before 3.11 fails on it", "NUL character"
+    null = [HEADER[i] for i, value in enumerate(row) if value in _NULLS]
+    if null:
+        advice = "FLAIR's preprocessing turns it into null, which ends the training: add a full stop"
+        yield f"pandas reads {', '.join(null)} as null", advice, "read as null", "warning"
+    sentences = len(_pool(row[1:]))
+    if sentences < 2:
+        advice = "Leave the row out: with fewer than two, DreamLIP ends with an IndexError"
+        yield f"{sentences} sentences in its six short and long texts", advice, "fewer than two sentences"

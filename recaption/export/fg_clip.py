@@ -14,9 +14,9 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recaption.export.base import Exported, Options, one_text
+from recaption.export.base import Exported, Finding, Options, is_relative, one_text
 from recaption.export.dataset import Dataset
-from recaption.export.json_list import Row, RowProblem, export_list, is_relative, read_lists, repeated, row_problems
+from recaption.export.json_list import Row, export_list, list_problems, repeated
 from recaption.problems import Problem
 from recaption.types import Record
 
@@ -46,25 +46,19 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`; `loaders` is not used. Files are read into memory, as in the trainer."""
     advice = "Write one JSON list of samples; a .jsonl file is also read as one list"
-    for file, rows in read_lists(path, (".json", ".jsonl"), advice):
-        if isinstance(rows, Problem):
-            yield rows
-            continue
-        yield from row_problems(file, rows, _row_problems)
-        boxed = sum("bbox_info" in row or "is_cn" in row for row in rows if isinstance(row, dict))
-        if 0 < boxed < len(rows):
-            yield Problem(
-                where=file,
-                what=f"{len(rows) - boxed:,} of {len(rows):,} samples have no bbox_info",
-                advice="Do not set --add_box_loss and --use_hard_neg, or write bbox_info: [] there (KeyError)",
-                kind="some samples without boxes",
-                severity="warning",
-            )
-        todo = "Use each path once, unless its image is to be drawn more often"
-        yield from repeated(file, rows, "f_path", todo)
+    yield from list_problems(path, (".json", ".jsonl"), advice, _row_findings, _file_findings)
 
 
-def _row_problems(row: Any) -> Iterator[RowProblem]:
+def _file_findings(rows: list[Any]) -> Iterator[Finding]:
+    boxed = sum("bbox_info" in row or "is_cn" in row for row in rows if isinstance(row, dict))
+    if 0 < boxed < len(rows):
+        what = f"{len(rows) - boxed:,} of {len(rows):,} samples have no bbox_info"
+        advice = "Do not set --add_box_loss and --use_hard_neg, or write bbox_info: [] there (KeyError)"
+        yield what, advice, "some samples without boxes", "warning"
+    yield from repeated(rows, "f_path", "Use each path once, unless its image is to be drawn more often")
+
+
+def _row_findings(row: Any) -> Iterator[Finding]:
     if not isinstance(row, dict):
         yield f"it is not an object, but {type(row).__name__}", "Write one object per sample", "not an object"
         return
@@ -86,11 +80,11 @@ def _row_problems(row: Any) -> Iterator[RowProblem]:
         yield "its bbox_info is not a list", "Write a list, [] if there are no boxes", "broken box"
         return
     for n, box in enumerate(boxes[:READ_BOXES]):
-        for what, advice, kind in _box_problems(box):
+        for what, advice, kind, *_ in _box_findings(box):
             yield f"box {n}: {what}", advice, kind
 
 
-def _box_problems(box: Any) -> Iterator[RowProblem]:
+def _box_findings(box: Any) -> Iterator[Finding]:
     corners = box.get("bbox") if isinstance(box, dict) else None
     numbers = corners[:4] if isinstance(corners, list) else []
     if len(numbers) < 4 or not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):

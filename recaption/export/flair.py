@@ -16,9 +16,9 @@ from typing import Any, Final, get_args
 
 import orjson
 
-from recaption.export.base import Exported, Options, described
+from recaption.export.base import Exported, Finding, Options, described
 from recaption.export.dataset import Dataset
-from recaption.export.tars import Found, export_tars, flags, loading_limit, walk
+from recaption.export.tars import Found, export_tars, flags, loading_limit, problems_in
 from recaption.problems import Problem
 from recaption.types import FlairList
 from recaption.write.profile import flair_profile
@@ -39,33 +39,18 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
-    for found in walk(path, loaders=loaders):
-        if isinstance(found, Problem):
-            yield found
-        else:
-            yield from sample_problems(found)
+    yield from problems_in(path, sample_findings, loaders=loaders)
 
 
-def sample_problems(found: Found) -> Iterator[Problem]:
+def sample_findings(found: Found) -> Iterator[Finding]:
     """The problems of a sample."""
     if not found.has_image or "json" not in found.suffixes:
-        yield Problem(
-            where=found.where,
-            what=f"the sample has {', '.join(found.suffixes)}; it needs json and one of jpg, png, jpeg, webp",
-            advice="FLAIR drops such samples silently; write both members next to each other",
-            kind="incomplete sample",
-        )
-        return
-    lists = json_of(found)
-    if lists is None:
-        yield Problem(
-            where=found.where,
-            what="its json is not a JSON object",
-            advice="Write it as a UTF-8 JSON object",
-            kind="broken json",
-        )
-        return
-    yield from _list_problems(found.where, lists)
+        what = f"the sample has {', '.join(found.suffixes)}; it needs json and one of jpg, png, jpeg, webp"
+        yield what, "FLAIR drops such samples silently; write both members next to each other", "incomplete sample"
+    elif (lists := json_of(found)) is None:
+        yield "its json is not a JSON object", "Write it as a UTF-8 JSON object", "broken json"
+    else:
+        yield from _list_findings(lists)
 
 
 def json_of(found: Found) -> dict[str, Any] | None:
@@ -77,55 +62,29 @@ def json_of(found: Found) -> dict[str, Any] | None:
     return made if isinstance(made, dict) else None
 
 
-def _list_problems(where: str, body: dict[str, Any]) -> Iterator[Problem]:
+def _list_findings(body: dict[str, Any]) -> Iterator[Finding]:
     missing = [name for name in LISTS if name not in body]
     if missing:
-        yield Problem(
-            where=where,
-            what=f"its json lacks {', '.join(missing)}",
-            advice="Write all seven lists (KeyError ends the training); a list may be empty: []",
-            kind="missing list",
-        )
+        advice = "Write all seven lists (KeyError ends the training); a list may be empty: []"
+        yield f"its json lacks {', '.join(missing)}", advice, "missing list"
     strings = [name for name in LISTS if isinstance(body.get(name), str)]
     if len(strings) == len(LISTS):
-        yield Problem(
-            where=where,
-            what="all seven fields are strings: FLAIR trains on single characters, without an error",
-            advice="Split them into lists: export with recaption, or run FLAIR's preprocess/presplit_captions.py",
-            kind="strings, not lists",
-        )
+        what = "all seven fields are strings: FLAIR trains on single characters, without an error"
+        advice = "Split them into lists: export with recaption, or run FLAIR's preprocess/presplit_captions.py"
+        yield what, advice, "strings, not lists"
         return
     wrong = [name for name in LISTS if name in body and not isinstance(body[name], list)]
     if wrong:
         kinds = ", ".join(f"{name} is {'null' if body[name] is None else type(body[name]).__name__}" for name in wrong)
-        yield Problem(
-            where=where,
-            what=f"not a list: {kinds}",
-            advice="Write a list of strings, [] without texts (TypeError ends the training)",
-            kind="null, not a list" if any(body[name] is None for name in wrong) else "mixed, not all lists",
-        )
+        kind = "null, not a list" if any(body[name] is None for name in wrong) else "mixed, not all lists"
+        yield f"not a list: {kinds}", "Write a list of strings, [] without texts (TypeError ends the training)", kind
         return
     pool = [entry for name in LISTS for entry in body.get(name, [])]
     if not all(isinstance(entry, str) for entry in pool):
-        yield Problem(
-            where=where,
-            what="a list has an entry that is not a string",
-            advice="Write strings only",
-            kind="entry is not a string",
-        )
+        yield "a list has an entry that is not a string", "Write strings only", "entry is not a string"
     elif not any(entry.strip() for entry in pool):
         if not missing:
-            yield Problem(
-                where=where,
-                what="all seven lists are empty",
-                advice="Leave the sample out (IndexError ends the training)",
-                kind="empty pool",
-            )
+            yield "all seven lists are empty", "Leave the sample out (IndexError ends the training)", "empty pool"
     elif len(pool) < LEAST:
-        yield Problem(
-            where=where,
-            what=f"only {len(pool)} sentences in all lists",
-            advice=f"With fewer than {LEAST}, most texts drawn for an image are equal; 8 or more are good",
-            kind="small pool",
-            severity="warning",
-        )
+        advice = f"With fewer than {LEAST}, most texts drawn for an image are equal; 8 or more are good"
+        yield f"only {len(pool)} sentences in all lists", advice, "small pool", "warning"

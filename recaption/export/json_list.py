@@ -10,7 +10,18 @@ from typing import Any
 import orjson
 
 from recaption.errors import RecaptionError
-from recaption.export.base import Exported, Options, begin, described, named, records, refuse_shard_size, rotated
+from recaption.export.base import (
+    Exported,
+    Finding,
+    Options,
+    begin,
+    described,
+    found_in,
+    named,
+    records,
+    refuse_shard_size,
+    rotated,
+)
 from recaption.export.dataset import Dataset
 from recaption.io import files
 from recaption.io.outfile import outfile
@@ -18,8 +29,6 @@ from recaption.problems import Problem
 from recaption.types import Record
 
 Row = dict[str, Any]
-RowProblem = tuple[str, str, str]
-"""The problem of a row, its advice and its kind."""
 
 
 def export_list(
@@ -54,41 +63,32 @@ def export_list(
     return Exported(samples=written, files=1, left_out=left_out, notes=(*notes, *rotated(dataset)))
 
 
-def read_lists(path: str, suffix: str | tuple[str, ...], advice: str) -> Iterator[tuple[str, list[Any] | Problem]]:
-    """The files at `path`, each with its list, or with a problem with `advice` if it has no list."""
+def list_problems(
+    path: str,
+    suffix: str | tuple[str, ...],
+    advice: str,
+    check: Callable[[Any], Iterator[Finding]],
+    check_file: Callable[[list[Any]], Iterator[Finding]],
+) -> Iterator[Problem]:
+    """The problems of the files at `path`: those that `check` finds in a row, then those of `check_file`.
+
+    `advice` is for a file that has no list.
+    """
     for file in named(path, suffix):
         try:
-            rows = orjson.loads(files.read_all(file))
+            rows, what = orjson.loads(files.read_all(file)), "it is not a list"
         except (orjson.JSONDecodeError, RecaptionError) as error:
-            rows, why = None, str(error)
-        else:
-            why = "it is not a list"
-        yield (
-            file,
-            rows if isinstance(rows, list) else Problem(where=file, what=why, advice=advice, kind="not a JSON list"),
-        )
+            rows, what = None, str(error)
+        if not isinstance(rows, list):
+            yield from found_in(file, [(what, advice, "not a JSON list")])
+            continue
+        for n, row in enumerate(rows):
+            yield from found_in(f"{file}: sample {n}", check(row))
+        yield from found_in(file, check_file(rows))
 
 
-def row_problems(file: str, rows: Sequence[Any], check: Callable[[Any], Iterator[RowProblem]]) -> Iterator[Problem]:
-    """The problems of all rows of a file."""
-    for n, row in enumerate(rows):
-        for what, advice, kind in check(row):
-            yield Problem(where=f"{file}: sample {n}", what=what, advice=advice, kind=kind)
-
-
-def repeated(file: str, rows: Sequence[Any], field: str, advice: str) -> Iterator[Problem]:
+def repeated(rows: Sequence[Any], field: str, advice: str) -> Iterator[Finding]:
     """A warning with the most frequent value of the field, if samples share values."""
     values = Counter(str(row.get(field)) for row in rows if isinstance(row, dict))
     if values and (most := values.most_common(1)[0])[1] > 1:
-        yield Problem(
-            where=file,
-            what=f"{field} {most[0]!r} occurs {most[1]:,} times",
-            advice=advice,
-            kind=f"duplicate {field}",
-            severity="warning",
-        )
-
-
-def is_relative(image: Any) -> bool:
-    """Whether it can be a path below --image_folder."""
-    return isinstance(image, str) and bool(image) and "://" not in image and not image.startswith("/")
+        yield f"{field} {most[0]!r} occurs {most[1]:,} times", advice, f"duplicate {field}", "warning"

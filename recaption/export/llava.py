@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recaption.export.base import Exported, Options, one_text
+from recaption.export.base import Exported, Finding, Options, is_relative, one_text
 from recaption.export.dataset import Dataset
-from recaption.export.json_list import Row, RowProblem, export_list, is_relative, read_lists, repeated, row_problems
+from recaption.export.json_list import Row, export_list, list_problems, repeated
 from recaption.problems import Problem
 from recaption.text import fold
 from recaption.types import Record
@@ -46,15 +46,14 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`. The file is read into memory, as in the trainer."""
-    for file, rows in read_lists(path, ".json", "Write one JSON list of samples"):
-        if isinstance(rows, Problem):
-            yield rows
-            continue
-        yield from row_problems(file, rows, _row_problems)
-        yield from repeated(file, rows, "id", "Give every sample a unique id; trainers ignore it, joins do not")
+    yield from list_problems(path, ".json", "Write one JSON list of samples", _row_findings, _file_findings)
 
 
-def _row_problems(row: Any) -> Iterator[RowProblem]:
+def _file_findings(rows: list[Any]) -> Iterator[Finding]:
+    yield from repeated(rows, "id", "Give every sample a unique id; trainers ignore it, joins do not")
+
+
+def _row_findings(row: Any) -> Iterator[Finding]:
     turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or not turns:
         yield "it has no list `conversations`", "Write turns of human and gpt", "no conversations"

@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import Final
 
 from recaption.errors import UserError
-from recaption.export.base import Exported, Options, described, refuse_fill
+from recaption.export.base import Exported, Finding, Options, described, refuse_fill
 from recaption.export.dataset import Dataset
 from recaption.export.flair import json_of
-from recaption.export.tars import Found, export_tars, flags, loading_limit, walk
+from recaption.export.tars import Found, export_tars, flags, loading_limit, problems_in
 from recaption.problems import Problem
 from recaption.types import Record
 from recaption.write.webdataset import flat_name
@@ -82,53 +82,28 @@ def _names(dataset: Dataset, options: Options) -> dict[str, str]:
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
-    for found in walk(path, loaders=loaders):
-        if isinstance(found, Problem):
-            yield found
-        else:
-            yield from _sample_problems(found)
+    yield from problems_in(path, _sample_findings, loaders=loaders)
 
 
-def _sample_problems(found: Found) -> Iterator[Problem]:
+def _sample_findings(found: Found) -> Iterator[Finding]:
     if not found.has_image or not {"json", "txt"}.intersection(found.suffixes):
-        yield Problem(
-            where=found.where,
-            what=f"the sample has {', '.join(found.suffixes)}; it needs txt or json, and one of jpg, png, jpeg, webp",
-            advice="open_clip drops such samples silently; write the members next to each other, and no dot in a key",
-            kind="incomplete sample",
-        )
+        what = f"the sample has {', '.join(found.suffixes)}; it needs txt or json, and one of jpg, png, jpeg, webp"
+        advice = "open_clip drops such samples silently; write the members next to each other, and no dot in a key"
+        yield what, advice, "incomplete sample"
         return
     body = json_of(found)
     if "json" in found.suffixes and body is None:
-        yield Problem(
-            where=found.where,
-            what="its json is not a JSON object",
-            advice="Write it as a UTF-8 JSON object; open_clip reads an empty text",
-            kind="broken json",
-        )
+        advice = "Write it as a UTF-8 JSON object; open_clip reads an empty text"
+        yield "its json is not a JSON object", advice, "broken json"
     text = found.texts.get("txt", b"")
     try:
         text.decode()
     except UnicodeDecodeError:
-        yield Problem(
-            where=found.where,
-            what="its txt is not UTF-8",
-            advice="Write it as UTF-8; the error ends the training",
-            kind="txt is not UTF-8",
-        )
+        yield "its txt is not UTF-8", "Write it as UTF-8; the error ends the training", "txt is not UTF-8"
     if "txt" in found.suffixes and not text.strip():
-        yield Problem(
-            where=found.where,
-            what="its txt is empty",
-            advice="Leave the sample out, or train with --json-text-key",
-            kind="empty txt",
-        )
+        yield "its txt is empty", "Leave the sample out, or train with --json-text-key", "empty txt"
     if "txt" not in found.suffixes and body is not None:
         strings = [name for name, value in body.items() if name not in _IDENTITY and isinstance(value, str) and value]
         if not strings:
-            yield Problem(
-                where=found.where,
-                what="neither a txt nor a field of the json has a text",
-                advice="Write texts as strings: --json-text-key reads neither lists nor nested fields",
-                kind="no text",
-            )
+            advice = "Write texts as strings: --json-text-key reads neither lists nor nested fields"
+            yield "neither a txt nor a field of the json has a text", advice, "no text"

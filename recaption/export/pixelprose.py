@@ -8,12 +8,11 @@ from tars that img2dataset makes from these files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
 
-from recaption.export.base import Exported, Options, described, one_text, rotated
+from recaption.export.base import Exported, Options, one_text
 from recaption.export.columns import export_table, table_problems
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
@@ -32,31 +31,25 @@ _SCHEMA: Final = pa.schema(
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. A row without an original caption has "" in that column."""
-    sources = one_text(dataset, TEXTS, options)
-    models = {g["id"]: g["model"] for g in dataset.manifest["generations"]}
-    known = dataset.manifest["provenance"].get("models", {})
-    model = models.get(sources["vlm_caption"], "")
-    vlm_model = (known.get(model) or {}).get("model") or model
+    generation = one_text(dataset, TEXTS, options)["vlm_caption"]
+    model = {g["id"]: g["model"] for g in dataset.manifest["generations"]}.get(generation, "")
+    known = dataset.manifest["provenance"].get("models", {}).get(model) or {}
 
-    def row(record: Record) -> dict[str, Any] | None:
-        texts = record.texts()
-        if sources["vlm_caption"] not in texts:
-            return None
+    def row(record: Record, old: str, new: str) -> dict[str, Any]:
         return {
             "uid": record.sha256[:32],
             "url": record.url or "",
             "key": record.key,
             "status": "success",
-            "original_caption": texts.get(sources["original_caption"], ""),
-            "vlm_model": vlm_model,
-            "vlm_caption": texts[sources["vlm_caption"]],
+            "original_caption": old,
+            "vlm_model": known.get("model") or model,
+            "vlm_caption": new,
             "width": record.width,
             "height": record.height,
             "sha256": record.sha256,
         }
 
-    done = export_table(dataset, dest, options, _SCHEMA, row, f"no text of {sources['vlm_caption']}")
-    return replace(done, notes=(described(sources), *rotated(dataset)))
+    return export_table(dataset, dest, options, _SCHEMA, TEXTS, row)
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:

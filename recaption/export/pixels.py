@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,12 +29,11 @@ from recaption.write import ShardEntry, store_image
 _SHOWN = 5  # places listed in a message
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageFile:
-    """The bytes of an image in a trainer's dataset; `suffix` is jpg, png or webp."""
+class ImageFile(NamedTuple):
+    """An image in a trainer's dataset, as a member of a tar; `suffix` is jpg, png or webp."""
 
-    data: bytes
     suffix: str
+    data: bytes
 
 
 def with_images(

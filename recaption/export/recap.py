@@ -7,12 +7,11 @@ gpt4v) are left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
 
-from recaption.export.base import Exported, Options, described, one_text, rotated
+from recaption.export.base import Exported, Options
 from recaption.export.columns import export_table, table_problems
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
@@ -29,19 +28,13 @@ _SCHEMA: Final = pa.schema(
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. A row without an original caption has "" in that column, as in the dataset."""
-    sources = one_text(dataset, TEXTS, options)
 
-    def row(record: Record) -> dict[str, Any] | None:
-        texts = record.texts()
-        new, old = texts.get(sources["re_caption"]), texts.get(sources["org_caption"], "")
-        if new is None:
-            return None
+    def row(record: Record, old: str, new: str) -> dict[str, Any]:
         lengths = {"re_length": len(new.split()), "org_length": len(old.split())}
         about = {"url": record.url or "", "sha256": record.sha256, "key": record.key}
         return {**about, "re_caption": new, "org_caption": old, **lengths}
 
-    done = export_table(dataset, dest, options, _SCHEMA, row, f"no text of {sources['re_caption']}")
-    return replace(done, notes=(described(sources), *rotated(dataset)))
+    return export_table(dataset, dest, options, _SCHEMA, TEXTS, row)
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""WebDataset tars for CLIP-style trainers: writes them from a build, and iterates over samples to check them.
+"""WebDataset tars for CLIP-style trainers: writes them from a build, and checks their samples.
 
 Grouping and naming are webdataset's (tariterators.py, base_plus_ext and group_by_keys); sizes.json is open_clip's
 (open_clip_train/data.py, get_dataset_size), as in FLAIR and COSMOS.
@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from recaption.errors import DatasetError, RecaptionError, SourceError, UserError
-from recaption.export.base import Exported, Options, begin, removed_on_failure
+from recaption.export.base import Exported, Finding, Options, begin, found_in, removed_on_failure
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_images
 from recaption.io import files
@@ -62,7 +62,7 @@ def export_tars(
                 about = {name: getattr(record, name) for name in ("key", "sha256", "url", "width", "height")}
                 body = {name: value for name, value in about.items() if value is not None} | dict(texts(record))
                 text = primary_text(record, dataset.primary).encode()
-                yield record.key, ((stored.suffix, stored.data), ("txt", text), ("json", orjson.dumps(body)))
+                yield record.key, (stored, ("txt", text), ("json", orjson.dumps(body)))
         options.progress(len(dataset.shards), len(dataset.shards))
 
     with removed_on_failure(store):
@@ -102,44 +102,53 @@ def loading_limit(done: Exported) -> str:
     return f"{tars}; --samples-per-shard sets their size"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Found:
     """A sample of a tar: its suffixes in order, and the bytes of its text members."""
 
     where: str
     suffixes: list[str] = field(default_factory=list)
     texts: dict[str, bytes] = field(default_factory=dict)  # of json and txt
+    empty_image: bool = False
 
     @property
     def has_image(self) -> bool:
         return any(suffix in IMAGES for suffix in self.suffixes)
 
 
-def walk(path: str, *, loaders: int | None = None) -> Iterator[Found | Problem]:
-    """The samples of all tars at `path`, and the problems that any trainer has with these tars.
+def problems_in(
+    path: str, check: Callable[[Found], Iterator[Finding]], *, loaders: int | None = None
+) -> Iterator[Problem]:
+    """The problems that any trainer has with the tars at `path`, and those that `check` finds in their samples.
 
     `path` is a tar, a pattern, a folder of tars, or an output or build in format webdataset (its train shards).
     Raises UserError if there are no tars.
     """
     tars = _tars(path)
     if loaders is not None and len(tars) < loaders:
-        yield Problem(
-            where=path,
-            what=f"{len(tars)} tars for {loaders} loading processes (workers x GPUs)",
-            advice="Use fewer workers, or smaller shards (--samples-per-shard N of `recaption export`): each process "
-            "reads whole tars, and trainers refuse fewer",
-            kind="too few tars",
+        what = f"{len(tars)} tars for {loaders} loading processes (workers x GPUs)"
+        advice = (
+            "Use fewer workers, or smaller shards (--samples-per-shard N of `recaption export`): each process "
+            "reads whole tars, and trainers refuse fewer"
         )
+        yield from found_in(path, [(what, advice, "too few tars")])
     sizes: dict[str, dict[str, Any]] = {}
     for tar in tars:
         folder, _, name = tar.rpartition("/")
         if folder not in sizes:
             sizes[folder] = yield from _sizes(folder)
         count = 0
-        for found in _samples(tar):
-            count += isinstance(found, Found)
-            yield found
-        yield from _counted(tar, name, count, sizes[folder])
+        try:
+            for sample in _samples(tar):
+                count += 1
+                if sample.empty_image:
+                    advice = "Leave the sample out; a trainer silently drops it"
+                    yield from found_in(sample.where, [("the image has no bytes", advice, "empty image")])
+                yield from found_in(sample.where, check(sample))
+        except (BrokenTarError, SourceError, RecaptionError) as error:
+            advice = "Write it again; a trainer silently skips the rest of a broken tar"
+            yield from found_in(tar, [(str(error), advice, "broken tar")])
+        yield from found_in(tar, _counted(name, count, sizes[folder]))
 
 
 def _tars(path: str) -> list[str]:
@@ -160,13 +169,8 @@ def _sizes(folder: str) -> Generator[Problem, None, dict[str, Any]]:
     """The number of samples of each tar, from the folder's sizes.json; {} if it cannot be read."""
     path = f"{folder}/sizes.json"
     if not files.is_file(path):
-        yield Problem(
-            where=path,
-            what="it is missing",
-            advice="Write it, or give the trainer --train-num-samples",
-            kind="no sizes.json",
-            severity="warning",
-        )
+        advice = "Write it, or give the trainer --train-num-samples"
+        yield from found_in(path, [("it is missing", advice, "no sizes.json", "warning")])
         return {}
     try:
         found = orjson.loads(files.read_all(path))
@@ -174,70 +178,41 @@ def _sizes(folder: str) -> Generator[Problem, None, dict[str, Any]]:
         found = None
     if isinstance(found, dict) and all(isinstance(n, int) for n in found.values()):
         return found
-    yield Problem(
-        where=path,
-        what="it is not a JSON object with the number of samples of each tar",
-        advice='Write it like {"00000.tar": 5000}, or delete it and give --train-num-samples',
-        kind="broken sizes.json",
-    )
+    what = "it is not a JSON object with the number of samples of each tar"
+    advice = 'Write it like {"00000.tar": 5000}, or delete it and give --train-num-samples'
+    yield from found_in(path, [(what, advice, "broken sizes.json")])
     return {}
 
 
-def _counted(tar: str, name: str, count: int, sizes: Mapping[str, Any]) -> Iterator[Problem]:
+def _counted(name: str, count: int, sizes: Mapping[str, Any]) -> Iterator[Finding]:
     if sizes and sizes.get(name) != count:
         recorded = f"has {sizes[name]:,}" if name in sizes else "does not list it"
-        yield Problem(
-            where=tar,
-            what=f"it has {count:,} samples, sizes.json {recorded}",
-            advice="Correct sizes.json: the length of an epoch is computed from it",
-            kind="wrong sizes.json",
-        )
+        advice = "Correct sizes.json: the length of an epoch is computed from it"
+        yield f"it has {count:,} samples, sizes.json {recorded}", advice, "wrong sizes.json"
     if count > PER_TAR:
-        yield Problem(
-            where=tar,
-            what=f"{count:,} samples in a tar",
-            advice=f"{PER_TAR:,} are usual: with fewer and larger tars, loading processes are idle",
-            kind="large tar",
-            severity="warning",
-        )
+        advice = f"{PER_TAR:,} are usual: with fewer and larger tars, loading processes are idle"
+        yield f"{count:,} samples in a tar", advice, "large tar", "warning"
 
 
-def _samples(tar: str) -> Iterator[Found | Problem]:
+def _samples(tar: str) -> Iterator[Found]:
     """Adjacent members with equal names up to the first dot form a sample; a repeated suffix begins the next one."""
     sample: Found | None = None
     key = ""
-    try:
-        with files.open_stream(tar) as file:
-            reader = TarReader(file, tar)
-            for member in reader.members():
-                name = split_name(member.name) if member.kind == "file" else None
-                if name is None:
-                    continue
-                suffix = name[1]
-                if sample is None or name[0] != key or suffix in sample.suffixes:
-                    if sample is not None:
-                        yield sample
-                    key, sample = name[0], Found(where=f"{tar}: {name[0]}")
-                sample.suffixes.append(suffix)
-                if suffix in ("json", "txt") and member.size <= _LARGEST:
-                    sample.texts[suffix] = b"".join(reader.pieces(member))
-                elif suffix in IMAGES and member.size == 0:
-                    yield _empty_image(sample)
-        if sample is not None:
-            yield sample
-    except (BrokenTarError, SourceError, RecaptionError) as error:
-        yield Problem(
-            where=tar,
-            what=str(error),
-            advice="Write it again; a trainer silently skips the rest of a broken tar",
-            kind="broken tar",
-        )
-
-
-def _empty_image(found: Found) -> Problem:
-    return Problem(
-        where=found.where,
-        what="the image has no bytes",
-        advice="Leave the sample out; a trainer silently drops it",
-        kind="empty image",
-    )
+    with files.open_stream(tar) as file:
+        reader = TarReader(file, tar)
+        for member in reader.members():
+            name = split_name(member.name) if member.kind == "file" else None
+            if name is None:
+                continue
+            suffix = name[1]
+            if sample is None or name[0] != key or suffix in sample.suffixes:
+                if sample is not None:
+                    yield sample
+                key, sample = name[0], Found(where=f"{tar}: {name[0]}")
+            sample.suffixes.append(suffix)
+            if suffix in ("json", "txt") and member.size <= _LARGEST:
+                sample.texts[suffix] = b"".join(reader.pieces(member))
+            elif suffix in IMAGES and member.size == 0:
+                sample.empty_image = True
+    if sample is not None:
+        yield sample

@@ -6,6 +6,7 @@ import graphlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from recaption.source import Source, open_source
 from recaption.tasks import registry
 from recaption.tasks.base import CAPTIONS, Task
 from recaption.tasks.question import DEFAULT_RETRY, Question, closure
-from recaption.types import Generation, Sampling
+from recaption.types import Generation, Modality, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +129,16 @@ def _upstream_first(generate: Sequence[GenerationConfig]) -> list[GenerationConf
     by_id = {generation.id: generation for generation in generate}
     order = graphlib.TopologicalSorter({generation.id: generation.over for generation in generate}).static_order()
     return [by_id[id] for id in order]
+
+
+def needs_of(generate: Sequence[GenerationConfig], model: str) -> frozenset[Modality]:
+    """What the tasks of a model need of its engine. Tasks that cannot be loaded count as needing nothing."""
+    found: set[Modality] = set()
+    for configured in generate:
+        if configured.model == model:
+            with suppress(ConfigError):
+                found |= registry.load(configured.task, configured.settings).needs
+    return frozenset(found)
 
 
 def _passes(models: Sequence[str], questions: Sequence[Question]) -> list[tuple[str, tuple[Question, ...]]]:
@@ -328,13 +339,14 @@ def _resolved(config: Model) -> ResolvedModel | None:
     return resolve(config.model, config.revision)
 
 
-def reachable(config: Model) -> None:
-    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or takes no
-    images."""
+def reachable(config: Model, needs: frozenset[Modality] = frozenset({"image"})) -> None:
+    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or lacks
+    one of the `needs` of its tasks."""
     check_engine(config.engine)
     resolved = _resolved(config)
     if resolved is not None:
-        check_capable(EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit))
+        spec = EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit, needs=needs)
+        check_capable(spec)
 
 
 def _engine_spec(

@@ -68,7 +68,8 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
         parsed = _parsed(request, completion)
         attempts.append(_attempt(current, parsed.finish, completion.output_tokens, parsed.detail))
         reason = parsed.reason
-        if parsed.finish in question.retry.on or parsed.finish in _ALWAYS_RETRIED:
+        cut = parsed.finish == "length" and question.output.json_schema is not None  # half a value
+        if cut or parsed.finish in question.retry.on or parsed.finish in _ALWAYS_RETRIED:
             continue
         if parsed.finish in ("stop", "length"):
             return _answer(request, completion, parsed, attempts)

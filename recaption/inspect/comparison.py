@@ -6,7 +6,6 @@ $other. `--format json` prints the rows of all parts.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import UserError
+from recaption.formatting import changes, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find_all, names
 from recaption.inspect.query import run_sql
 from recaption.inspect.sql import has_view
 from recaption.inspect.stoppable import closing
-from recaption.inspect.terminal import grid, printable, section
+from recaption.inspect.terminal import grid, section
 
 _FOLDER = Path(__file__).parent / "compare"
 SUPPORT = "support"
@@ -119,33 +119,29 @@ def _measures(found: Diff) -> Table:
     return table
 
 
-def _changes(found: Diff, part: str, *columns: str) -> Table | None:
+def _changes(found: Diff, part: str, *columns: str) -> Table:
     """The rows of a part: two columns of text, the numbers of both outputs, and the change."""
-    rows = found.parts[part]
     table = grid("", "", found.one, found.other, "", right=(2, 3, 4), widest=28)
-    for row in rows:
+    for row in found.parts[part]:
         one, other = row["one"], row["other"]
         texts = (*(printable(row[column]) for column in columns), _number(one), _number(other))
         table.add_row(*map(Text, texts), _change(one, other))
-    return table if rows else None
+    return table
 
 
-def _support(found: Diff) -> Table | None:
-    rows = found.parts[SUPPORT]
+def _support(found: Diff) -> Table:
     table = grid("", found.one, "", found.other, "", "", right=(1, 3, 5), widest=28)
-    for row in rows:
+    for row in found.parts[SUPPORT]:
         cells = []
         for side in ("one", "other"):
             low, high = row[f"{side}_low"], row[f"{side}_high"]
             interval = "" if low is None else f"{low:.1f}–{high:.1f} of {row[f'{side}_verified']:,}"
             cells += [Text(_number(row[side])), Text(interval, style="dim")]
         table.add_row(Text(printable(row["generation"])), *cells, _change(row["one"], row["other"]))
-    return table if rows else None
+    return table
 
 
-def _tags(rows: list[Row], style: str) -> Table | None:
-    if not rows:
-        return None
+def _tags(rows: list[Row], style: str) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
     grid.add_column(justify="right")
@@ -200,18 +196,17 @@ def _pair(row: Row, console: Console) -> Table:
 
 def _marked(one: str, other: str) -> tuple[Text, Text]:
     """Both texts; words that are missing in the other one are coloured."""
-    a, b = printable(one).split(), printable(other).split()
     left, right = Text(), Text()
-    for change, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        same = change == "equal"
-        for text, words, style in ((left, a[a0:a1], "red"), (right, b[b0:b1], "green")):
-            if words:
-                text.append(" ".join(words) + " ", style="" if same else style)
+    for kind, words in changes(printable(one), printable(other)):
+        if kind != "added":
+            left.append(words, style="" if kind == "same" else "red")
+        if kind != "removed":
+            right.append(words, style="" if kind == "same" else "green")
     return left, right
 
 
-def _side_by_side(parts: list[Table | None], console: Console) -> RenderableType | None:
-    found = [part for part in parts if part is not None]
+def _side_by_side(parts: list[Table], console: Console) -> RenderableType | None:
+    found = [part for part in parts if part.row_count]
     if not found:
         return None
     return Columns(found, padding=(0, 4)) if console.width >= _WIDE else Group(*found)

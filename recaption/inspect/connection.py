@@ -51,7 +51,7 @@ def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPy
 
     if not outputs:
         raise UserError("no output was given. Give at least one path")
-    # What does not fit into memory is spilled there; DuckDB makes the folder when it needs it and removes it.
+    # DuckDB spills there what does not fit into memory. It creates and removes the folder itself.
     spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
     connection = duckdb.connect(
         config={

@@ -17,14 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import ImageError, UserError
+from recaption.formatting import printable
 from recaption.inspect.images import ImageMissing, open_image, read_image
 from recaption.inspect.overview import sample_grid
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.questions import load
-from recaption.inspect.sql import fetch, fetch_dicts, has_view
+from recaption.inspect.sql import Row, fetch, fetch_rows, has_view
 from recaption.inspect.statements import storable
 from recaption.inspect.statistics import samples_of
-from recaption.inspect.terminal import grid, printable, section
+from recaption.inspect.terminal import grid, section
 
 if TYPE_CHECKING:
     import duckdb
@@ -77,14 +78,14 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
     if found is None:
         raise unknown_key(output.given, key)
     key = found
-    image = next(iter(fetch_dicts(connection, _IMAGE, [key])), None)
+    image = next(iter(fetch_rows(connection, _IMAGE, [key])), None)
     answers = fetch(connection, _ANSWERS, [key])
     rejects = fetch(connection, _REJECTS, [key])
     console.print(Text(printable(key), style="bold"))
     if image:
         console.print(Text(_described(image), style="dim"))
     _show_image(connection, output, key, console)
-    samples = samples_of(connection, [key]) if image and image["n_texts"] != 0 else ()
+    samples = samples_of(connection, [key]) if image and image.n_texts != 0 else ()
     for sample in samples:
         console.print()
         console.print(sample_grid(sample))
@@ -97,17 +98,17 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
     section(console, "rejected", _rejects(rejects))
 
 
-def _described(image: dict[str, Any]) -> str:
-    why = f" ({image['reason']})" if image["reason"] else ""
-    parts = [f"{image['status']}{why}", image["split"], f"shard {image['shard']}, row {image['row']}"]
-    if image["width"]:
-        parts.append(f"{image['width']} × {image['height']} pixels")
-    if image["n_texts"] is not None:
-        parts.append(f"{image['n_texts']} texts to draw")
-    if image["source_key"] != image["key"]:
-        parts.append(f"{image['source_key']} in the source")
-    parts += [f"sha256 {image['sha256'][:12]}…"] if image["sha256"] else []
-    parts += [image["url"]] if image["url"] else []
+def _described(image: Row) -> str:
+    why = f" ({image.reason})" if image.reason else ""
+    parts = [f"{image.status}{why}", image.split, f"shard {image.shard}, row {image.row}"]
+    if image.width:
+        parts.append(f"{image.width} × {image.height} pixels")
+    if image.n_texts is not None:
+        parts.append(f"{image.n_texts} texts to draw")
+    if image.source_key != image.key:
+        parts.append(f"{image.source_key} in the source")
+    parts += [f"sha256 {image.sha256[:12]}…"] if image.sha256 else []
+    parts += [image.url] if image.url else []
     return " · ".join(printable(part) for part in parts)
 
 
@@ -123,10 +124,8 @@ def _show_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
         console.print(Text(f"the image cannot be shown: {why}", style="dim"))
 
 
-def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table | None:
+def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table:
     rows = fetch(connection, load("image").sql, {"key": key})
-    if not rows:
-        return None
     p_true = dict(fetch(connection, _P_TRUE, [key])) if has_view(connection, "verifications") else {}
     verified = ("p_true",) if p_true else ()
     table = grid("", "#", *verified, "weight", "words", "flags", "", right=range(1, 4 + len(verified)))
@@ -146,21 +145,17 @@ def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table | None:
     return table
 
 
-def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table | None:
-    if not rows:
-        return None
+def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table:
     table = grid("", "finish", "attempts", "prompt", "tokens", "fingerprint", "", right=(2, 3, 4))
-    for generation, finish, asked, prompt, output, fingerprint, text in rows:
+    for generation, finish, attempts, prompt, output, fingerprint, text in rows:
         shown = Text("as in the caption", style="dim") if text.strip() in stored else Text(printable(text))
-        times = str(max(asked or 0, 1))
+        times = str(max(attempts or 0, 1))
         names = (Text(printable(generation)), Text(printable(finish)), times, str(prompt), str(output))
         table.add_row(*names, Text(printable(fingerprint), style="dim"), shown)
     return table
 
 
-def _rejects(rows: list[tuple[Any, ...]]) -> Table | None:
-    if not rows:
-        return None
+def _rejects(rows: list[tuple[Any, ...]]) -> Table:
     table = grid("", "stage", "reason", "attempts", "", right=(3,))
     for generation, stage, reason, detail, attempts in rows:
         red = Text(printable(reason), style="red")

@@ -10,22 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import DatasetError
-from recaption.formatting import bar
+from recaption.formatting import bar, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find, find_all, names
-from recaption.inspect.statistics import (
-    RunProgress,
-    Sample,
-    SampleCaption,
-    Statistics,
-    WordCounts,
-    gather,
-    listed,
-    run_progress,
-)
+from recaption.inspect.sql import Row
+from recaption.inspect.statistics import RunProgress, Statistics, gather, listed, run_progress
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import Summary, from_manifest, read_manifest
-from recaption.inspect.terminal import grid, printable, section
+from recaption.inspect.terminal import grid, section
 from recaption.inspect.views import VIEWS
 
 _COLOURS = ("cyan", "yellow")  # of sub-captions, alternately; both are readable on dark and light backgrounds
@@ -99,7 +91,7 @@ def print_overview(path: str, console: Console) -> None:
         else:
             summary, statistics = from_manifest(read_manifest(output)), gather(connection)
             _print_build(summary, statistics, console)
-            # The hint is meant to be pasted into a shell, and tags are model output: letters only.
+            # The command may be pasted into a shell, and tags are a model's words, so only letters are allowed.
             tag = next((lemma for lemma, _ in statistics.top_tags if lemma.replace(" ", "").isalpha()), "dog")
     _print_next(path, tag, console, built=output.build is not None)
 
@@ -118,8 +110,8 @@ def _print_build(summary: Summary, statistics: Statistics, console: Console) -> 
     console.print()
     console.print(Text(summary.counts, style="bold"))
     console.print(Text(summary.sum))
-    for asked in summary.generations:
-        console.print(Text(asked.sum))
+    for generation in summary.generations:
+        console.print(Text(generation.sum))
     section(console, "words per caption", _words(statistics.words))
     section(console, "sub-captions per image", _histogram(statistics.subs_per_image, console))
     section(console, "objects, most frequent first", _bars(statistics.top_tags, "green", console))
@@ -146,12 +138,12 @@ def _print_progress(done: RunProgress, output: OutputPaths, console: Console) ->
     section(console, "rejects, by reason", _bars(done.rejects, "red", console))
 
 
-def _words(words: Sequence[WordCounts]) -> Table | None:
+def _words(words: Sequence[Row]) -> Table:
     table = grid("", "captions", "median", "middle 90 %", right=(1, 2), widest=24)
     for w in words:
         median = Text(f"{w.median:.0f}", style="bold")
         table.add_row(Text(printable(w.generation)), f"{w.captions:,}", median, f"{w.low:.0f}–{w.high:.0f}")
-    return table if words else None
+    return table
 
 
 def _histogram(counts: Sequence[tuple[int, int]], console: Console) -> Table | None:
@@ -170,9 +162,7 @@ def _histogram(counts: Sequence[tuple[int, int]], console: Console) -> Table | N
 
 def _bars(
     counts: Sequence[tuple[str, int]], style: str, console: Console, *, out_of: int = 0, right: bool = False
-) -> Table | None:
-    if not counts:
-        return None
+) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", max_width=28, justify="right" if right else "left")
     grid.add_column(justify="right", no_wrap=True)
@@ -185,11 +175,11 @@ def _bars(
     return grid
 
 
-def _sample(sample: Sample) -> Group:
+def _sample(sample: Row) -> Group:
     return Group(Text(printable(sample.key), style="bold"), sample_grid(sample), Text())
 
 
-def sample_grid(sample: Sample) -> Table:
+def sample_grid(sample: Row) -> Table:
     """The captions, coloured by `caption_text`, and the tags."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", max_width=12, style="dim")
@@ -206,7 +196,7 @@ def sample_grid(sample: Sample) -> Table:
     return grid
 
 
-def caption_text(caption: SampleCaption) -> Text:
+def caption_text(caption: Row) -> Text:
     """The caption with numbered, coloured sub-captions and underlined tags; text outside sub-captions is dim.
 
     Offsets refer to the stored text, so it is cut first and each piece is made printable.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from recaption.errors import UserError
+from recaption.formatting import printable
 from recaption.inspect.statements import Connection, read_statement, storable, unwrapped
 from recaption.inspect.stoppable import stoppable
-from recaption.inspect.terminal import printable
 from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from recaption.errors import UserError
+from recaption.formatting import printable
 from recaption.inspect.comparison import PARTS, diff, print_diff, sql_of
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.image_page import known_key, print_image, unknown_key
@@ -24,7 +25,6 @@ from recaption.inspect.questions import Question, check_tables, load
 from recaption.inspect.similar import by_embedding
 from recaption.inspect.stoppable import closing
 from recaption.inspect.table import print_result
-from recaption.inspect.terminal import printable
 from recaption.inspect.writers import check_outside, format_of, head, open_bytes, open_text, write_batches
 
 if TYPE_CHECKING:

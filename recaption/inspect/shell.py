@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from recaption.errors import Abandoned, RecaptionError, UserError
+from recaption.formatting import printable
 from recaption.inspect import questions
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.overview import print_overviews
@@ -23,7 +24,6 @@ from recaption.inspect.results import parse_question, print_question_result, sho
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
 from recaption.inspect.table import print_result
-from recaption.inspect.terminal import printable
 from recaption.inspect.views import VIEWS
 
 _PROMPT, _MORE = "recaption> ", "       ..> "

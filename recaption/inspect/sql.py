@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace as Row
 from typing import TYPE_CHECKING, Any
 
 from recaption.inspect.stoppable import stoppable
 
 if TYPE_CHECKING:
     import duckdb
+
+__all__ = ["Row", "Values", "fetch", "fetch_rows", "identifier", "placeholders", "quoted"]
 
 Values = Sequence[Any] | Mapping[str, Any]
 
@@ -38,8 +41,8 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str, values: Values = ()) 
     return stoppable(connection, lambda: connection.execute(sql, values or None).fetchall())
 
 
-def fetch_dicts(connection: duckdb.DuckDBPyConnection, sql: str, values: Values = ()) -> list[dict[str, Any]]:
-    """All rows of a query by column name. Raises as `fetch`."""
+def fetch_rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Values = ()) -> list[Row]:
+    """All rows of a query, with their columns as attributes. Raises as `fetch`."""
     rows = fetch(connection, sql, values)
     names = [column[0] for column in connection.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return [Row(**dict(zip(names, row, strict=True))) for row in rows]

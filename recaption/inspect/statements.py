@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import UserError
-from recaption.inspect.terminal import printable
+from recaption.formatting import printable
 from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import DatasetError, UserError
-from recaption.formatting import duration
+from recaption.formatting import duration, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find
-from recaption.inspect.terminal import printable
-from recaption.output.paths import MANIFEST
-from recaption.types import SCHEMA_VERSION
+from recaption.output import locate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,20 +99,10 @@ def summarise(path: str) -> Summary:
 
 
 def read_manifest(output: OutputPaths) -> dict[str, Any]:
-    """The build's manifest. Raises UserError without a build, DatasetError if it is broken or newer."""
+    """The build's manifest. Raises UserError without a build, DatasetError as `locate.read_manifest`."""
     if output.build is None:
         raise UserError(f"{output.given} has no build yet. Finish it: recaption run, or recaption build, its pipeline")
-    try:
-        manifest = json.loads(output.build.get(MANIFEST))
-        major = int(manifest["schema_version"].split(".")[0])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{output.manifest} is not a manifest: {type(error).__name__}: {error}") from error
-    if major > int(SCHEMA_VERSION.split(".")[0]):
-        raise DatasetError(
-            f"{output.manifest} has schema version {manifest['schema_version']}; this version of recaption reads up to "
-            f"{SCHEMA_VERSION}. Upgrade it"
-        )
-    return dict(manifest)
+    return locate.read_manifest(output.build)
 
 
 def from_manifest(manifest: dict[str, Any]) -> Summary:
@@ -124,10 +111,7 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
         counts = manifest["counts"]
         summary = Summary(
             **{name: manifest[name] for name in ("name", "schema_version", "build", "format")},
-            **{
-                name: counts[name]
-                for name in ("images", "ok", "partial", "excluded", "captions", "sub_captions", "tags")
-            },
+            **{name: counts[name] for name in _COUNTS},
             rejected=counts["reject"],
             generations=tuple(
                 GenerationSummary(

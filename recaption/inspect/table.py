@@ -7,12 +7,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from recaption.formatting import printable
 from recaption.inspect.query import COUNTED, QueryResult
-from recaption.inspect.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,11 +39,13 @@ def print_result(answer: QueryResult, console: Console) -> None:
     if kept < len(names) and 0 < len(cells) <= _UPRIGHT:
         _print_upright(names, cells, console)
     else:
-        widths = _widths(natural[:kept], least[:kept], console.width)
-        console.print(_line(names, widths, numbers, ["bold"] * kept))
-        console.print(Text("─" * min(console.width, sum(widths) + _GAP * (kept - 1)), style="dim"))
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), border_style="dim")
+        for name, number in zip(names[:kept], numbers, strict=False):
+            # rich narrows the widest columns first, and never a column without wrapping
+            table.add_column(Text(name, "bold"), justify="right" if number else "left", no_wrap=number)
         for row, values in zip(cells, answer.rows, strict=True):
-            console.print(_line(row, widths, numbers, ["dim" if value is None else "" for value in values]))
+            table.add_row(*(_cell(text, value) for text, value in zip(row[:kept], values, strict=False)))
+        console.print(table)
         if kept < len(names):
             left_out = f"not shown, the terminal is too narrow: {', '.join(names[kept:])}. SELECT the columns you want"
             console.print(Text(left_out, style="dim"))
@@ -77,36 +80,8 @@ def _fitting(least: Sequence[int], width: int) -> int:
     return kept
 
 
-def _widths(natural: list[int], least: list[int], width: int) -> list[int]:
-    """Widths that fit: the widest columns are reduced to one level, none below its minimum."""
-    room = width - _GAP * (len(natural) - 1)
-
-    def at(level: int) -> list[int]:
-        return [max(low, min(n, level)) for n, low in zip(natural, least, strict=True)]
-
-    low, high = 1, max(natural, default=1)
-    while low < high:
-        level = (low + high + 1) // 2
-        low, high = (level, high) if sum(at(level)) <= room else (low, level - 1)
-    return [min(n, room) for n in at(low)]
-
-
-def _line(row: Sequence[str], widths: Sequence[int], numbers: Sequence[bool], styles: Sequence[str]) -> Text:
-    line = Text(no_wrap=True, overflow="crop")
-    for i, (text, width, number, style) in enumerate(zip(row, widths, numbers, styles, strict=False)):
-        shortened = _cut(text, width)
-        blank = " " * (width - cell_len(shortened))
-        line.append(" " * _GAP if i else "")
-        line.append(blank + shortened if number else shortened + blank, style=style)
-    return line
-
-
-def _cut(text: str, width: int) -> str:
-    if cell_len(text) <= width:
-        return text
-    cut = Text(text)
-    cut.truncate(width, overflow="ellipsis")
-    return cut.plain
+def _cell(text: str, value: Any) -> Text:
+    return Text(text, "dim" if value is None else "", no_wrap=True, overflow="ellipsis")
 
 
 def _print_upright(names: list[str], cells: list[list[str]], console: Console) -> None:

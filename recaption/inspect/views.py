@@ -9,6 +9,7 @@ import glob
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import orjson
 import pyarrow as pa
 
 from recaption import schema
-from recaption.errors import DatasetError, ShardError
+from recaption.errors import ShardError
 from recaption.inspect.paths import OutputPaths, footer, names
 from recaption.inspect.sql import identifier, quoted
 from recaption.io.files import is_url, read_all
@@ -155,7 +156,7 @@ def _run_rejects(output: OutputPaths, answers: str) -> str:
 
 
 def _shards(output: OutputPaths) -> str:
-    """Parsed from the manifest's text: DuckDB's JSON reader reserves at least 32 MiB for each bound file."""
+    """From the manifest's text, because DuckDB's JSON reader reserves at least 32 MiB for each file."""
     columns = ", ".join(f"shard.counts.{name} AS {name}" for name in _COUNTS)
     select = (
         f"SELECT shard.name AS shard, {columns}, shard.splits.train AS train, shard.splits.val AS val, "
@@ -267,24 +268,10 @@ def _empty(columns: Iterable[pa.Field]) -> str:
     return f"SELECT {', '.join(f'NULL::{_type(f.type)} AS {identifier(f.name)}' for f in columns)} WHERE false"
 
 
+@cache
 def _type(kind: pa.DataType) -> str:
     """The DuckDB type that an Arrow column has when DuckDB reads it from Parquet."""
-    if pa.types.is_list(kind):
-        return f"{_type(kind.value_type)}[]"
-    if pa.types.is_struct(kind):
-        return f"STRUCT({', '.join(f'{identifier(f.name)} {_type(f.type)}' for f in kind)})"
-    names = {
-        pa.string(): "VARCHAR",
-        pa.binary(): "BLOB",
-        pa.int8(): "TINYINT",
-        pa.int16(): "SMALLINT",
-        pa.int32(): "INTEGER",
-        pa.int64(): "BIGINT",
-        pa.float32(): "FLOAT",
-        pa.float64(): "DOUBLE",
-        pa.bool_(): "BOOLEAN",
-        pa.timestamp("us"): "TIMESTAMP",
-    }
-    if kind not in names:
-        raise DatasetError(f"no DuckDB type is known for Arrow's {kind}")
-    return names[kind]
+    import duckdb
+
+    with duckdb.connect() as connection:
+        return str(connection.from_arrow(pa.schema([pa.field("column", kind)]).empty_table()).types[0])

@@ -27,12 +27,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from pyarrow import types
 from rich.console import Console
 
 from recaption.errors import DISK_ERRORS, StoreError, UserError, in_words
+from recaption.formatting import printable
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.table import shown
-from recaption.inspect.terminal import printable
 
 FORMATS = ("table", "csv", "json", "parquet")
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -146,21 +147,20 @@ def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
 _WRITERS = {"lines": _lines, "csv": _csv, "json": _json, "parquet": _parquet}
 
 
+_CSV_TYPES = (
+    *(types.is_integer, types.is_floating, types.is_boolean, types.is_decimal),
+    *(types.is_date, types.is_timestamp, types.is_time, types.is_null),
+)
+
+
 def _csv_type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
+    if types.is_dictionary(kind):
         return _csv_type(kind.value_type)
-    plain = (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    )
-    timed = pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_time(kind)
-    return kind if plain or timed or pa.types.is_null(kind) else pa.string()
+    return kind if any(is_kind(kind) for is_kind in _CSV_TYPES) else pa.string()
 
 
 def _csv_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if column.type == kind or pa.types.is_dictionary(column.type):
+    if column.type == kind or types.is_dictionary(column.type):
         return column.cast(kind)
     return pa.array([None if value is None else _csv_text(value) for value in column.to_pylist()], kind)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from recaption.errors import UserError
 from recaption.load import pixels, texts
@@ -91,15 +91,10 @@ class LoaderConfig:
     verify: Verify = "size"
 
     def __post_init__(self) -> None:
-        _check_choice("split", self.split, ("train", "val"))
-        _check_choice("drop_last", self.drop_last, ("global", "pad"))
-        _check_choice("output", self.output, ("uint8", "float32"))
-        _check_choice("on_error", self.on_error, ("raise", "skip"))
-        _check_choice("verify", self.verify, ("size", "sha256"))
+        choices = {"split": ("train", "val"), "drop_last": get_args(DropLast), "output": get_args(pixels.Output)}
+        choices |= {"on_error": ("raise", "skip"), "verify": get_args(Verify)}
+        for name, allowed in choices.items():
+            if (given := getattr(self, name)) not in allowed:
+                raise UserError(f"{name} is {given!r}; it can be {' or '.join(allowed)}")
         if self.batch_size < 1:
             raise UserError(f"batch_size is {self.batch_size}; it has to be at least 1")
-
-
-def _check_choice(name: str, given: str, allowed: Sequence[str]) -> None:
-    if given not in allowed:
-        raise UserError(f"{name} is {given!r}; it can be {' or '.join(allowed)}")

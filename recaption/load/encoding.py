@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any, Final
 
@@ -43,18 +44,15 @@ def encoder_for(given: Any) -> Encoder | None:
     """
     if isinstance(given, str):
         made, digest = load_tokenizer(given, setting="tokenizer", extra="train")
-        pad = (
-            0 if given in ("clip", OPEN_CLIP) else None
-        )  # open_clip/tokenizer.py pads with zeros, and tokenizer.json with the end
+        pad = 0 if given in ("clip", OPEN_CLIP) else None  # as open_clip/tokenizer.py; tokenizer.json pads with the end
         return _from_library(made, pad, name=column_name(given), sha256=digest)
     if hasattr(given, "backend_tokenizer"):
         return _from_library(_copied(given.backend_tokenizer), given.pad_token_id)
     if hasattr(given, "encode_batch_fast"):
         return _from_library(_copied(given), None)
     if all(hasattr(given, name) for name in ("encode", "sot_token_id", "eot_token_id")):
-        return Encoder(
-            encode=_TextByText(given), start=(int(given.sot_token_id),), end=(int(given.eot_token_id),), pad=0
-        )
+        start, end = int(given.sot_token_id), int(given.eot_token_id)
+        return Encoder(encode=partial(_text_by_text, given), start=(start,), end=(end,), pad=0)
     return None
 
 
@@ -73,24 +71,15 @@ def _from_library(tokenizer: Any, pad: int | None, **known: Any) -> Encoder:
     if pad is None:
         ids = (tokenizer.token_to_id(token) for token in _PADS)
         pad = next((found for found in ids if found is not None), 0)
-    return Encoder(encode=_Batch(tokenizer), start=start, end=end, pad=pad, **known)
+    return Encoder(encode=partial(_batch, tokenizer), start=start, end=end, pad=pad, **known)
 
 
-class _Batch:
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-
-    def __call__(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        made = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in made]
+def _batch(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    return [made.ids for made in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
-class _TextByText:
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-
-    def __call__(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        return [self._tokenizer.encode(text) for text in texts]
+def _text_by_text(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    return [tokenizer.encode(text) for text in texts]
 
 
 class StoredIds:
@@ -142,8 +131,8 @@ def compose(record: Record, drawn: DrawnText, first: Sequence[int]) -> list[Piec
     """A text as stored texts joined by one space. `first` is `text_offsets(record)`; a whole caption is all of its
     sub-captions.
 
-    None if the text is not made of its parts in this way and must be tokenised. The text itself is compared, so a
-    policy that changes its sentences never gets the ids of another text.
+    None for a text that is not made of its parts in this way, which must be tokenised. The text itself is compared, so
+    that a policy that changes its sentences never gets the ids of another text.
     """
     captions, text = record.captions, drawn.text
     parts: Sequence[tuple[int, int]] = drawn.parts

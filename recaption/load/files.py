@@ -53,7 +53,7 @@ class Files:
         return Path(path).read_bytes()
 
     def pread(self, path: str, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset`; fewer where the file ends before."""
+        """`size` bytes from `offset`, or fewer at the end of the file."""
         if is_url(path) and self.cache is None:
             self._check(path)
             return self._remote(path, lambda fs, name: fs.cat_file(name, start=offset, end=offset + size))

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
 from recaption.errors import DatasetError, UserError
 from recaption.io.files import absolute, is_folder, is_url, matches
+from recaption.io.store import Store
 from recaption.load.files import Expected, Files, join
-from recaption.output.locate import Location, locate
+from recaption.output.locate import locate, read_manifest
 from recaption.output.paths import INDEX, MANIFEST
-from recaption.types import SCHEMA_VERSION
 
 Format = Literal["webdataset", "sidecar", "parquet", "tars"]
 Verify = Literal["size", "sha256"]
@@ -65,7 +63,7 @@ def find(path: str | Sequence[str], split: str, files: Files, *, verify: Verify 
     if isinstance(path, str):
         found = locate(path)
         if found.build is not None:
-            return _of_build(found, found.build.url, split, files, verify)
+            return _of_build(found.build, found.out, split, verify)
         root = absolute(path)
         tars = list(_tars(root))
         if not tars:
@@ -91,15 +89,10 @@ def find(path: str | Sequence[str], split: str, files: Files, *, verify: Verify 
     return Layout(format="tars", root=root, out=None, files=tuple(made), manifest={}, expected=expected)
 
 
-def _of_build(found: Location, root: str, split: str, files: Files, verify: Verify) -> Layout:
-    where = join(root, MANIFEST)
+def _of_build(build: Store, out: Store | None, split: str, verify: Verify) -> Layout:
+    root = build.url
     try:
-        manifest = orjson.loads(files.read(where))
-        version = str(manifest["schema_version"])
-        if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-            raise DatasetError(
-                f"{where} has schema version {version}; this version of recaption reads {SCHEMA_VERSION}. Upgrade it"
-            )
+        manifest = read_manifest(build)
         shards = manifest.pop("shards")
         made = tuple(_data_files(root, manifest["format"], shards, split))
         expected = {
@@ -110,17 +103,15 @@ def _of_build(found: Location, root: str, split: str, files: Files, verify: Veri
             for file in shard["files"]
             if file["table"] in _READ_BY_RANGES
         }
-    except FileNotFoundError as error:
-        raise DatasetError(f"{where} is missing: the build is not finished, or no longer there") from error
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{where} is not a manifest: {error!r}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{join(root, MANIFEST)} is not a manifest: {error!r}") from error
     if not made:
         listed = ", ".join(f"{name} {count}" for name, count in manifest["splits"].items())
         raise UserError(f"{root} has no sample in split {split!r}; it has {listed}")
     return Layout(
         format=manifest["format"],
         root=root,
-        out=found.out.url if found.out and INDEX in found.out.folders("") else None,
+        out=out.url if out and INDEX in out.folders("") else None,
         files=made,
         manifest=manifest,
         expected=expected,

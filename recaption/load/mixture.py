@@ -15,7 +15,7 @@ from recaption.load.dataset import CaptionDataset
 from recaption.load.order import Permutation
 from recaption.load.resumable import Batch, BatchSchedule, ResumableDataset
 
-import torch  # isort: skip - after .dataset, which says what to install where it is missing
+import torch  # isort: skip - after .dataset, which raises MissingExtra without torch
 
 _PERIOD: Final = 1 << 14  # slots after which the schedule repeats; the resolution of the shares
 

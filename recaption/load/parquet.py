@@ -10,7 +10,8 @@ Reading a row reads its row group, so some row groups are kept, and samples are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -35,7 +36,7 @@ _PLACE: Final = ("row", "key", "path", "offset", "size", "file_row")  # of the s
 
 
 class Rows:
-    """The part that both formats share: the record of a row, read with its row group."""
+    """What both formats share: a record is read with its row group."""
 
     block: int | None = _BLOCK
 
@@ -48,10 +49,9 @@ class Rows:
         """The ends of the file's row groups, in rows."""
 
         def look() -> npt.NDArray[np.int64]:
-            with self._open(file) as opened:
-                metadata = _parquet(opened, self._data[file]).metadata
-                sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
-                return np.cumsum(sizes, dtype=np.int64)
+            with self._opened(file) as opened:
+                groups = range(opened.metadata.num_row_groups)
+                return np.cumsum([opened.metadata.row_group(n).num_rows for n in groups], dtype=np.int64)
 
         return self._ends.get(file, look)
 
@@ -65,18 +65,25 @@ class Rows:
         return found
 
     def _read_group(self, file: int, group: int) -> pa.Table:
-        with self._open(file) as opened:
-            try:
-                return _parquet(opened, self._data[file]).read_row_group(group, use_threads=False)
-            except (pa.ArrowException, OSError) as error:
-                raise _broken(self._data[file], error) from error
+        with self._opened(file) as opened:
+            return opened.read_row_group(group, use_threads=False)
 
-    def _open(self, file: int) -> Any:
+    @contextmanager
+    def _opened(self, file: int) -> Iterator[pq.ParquetFile]:
+        """Raises DatasetError if it cannot be read, here and in the block, and for another table than records."""
         data = self._data[file]
         try:
-            return self._files.open(data.path)
-        except OSError as error:
-            raise _broken(data, error) from error
+            with self._files.open(data.path) as stream:
+                opened = pq.ParquetFile(stream, pre_buffer=False)
+                schema.check_version(opened.schema_arrow, data.path)
+                table = (opened.schema_arrow.metadata or {}).get(schema.TABLE_KEY)
+                if table != b"records":
+                    raise DatasetError(
+                        f"{data.path} has the table {table!r}, not the records of a dataset", shard=data.shard
+                    )
+                yield opened
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{data.path} cannot be read: {error}", shard=data.shard) from error
 
 
 class Embedded(Rows):
@@ -130,11 +137,8 @@ class Sidecar(Rows):
     def _look(self, file: int) -> npt.NDArray[np.int64]:
         """The usable rows of the split. Two small columns are read."""
         data = self._data[file]
-        with self._open(file) as opened:
-            try:
-                columns = _parquet(opened, data).read(["status", "split"], use_threads=False)
-            except (pa.ArrowException, OSError) as error:
-                raise _broken(data, error) from error
+        with self._opened(file) as opened:
+            columns = opened.read(["status", "split"], use_threads=False)
         usable = pc.and_(
             pc.is_in(columns["status"], pa.array(["ok", "partial"])), pc.equal(columns["split"], self._split)
         )
@@ -147,12 +151,16 @@ class Sidecar(Rows):
         return rows
 
     def _image(self, data: DataFile, row: int, record: Record) -> bytes:
-        place = self._place(data, row, record)
+        def wrong(what: str) -> DatasetError:
+            return DatasetError(what, key=record.key, shard=data.shard)
+
+        places: pa.Table = self._places.get(data.shard, lambda: self._read_places(data))
+        place = next(iter(places.slice(row, 1).to_pylist()), None)
+        if place is None or (place["row"], place["key"]) != (record.row, record.key):
+            raise wrong(f"row {row} of the index belongs to another image: the source was indexed again. Build again")
         if place["file_row"] is not None:
-            raise DatasetError(
-                "the source is Parquet, and a sidecar is joined with tars or folders. Build with output.format parquet",
-                key=record.key,
-                shard=data.shard,
+            raise wrong(
+                "the source is Parquet, and a sidecar is joined with tars or folders. Build with output.format parquet"
             )
         path = str(place["path"])
         if self._source is not None:
@@ -161,26 +169,10 @@ class Sidecar(Rows):
             image = self._files.pread(path, place["offset"], place["size"])
         except FileNotFoundError as error:
             hint = "" if self._source or is_url(path) else ". Give the folder that holds the source now as source=…"
-            raise DatasetError(f"{path} of the source is missing{hint}", key=record.key, shard=data.shard) from error
+            raise wrong(f"{path} of the source is missing{hint}") from error
         if hashlib.sha256(image).hexdigest() != record.sha256:
-            raise DatasetError(
-                f"the image in {path} is not the captioned one: its sha256 differs",
-                key=record.key,
-                shard=data.shard,
-            )
+            raise wrong(f"the image in {path} is not the captioned one: its sha256 differs")
         return image
-
-    def _place(self, data: DataFile, row: int, record: Record) -> dict[str, Any]:
-        table: pa.Table = self._places.get(data.shard, lambda: self._read_places(data))
-        found = table.slice(row, 1).to_pylist()
-        if not found or (found[0]["row"], found[0]["key"]) != (record.row, record.key):
-            raise DatasetError(
-                f"row {row} of the index belongs to another image: the source was indexed again. Build again",
-                key=record.key,
-                shard=data.shard,
-            )
-        place: dict[str, Any] = found[0]
-        return place
 
     def _read_places(self, data: DataFile) -> pa.Table:
         path = join(self._out, index_file(data.shard))
@@ -189,18 +181,3 @@ class Sidecar(Rows):
             return opened.read(list(_PLACE), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{path}, the source's index, cannot be read: {error}", shard=data.shard) from error
-
-
-def _parquet(opened: Any, data: DataFile) -> pq.ParquetFile:
-    try:
-        parquet = pq.ParquetFile(opened, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise _broken(data, error) from error
-    schema.check_version(parquet.schema_arrow, data.path)
-    if (table := (parquet.schema_arrow.metadata or {}).get(schema.TABLE_KEY)) != b"records":
-        raise DatasetError(f"{data.path} has the table {table!r}, not the records of a dataset", shard=data.shard)
-    return parquet
-
-
-def _broken(data: DataFile, error: Exception) -> DatasetError:
-    return DatasetError(f"{data.path} cannot be read: {error}", shard=data.shard)

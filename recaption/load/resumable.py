@@ -148,7 +148,7 @@ def _wait_for_queue_at_exit() -> None:
 
 
 def _wait_for_queue() -> None:
-    """Let the threads that feed queues end before the interpreter does; not one that nobody reads any more."""
+    """Wait until the threads that feed queues have ended; at most a second, for a queue that is no longer read."""
     until = time.monotonic() + _QUEUE_SECONDS
     for thread in threading.enumerate():
         if thread.name == "QueueFeederThread":  # CPython, multiprocessing/queues.py
@@ -393,7 +393,7 @@ class CaptionLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """A few integers: the position after the last delivered batch."""
+        """The position after the last delivered batch, as a few integers."""
         return self.dataset.state_dict(self._step)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -412,7 +412,7 @@ class CaptionLoader:
         """Stop the workers. The next iteration starts new ones."""
         running, self._running = self._running, None
         # DataLoader's iterator does the same when it is collected. After a worker's error it is in a reference cycle:
-        # the collector then closes its queues first, and waits for workers that can no longer be told to end.
+        # the collector then closes its queues first, and waits for workers that no longer receive the request to end.
         if end := getattr(running, "_shutdown_workers", None):
             end()
 

@@ -40,7 +40,7 @@ class Shards(Protocol):
     """Usable samples of each file."""
     units: Sequence[int]
     """The same samples by the unit that is read for one of them: a file, or a row group."""
-    block: int | None
+    block: int | None = None
     """The default number of units to shuffle among; None: all of them."""
 
     def read(self, file: int, row: int) -> Sample:
@@ -73,15 +73,12 @@ class LruCache:
         self._most, self._values = most, OrderedDict()
 
 
-class Indexed:
+class Indexed(Shards):
     """Tars of recaption, with the `.tar.idx` of each: one read for the offset, one for the sample."""
-
-    block: int | None = None
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
-        self.counts: Sequence[int] = [file.samples or 0 for file in layout.files]
-        self.units: Sequence[int] = self.counts
+        self.counts = self.units = [file.samples or 0 for file in layout.files]
 
     def read(self, file: int, row: int) -> Sample:
         data = self._data[file]
@@ -92,18 +89,15 @@ class Indexed:
         return tar_sample(self._files, data, row, start, end, tags=self._tags)
 
 
-class Tars:
+class Tars(Shards):
     """Tars without an index. Their headers are read once to find the samples; the offsets take 16 bytes per sample, in
     memory or, with a cache, on disk. Samples without an image are left out.
     """
 
-    block: int | None = None
-
     def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
         self._spans = [_index(file, files) for file in layout.files]
-        self.counts: Sequence[int] = [len(spans) for spans in self._spans]
-        self.units: Sequence[int] = self.counts
+        self.counts = self.units = [len(spans) for spans in self._spans]
 
     def read(self, file: int, row: int) -> Sample:
         start, end = self._spans[file][row].tolist()
@@ -143,11 +137,6 @@ def _read_index(file: DataFile, files: Files) -> npt.NDArray[np.uint64]:
     try:
         size = files.size(file.path)
         with files.open(file.path) as opened:
-
-            def read(offset: int, wanted: int) -> bytes:
-                opened.seek(offset)
-                return opened.read(wanted)
-
-            return tar.build_index(read, size)
+            return tar.build_index(opened, size)
     except DatasetError as error:
         raise DatasetError(f"{file.path}: {error.args[0]}", shard=file.shard) from error

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,6 @@ from recaption.imagefile import LOADED_SUFFIXES
 from recaption.io.tar import BrokenTarError, Member, TarReader, plain_header, split_name
 
 _BLOCK: Final = 512
-
-Read = Callable[[int, int], bytes]
-"""(offset, size) -> bytes; fewer where the file ends."""
 
 
 def sample(data: bytes) -> tuple[str, dict[str, bytes]]:
@@ -63,8 +60,8 @@ def _any(data: bytes) -> Iterator[tuple[str, int, int]]:
             yield member.name, member.offset, member.size
 
 
-def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
-    """Start and end of the samples with an image in a tar of `size` bytes, [n, 2].
+def build_index(file: BinaryIO, size: int) -> npt.NDArray[np.uint64]:
+    """Start and end of the samples with an image in a seekable tar of `size` bytes, [n, 2].
 
     Only headers are read. Raises DatasetError if the tar is broken, because samples would be lost silently.
     """
@@ -75,7 +72,7 @@ def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
         if key is not None and suffixes.intersection(LOADED_SUFFIXES):
             spans.append((start, end))
 
-    for member in _members(_Ranges(read)):
+    for member in _members(file):
         last = member.offset + member.size
         if last > size:
             raise DatasetError(f"the tar ends at byte {size}, before the end of {member.name}: it was cut off")
@@ -93,23 +90,7 @@ def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
     return np.array(spans, np.uint64).reshape(-1, 2)
 
 
-class _Ranges(io.RawIOBase):
-    """A file object over `Read`."""
-
-    def __init__(self, read: Read) -> None:
-        self._read, self._at = read, 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._read(self._at, size)
-        self._at += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset
-        return offset
-
-
-def _members(file: Any, end: int | None = None) -> Iterator[Member]:
+def _members(file: BinaryIO, end: int | None = None) -> Iterator[Member]:
     """The members, from their headers alone. Raises DatasetError if the tar is cut off, broken or compressed."""
     try:
         yield from TarReader(file, "the file", end=end, seek=True).members()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final, Literal, get_args
 
@@ -156,30 +157,24 @@ class TextIds:
         return len(texts) > 4
 
 
-class CallableTextIds:
-    """Texts -> ids by any function that makes ids [n, L]; it decides on length and padding."""
+def callable_ids(tokenizer: Tokenize, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
+    """`texts` int64 [B, K, L], by any function that makes ids [n, L]; it decides on length and padding.
 
-    def __init__(self, tokenizer: Tokenize) -> None:
-        self._tokenizer = tokenizer
-
-    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
-        """`texts` int64 [B, K, L]. Raises UserError if samples have different numbers of texts, or ids are not
-        [texts, L]."""
-        k = _same_number(drawn)
-        made = self._tokenizer([one.text for of in drawn for one in of])
-        ids = torch.as_tensor(made["input_ids"] if isinstance(made, Mapping) else made)
-        if ids.ndim != 2 or len(ids) != len(drawn) * k:
-            raise UserError(
-                f"the tokenizer gave {list(ids.shape)} for {len(drawn) * k} texts; it must give [texts, length]"
-            )
-        return {"texts": ids.to(torch.int64).view(len(drawn), k, ids.shape[1])}, [list(of) for of in drawn]
+    Raises UserError if samples have different numbers of texts, or ids are not [texts, L].
+    """
+    k = _same_number(drawn)
+    made = tokenizer([one.text for of in drawn for one in of])
+    ids = torch.as_tensor(made["input_ids"] if isinstance(made, Mapping) else made)
+    if ids.ndim != 2 or len(ids) != len(drawn) * k:
+        raise UserError(
+            f"the tokenizer gave {list(ids.shape)} for {len(drawn) * k} texts; it must give [texts, length]"
+        )
+    return {"texts": ids.to(torch.int64).view(len(drawn), k, ids.shape[1])}, [list(of) for of in drawn]
 
 
-class Strings:
+def strings(samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
     """Without a tokenizer: B lists of K strings."""
-
-    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
-        return {"texts": [[one.text for one in of] for of in drawn]}, [list(of) for of in drawn]
+    return {"texts": [[one.text for one in of] for of in drawn]}, [list(of) for of in drawn]
 
 
 Maker = Callable[[Sequence[Sample], Sequence[Sequence[DrawnText]]], Made]
@@ -208,7 +203,7 @@ def maker(
                 'length, text_mask and token_ids need a tokenizer that is known here: a name such as "clip", or one '
                 "of transformers, the tokenizers library or open_clip. Any other function only gives ids"
             )
-        return (Strings() if tokenizer is None else CallableTextIds(tokenizer)), None
+        return (strings if tokenizer is None else partial(callable_ids, tokenizer)), None
     stored = None
     listed = {one["name"] for one in layout.manifest.get("token_ids", ())}
     if name := token_ids if isinstance(token_ids, str) else encoder.name if token_ids else None:

@@ -6,12 +6,15 @@ Readers share this module: it needs no more than `recaption.io`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import orjson
 
 from recaption.errors import DatasetError, UserError
 from recaption.io.files import is_url
 from recaption.io.store import LocalStore, Store, open_store
 from recaption.output.paths import BUILDS, CURRENT, DATASET, INDEX, MANIFEST, STORED, build_folder
+from recaption.types import SCHEMA_VERSION
 
 _FOLDERS: Final = frozenset({BUILDS, INDEX, *STORED})  # an output has at least one of them
 
@@ -80,6 +83,27 @@ def find_build(path: str) -> Build:
         f"cannot open {path}: there is no finished build, {what}. Give an output that `recaption run` or `recaption "
         f"build` has finished, or the folder of a build (the one with {MANIFEST})"
     )
+
+
+def read_manifest(store: Store, prefix: str = "") -> dict[str, Any]:
+    """The manifest of the build in the store's folder `prefix`.
+
+    Raises DatasetError for a build that is unfinished or of another major version of the schema, and for other content.
+    """
+    path = f"{prefix}/{MANIFEST}".lstrip("/")
+    where = f"{store.url}/{path}"
+    try:
+        manifest = orjson.loads(store.get(path))
+        version = str(manifest["schema_version"])
+    except FileNotFoundError as error:
+        raise DatasetError(f"{where} is missing: the build is not finished, or no longer there") from error
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise DatasetError(f"{where} is not a manifest: {type(error).__name__}: {error}") from error
+    if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise DatasetError(
+            f"{where} has schema version {version}; this version of recaption reads {SCHEMA_VERSION}. Upgrade it"
+        )
+    return dict(manifest)
 
 
 def current_build(out: Store) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,8 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from recaption import supervise
 from recaption.generate.progress import PassProgress
+from recaption.progress.display import ConsoleDisplay
 from recaption.progress.words import at_work, counted, problems, rate, utilisation_text
 
 FRAMES_PER_SECOND = 4
@@ -47,29 +47,23 @@ class _Block:
     working: bool = True
 
 
-class Bars:
+class Bars(ConsoleDisplay):
     """Draws the latest state. A thread of rich reads the blocks, so they are replaced and never changed."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._blocks: dict[str, _Block] = {}
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(
             console=console, get_renderable=self._picture, refresh_per_second=FRAMES_PER_SECOND, transient=True
         )
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         self._live.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *error: object) -> None:
         self._live.stop()
-
-    def failed(self, code: int, text: str) -> None:
-        self._console.print(supervise.summary_line(code), highlight=False, markup=False, soft_wrap=True)
-        supervise.summary_written()
-
-    def message(self, text: str) -> None:
-        self._console.print(text, highlight=False)
 
     def generating(self, state: PassProgress) -> None:
         self._blocks = self._blocks | {f"model {state.model}": _of_model(state)}
@@ -77,8 +71,6 @@ class Bars:
     def building(self, done: int, total: int) -> None:
         row = _Row(name="shards", share=done / total if total else 0.0, cells=(f"{done:,}/{total:,}", "", "", ""))
         self._blocks = self._blocks | {"": _Block(title="annotate, write", head="", rows=(row,))}
-
-    def summary(self, fields: dict[str, Any]) -> None: ...
 
     def _picture(self) -> RenderableType:
         blocks = list(self._blocks.values())

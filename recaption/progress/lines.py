@@ -14,6 +14,7 @@ from rich.text import Text
 
 from recaption import supervise
 from recaption.generate.progress import PassProgress, ProgressEvents
+from recaption.progress.display import ConsoleDisplay, Display
 from recaption.progress.words import at_work, counted, problems, rate, utilisation_text
 from recaption.scrub import Scrubber, json_line
 
@@ -21,31 +22,18 @@ PLAIN_SECONDS = 10.0  # between two lines
 JSON_SECONDS = 5.0
 
 
-class PlainLines:
+class PlainLines(ConsoleDisplay):
     """One plain line every PLAIN_SECONDS."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._last_line = float("-inf")
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def failed(self, code: int, text: str) -> None:
-        self._console.print(supervise.summary_line(code), highlight=False, markup=False, soft_wrap=True)
-        supervise.summary_written()
-
-    def message(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
 
     def generating(self, state: PassProgress) -> None:
         self._line(lambda: plain(state))
 
     def building(self, done: int, total: int) -> None:
         self._line(lambda: f"annotate, write: {done:,}/{total:,} shards")
-
-    def summary(self, fields: dict[str, Any]) -> None: ...
 
     def _line(self, make: Any) -> None:
         now = time.monotonic()
@@ -69,16 +57,12 @@ def plain(state: PassProgress) -> str:
     return f"{state.model}: {'; '.join(pieces)}"
 
 
-class JsonLines:
+class JsonLines(Display):
     """One object per line: `message`, `progress`, `building`, and at the end always one `summary`."""
 
     def __init__(self, console: Console) -> None:
         self._file = console.file
         self._scrub, self._events = Scrubber(), ProgressEvents(JSON_SECONDS)
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
 
     def failed(self, code: int, text: str) -> None:
         """The error of the run, which is printed on standard error too."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
-from recaption.generate.plan import fitting_prompt, fitting_tasks, prompts_beside, reachable
+from recaption.generate.plan import fitting_prompt, fitting_tasks, needs_of, prompts_beside, reachable
 from recaption.io.store import LocalStore, Store, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
@@ -46,15 +47,15 @@ def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoRetu
     raise ConfigError(f"{where} has {len(found)} errors:\n{lines}") from first
 
 
-def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exception]:
+def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagger: bool = True) -> list[Exception]:
     """All problems that lie outside the pipeline file: path, columns, prompts, models, annotation, output.
 
-    Without `tagger`, spaCy is not checked: it takes seconds to load.
+    `store` is the output if `parts` does not name it. Without `tagger`, spaCy is not checked: it takes seconds to load.
     """
     found: list[Exception] = []
     folder = prompts_beside(path)
     kind, columns = None, None
-    store = _tried(found, opened, parts.output.path) if parts.output is not None else None
+    store = _tried(found, opened, parts.output.path) if parts.output is not None else store
     if parts.source is not None:
         source = _tried(found, opened_source, parts.source, store)
         if source is not None:
@@ -66,7 +67,7 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
     used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
         if name in used or not parts.generate:
-            _tried(found, reachable, model)
+            _tried(found, reachable, model, needs_of(parts.generate, name))
     if parts.annotate is not None:
         found += annotate_faults(parts.annotate, tagger=tagger)
     if parts.output is not None:
@@ -83,14 +84,7 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
 
 def planning_faults(pipeline: Pipeline, path: Path | None, store: Store) -> list[Exception]:
     """Errors for which `make_plan` rejects the pipeline of an output: source, columns, prompts, models."""
-    found: list[Exception] = []
-    source = _tried(found, opened_source, pipeline.source, store)
-    columns = _tried(found, source.columns) if source is not None else None
-    found += prompt_faults(pipeline.generate, prompts_beside(path), columns)
-    found += [error for error in fitting_tasks(pipeline.generate) if str(error) not in map(str, found)]
-    for model in dict.fromkeys(generation.model for generation in pipeline.generate):
-        _tried(found, reachable, pipeline.models[model])
-    return found
+    return faults(replace(Parts.of(pipeline), annotate=None, output=None), path, store=store)
 
 
 def prompt_faults(

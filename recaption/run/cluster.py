@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+import psutil
 import ray
 from ray._private import worker
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
@@ -238,9 +239,8 @@ class Daemons:
             return
         here = ray.get_runtime_context().get_node_id()
         sockets = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here]
-        found = [_listening_at(sockets[0])] if sockets else []
-        found += _started_here("gcs_server")  # a cluster's is on another machine, and Ray reconnects to it
-        self._processes = [process for process in found if process is not None]
+        self._processes = list(_raylets(sockets[0])) if sockets else []
+        self._processes += _children("gcs_server")  # a cluster's is on another machine, and Ray reconnects to it
 
     def check(self) -> None:
         """Raise ClusterLost if one has ended. Cheap."""
@@ -263,36 +263,23 @@ class Daemons:
             time.sleep(0.05)
 
 
-def _listening_at(socket: str) -> tuple[str, Any] | None:
+def _raylets(socket: str) -> Iterator[tuple[str, psutil.Process]]:
     """The raylet whose command line names this socket."""
-    try:
-        import psutil
-    except ImportError:
-        return None
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.name() == "raylet" and f"--raylet_socket_name={socket}" in process.cmdline():
-                return "raylet", process
-    return None
+                yield "raylet", process
 
 
-def _started_here(name: str) -> list[tuple[str, Any] | None]:
+def _children(name: str) -> Iterator[tuple[str, psutil.Process]]:
     """Child processes with this name."""
-    try:
-        import psutil
-    except ImportError:
-        return []
-    found: list[tuple[str, Any] | None] = []
     for process in psutil.Process(os.getpid()).children():
         with suppress(psutil.Error):
             if process.name() == name:
-                found.append((name, process))
-    return found
+                yield name, process
 
 
 def _is_alive(process: Any) -> bool:
-    import psutil
-
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

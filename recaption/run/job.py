@@ -29,6 +29,7 @@ from recaption.generate.ray_tasks import get, remote_task
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.lease import claim
+from recaption.output.locate import read_manifest
 from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, ProgressListener
@@ -42,7 +43,7 @@ from recaption.source.keys import record_rule
 from recaption.supervise import stop_requested
 from recaption.tasks.question import Question
 from recaption.threads import waited
-from recaption.write import Pruned, prune, read_manifest
+from recaption.write import Pruned, prune
 
 Half = Literal["run", "generate", "build"]
 

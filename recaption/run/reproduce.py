@@ -7,8 +7,6 @@ floating-point sums depends on which requests share a batch, and a last bit can 
 from __future__ import annotations
 
 import asyncio
-import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +18,7 @@ from recaption import supervise
 from recaption.engine.base import Engine, EngineSpec
 from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
-from recaption.formatting import printable
+from recaption.formatting import changes, printable, printable_lines
 from recaption.generate.plan import Plan
 from recaption.generate.retry import answer_with_retries, first_attempt
 from recaption.io.store import open_store
@@ -35,8 +33,6 @@ from recaption.types import Answer, Image, Reject
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-_WORDS = re.compile(r"\s*\S+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,19 +195,6 @@ def verdict(result: Reproduced) -> str:
     )
 
 
-def changes(before: str, after: str) -> list[tuple[str, str]]:
-    """Word diff of `before` and `after`: pieces that are "same", "removed" or "added", in reading order."""
-    old, new = _WORDS.findall(before), _WORDS.findall(after)
-    pieces: list[tuple[str, str]] = []
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
-            pieces.append(("same", "".join(old[a:b])))
-            continue
-        pieces += [("removed", "".join(old[a:b]))] if b > a else []
-        pieces += [("added", "".join(new[c:d]))] if d > c else []
-    return pieces
-
-
 def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
     """Print stored and new answers: side by side with coloured differences in a terminal, else one after the other."""
     from rich.table import Table
@@ -221,7 +204,7 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
         if number:
             console.print()
         console.print(Text.assemble((f"{result.key} · {result.generation}", "bold"), (f"  {result.sampling}", "dim")))
-        for line in printable(result.prompt).splitlines() if console.is_terminal else ():
+        for line in printable_lines(result.prompt).splitlines() if console.is_terminal else ():
             console.print(Text(f"  {line}", style="dim"))
         if console.is_terminal:
             table = Table(expand=True)
@@ -233,7 +216,7 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
             for name, shown in (("stored", result.stored), ("now", result.now)):
                 console.print(Text(f"{name} ({printable(shown.how)}):"), soft_wrap=True)
                 if shown.text is not None:
-                    console.print(Text(f"  {printable(shown.text)}"), soft_wrap=True)
+                    console.print(Text(f"  {printable_lines(shown.text)}"), soft_wrap=True)
         style = "green" if result.equal else "yellow"
         console.print(Text(verdict(result), style=style), soft_wrap=not console.is_terminal)
 
@@ -246,7 +229,7 @@ def _marked(result: Reproduced, side: str) -> Text:
     if shown.text is None:
         return Text("–", style="dim")
     if result.stored.text is None or result.now.text is None:
-        return Text(printable(shown.text))
+        return Text(printable_lines(shown.text))
     colour = "red" if side == "removed" else "green"
     pieces = [(piece, kind) for kind, piece in changes(result.stored.text, result.now.text) if kind in ("same", side)]
-    return Text.assemble(*((printable(piece), "" if kind == "same" else colour) for piece, kind in pieces))
+    return Text.assemble(*((printable_lines(piece), "" if kind == "same" else colour) for piece, kind in pieces))

@@ -142,13 +142,9 @@ def current_rejects(store: Store, questions: Sequence[Question], shards: Sequenc
         source.update(table["reason"].to_pylist())
     places: dict[Place, Reason] = {}
     for question in questions:
-        files = _files(store, REJECTS, question, shards)
-        names = [name for name, paths in files.items() for _ in paths]
-        paths = [path for paths in files.values() for path in paths]
         found: dict[Place, Reason] = {}
-        for shard, table in zip(names, _tables(store, paths, (*_IDENTITY, "reason")), strict=True):
-            for sha256, prompt, key, reason in zip(*_lists(table, (*_IDENTITY, "reason")), strict=True):
-                found.setdefault(_place(question, shard, sha256, prompt, key), reason)
+        for shard, row in _rows(store, REJECTS, question, shards, ("reason",)):
+            found.setdefault(_place(question, shard, *row[:3]), row[3])
         exact, images = _answered(store, question, {shard for _, shard, *_ in found})
         for place, reason in found.items():
             _, shard, sha256, prompt, key = place
@@ -169,12 +165,8 @@ def count_answered(store: Store, questions: Sequence[Question], places: Sequence
 
 def _answered(store: Store, question: Question, shards: set[str]) -> tuple[set[Place], set[tuple[str, str, str]]]:
     """The answered images of these shards: places, and (shard, sha256, key) for any prompt."""
-    files = _files(store, ANSWERS, question, sorted(shards))
-    names = [name for name, paths in files.items() for _ in paths]
-    paths = [path for paths in files.values() for path in paths]
-    exact: set[Place] = set()
-    for shard, table in zip(names, _tables(store, paths, _IDENTITY), strict=True):
-        exact |= {_place(question, shard, *values) for values in zip(*_lists(table, _IDENTITY), strict=True)}
+    rows = _rows(store, ANSWERS, question, sorted(shards))
+    exact = {_place(question, shard, *row) for shard, row in rows}
     return exact, {(shard, sha256, key) for _, shard, sha256, _, key in exact}
 
 
@@ -182,23 +174,32 @@ def _place(question: Question, shard: str, sha256: str, prompt: str | None, key:
     return question.id, shard, sha256, prompt or "", "" if question.dedupe else key
 
 
-def _files(store: Store, kind: str, question: Question, shards: Sequence[str]) -> dict[str, list[str]]:
-    """Shard -> its files, compacted ones first and oldest first."""
+def _rows(
+    store: Store, kind: str, question: Question, shards: Sequence[str], more: tuple[str, ...] = ()
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Shard, and the columns of its identity and `more`, of each stored answer or reject of a generation."""
+    files = _files(store, kind, question, shards)
+    columns = (*_IDENTITY, *more)
+    for (shard, _), table in zip(files, _tables(store, [path for _, path in files], columns), strict=True):
+        for row in zip(*(table[name].to_pylist() for name in columns), strict=True):
+            yield shard, row
+
+
+def _files(store: Store, kind: str, question: Question, shards: Sequence[str]) -> list[tuple[str, str]]:
+    """Each shard's files, compacted ones first and oldest first: (shard, path)."""
     folder = f"{kind}/{question.folder}"
     known = set(shards)
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: list[tuple[str, int, str]] = []
     for path in store.list(folder):
         name = path.removeprefix(f"{folder}/").removesuffix(".parquet")
         shard, _, number = name.rpartition(".")
         if name in known:
-            found.setdefault(name, []).append((0, path))
+            found.append((name, 0, path))
         elif shard in known and number.isdigit():
-            found.setdefault(shard, []).append((int(number), path))
+            found.append((shard, int(number), path))
     parts = each(lambda shard: list(store.list(parts_folder(kind, question.folder, shard))), shards, _THREADS)
-    return {
-        shard: [*(path for _, path in sorted(found.get(shard, []))), *pieces]
-        for shard, pieces in zip(shards, parts, strict=True)
-    }
+    pieces = [(shard, path) for shard, paths in zip(shards, parts, strict=True) for path in paths]
+    return [*((shard, path) for shard, _, path in sorted(found)), *pieces]
 
 
 def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -212,7 +213,3 @@ def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Itera
 
     for start in range(0, len(paths), _THREADS):  # so that only the files that are read at once are in memory
         yield from each(read, paths[start : start + _THREADS], _THREADS)
-
-
-def _lists(table: pa.Table, columns: Sequence[str]) -> list[list[Any]]:
-    return [table[name].to_pylist() for name in columns]

@@ -48,7 +48,7 @@ def clean(answer: str) -> Cleaned:
     first = text = cut(whole).rstrip()
     removed |= {"cut"} if text != whole else set()
     at_first = frozenset(removed)
-    if _SUSPECT.search(text):
+    if _is_suspect(text):
         for _ in range(_PASSES):
             before = text
             for name, rule in _RULES.items():
@@ -643,9 +643,16 @@ _RULES: Final[dict[str, Callable[[str], str]]] = {
 RULES: Final = ("cut", *_RULES)
 """Names of the rules, as in the column `cleaned`."""
 
-_SUSPECT = re.compile(
-    rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{INVISIBLE}]|^[\"'“«„「『‘]|^analysis|^Thinking"
-    rf"|^[>*\]]|^(?:[-_][ \t]?){{3}}|\n(?:[-*_][ \t]?){{3,}}$|\n#{{2,4}}[ \t]?(?i:human|user|instruction|input)"
-    rf"|^[#*_\s]*(?i:assistant|ai assistant|model|user|final|(?:chat)?(?:bot|gpt)|ai|{_LABELS})"
+_SUSPECT_CHARACTER = re.compile(rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{INVISIBLE}]")
+_SUSPECT_START = re.compile(
+    r"[\"'“«„「『‘]|analysis|Thinking|[>*\]]|(?:[-_][ \t]?){3}"
+    rf"|[#*_\s]*(?i:assistant|ai assistant|model|user|final|(?:chat)?(?:bot|gpt)|ai|{_LABELS})"
 )
-"""Matches every text that a rule may change. Most answers do not match."""
+_SUSPECT_LINE = re.compile(r"\n(?:(?:[-*_][ \t]?){3,}$|#{2,4}[ \t]?(?i:human|user|instruction|input))")
+
+
+def _is_suspect(text: str) -> bool:
+    """Whether a rule may change the text: false for most answers. Three expressions take a ninth of the time of one,
+    which would try each start at every character."""
+    found = _SUSPECT_CHARACTER.search(text) or _SUSPECT_START.match(text) or _SUSPECT_LINE.search(text)
+    return found is not None

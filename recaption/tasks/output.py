@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,7 @@ import orjson
 from recaption.errors import ConfigError
 from recaption.text import storable
 
+_MOST_DIGITS = 40
 Form = Literal["text", "choices", "json_schema", "scores", "likelihood"]
 
 
@@ -95,7 +97,15 @@ def value_of(output: Output, text: str) -> Any:
     if output.json_schema is None:
         return text
     try:
-        value = _storable(json.loads(_unfenced(text), strict=False, parse_constant=_refuse_constant))
+        value = _storable(
+            json.loads(
+                _unfenced(text),
+                strict=False,
+                parse_constant=_refuse_constant,
+                parse_int=_whole_number,
+                parse_float=_number,
+            )
+        )
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the answer {_quoted(text)} is not JSON: {error}") from None
     mismatch = next(_validator(output.json_schema).iter_errors(value), None)
@@ -112,6 +122,21 @@ def _storable(value: Any) -> Any:
         return [_storable(item) for item in value]
     if isinstance(value, dict):
         return {storable(name): _storable(item) for name, item in value.items()}
+    return value
+
+
+def _whole_number(digits: str) -> int:
+    """Raises ValueError for a number that has no 64 bits: it could not be stored."""
+    value = int(digits) if len(digits) <= _MOST_DIGITS else None
+    if value is None or not -(2**63) <= value < 2**64:
+        raise ValueError(f"the number {digits[:_MOST_DIGITS]} is too large")
+    return value
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"the number {digits[:_MOST_DIGITS]} is too large")
     return value
 
 

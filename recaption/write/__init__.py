@@ -8,7 +8,7 @@ another splitter, other weights or another format.
 """
 
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
-from recaption.write.manifest import BuildInfo, read_manifest, views_sql, write_manifest
+from recaption.write.manifest import BuildInfo, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
 from recaption.write.publish import Pruned, prune, publish
 from recaption.write.shard import Format, ShardContent, ShardFormat, sweep, write_shard, written_shard
@@ -29,7 +29,6 @@ __all__ = [
     "encoders",
     "prune",
     "publish",
-    "read_manifest",
     "recognise",
     "store_image",
     "sweep",

@@ -78,7 +78,7 @@ class ShardEntry:
     """A written shard.
 
     `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
-    which a rule failed, since 1.3). `table_failures` counts captions without rows by custom table,
+    which a rule failed, since 1.3). `table_failures` counts captions without rows by table,
     `token_failures` captions with texts without ids by tokenizer of `output.token_ids`. `failures` lists the first
     failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok + partial).
     `distinct_texts` maps numbers of distinct texts to numbers of images. `composable` has for each tokenizer of
@@ -159,8 +159,8 @@ def tally(
     splits = Counter(record.split for record in usable)
     reasons = Counter(str(r.reason) for r in records if r.status in ("reject", "excluded"))
     texts = zip(records, columns.distinct_texts, strict=True)
-    written = {caption.caption_id for caption in columns.captions_of}  # an image may be rejected after its annotation
-    failed = [failure for failure in failures if failure.caption_id in written]
+    written = {record.key for record in usable}  # an image may be rejected after its annotation
+    failed = [failure for failure in failures if failure.caption_id.partition("/")[0] in written]
     lost = Counter(failure.table for failure in failed if failure.table is not None)
     without_ids = Counter(failure.tokenizer for failure in failed if failure.tokenizer is not None)
     histogram = Counter(n for record, n in texts if record.status in ("ok", "partial"))

@@ -117,22 +117,6 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
     return manifest
 
 
-def read_manifest(store: Store, prefix: str) -> dict[str, Any]:
-    """The manifest of a finished build. Raises DatasetError for an unfinished build or a newer major version."""
-    try:
-        manifest = orjson.loads(store.get(f"{prefix}/{MANIFEST}"))
-    except FileNotFoundError as error:
-        raise DatasetError(f"{store.url}/{prefix} has no manifest.json: the build is not finished") from error
-    except orjson.JSONDecodeError as error:
-        raise DatasetError(f"{store.url}/{prefix}/{MANIFEST} is not JSON: {error}") from error
-    version = str(manifest.get("schema_version") if isinstance(manifest, dict) else None)
-    if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-        raise DatasetError(
-            f"{prefix}/{MANIFEST} has schema version {version}; this version of recaption reads {SCHEMA_VERSION}"
-        )
-    return manifest
-
-
 def check_sums(shards: Sequence[ShardEntry], generations: Sequence[Generation]) -> None:
     """Raises DatasetError, naming the shard, if images or answers are unaccounted for."""
     seen: set[str] = set()

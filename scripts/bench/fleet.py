@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from samples import jpeg, sample, write_tar
 
 from recaption import config
@@ -61,7 +60,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
         transport.RayTransport.wait = counting  # type: ignore[method-assign]
         try:
-            with Display(Console(quiet=True), quiet=True) as display:
+            with Display() as display:
                 run(config.validate(settings), None, display, half="generate")
         finally:
             transport.RayTransport.wait = real  # type: ignore[method-assign]

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from recaption import config
 from recaption.progress import Display
 from recaption.run import run
@@ -41,7 +39,7 @@ def main() -> None:
             "output": {"path": settings["out"]},
         }
     )
-    with Display(Console(quiet=True), quiet=True) as display:
+    with Display() as display:
         outcome = run(pipeline, None, display, half="generate")
     metrics = json.loads(next(Path(settings["out"], "metrics").glob("run-*.json")).read_text())["models"]["m"]
     done = metrics["generations"]["long"]

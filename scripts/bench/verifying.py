@@ -2,7 +2,7 @@
 
 `prefix`: yes/no questions about images, with vLLM's prefix cache and without, in prompts of 330 tokens and more.
 `logprobs`: answers of a fixed length with `logprobs: true` and without, of a model of 0.4 million parameters and of
-one of 70 million, for which the tokens themselves cost more.
+one of 88 million, for which the tokens themselves cost more.
 `verify`: 8 yes/no questions about each image, against the time of the long caption of the same images.
 """
 

@@ -54,6 +54,8 @@ def test_the_same_words_about_other_objects_are_no_duplicate(subs: Subs, what: s
 SET_APART = {
     "another colour": "Next to her, a man in a green robe stands, his hands clasped together in front of him. "
     "Next to her, a man in a brown robe stands, his hands clasped together in front of him.",
+    "a compound colour of another thing": "The white houses have dark-colored doors on the roofs and dark-colored "
+    "chimneys. The houses are white with dark-colored roofs.",
     "another person": "He wears a black shirt with a white collar. She wears a black shirt with a white collar.",
     "third": "The second musician, on the right, is dressed in a brown shirt and black pants. "
     "The third musician, on the right, is dressed in a brown shirt and black pants.",

@@ -108,6 +108,10 @@ def test_sentences_that_only_start_like_an_assistants(subs: Subs, text: str) -> 
         "The lighting is soft, casting the shadow of a tree on a wall beside a bench.",
         "The background is out of focus, but it appears to be a dense collection of leaves.",
         "The image captures a wedding reception.",
+        "This wide shot emphasizes the rust of the hull and the height of the crane.",
+        "The light is low, so the boats throw long shadows on the water.",
+        "The photo is set against a pale green backdrop, enhancing the mood.",
+        "This long shot presents a quiet coastal scene.",
     ],
 )
 def test_a_sentence_that_states_something_visible_is_content(subs: Subs, text: str) -> None:
@@ -117,6 +121,34 @@ def test_a_sentence_that_states_something_visible_is_content(subs: Subs, text: s
 @pytest.mark.parametrize(
     "text",
     [
+        'The work is signed "A. Lund" in the corner.',
+        "The pieces are arranged on a grid.",
+        "Each piece features abstract designs.",
+        "The ceramic piece is silly.",
+        "The print is wrinkled.",
+        "The main color of the surface is a dull brown.",
+        "The left light is brighter.",
+        "The light is shining on the upper edge of the fabric.",
+        "The object and the sphere are positioned slightly off-center to the left.",
+        "The black one is not wearing a collar.",
+        "They give the impression of a long summer.",
+        "A design is partly seen on the right edge of the frame.",
+        "The component is angled towards the corner.",
+        "The restaurant angles away from the camera to the right.",
+    ],
+)
+def test_a_thing_in_the_scene_is_content_though_its_noun_may_mean_the_picture(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Few pictures convey such calm.",
+        "The picture is built on a strong diagonal.",
+        "This long shot presents a quiet scene.",
+        "The lighting creates a calm mood, so the eye rests.",
+        "Both the cheerful colors and the tight framing contribute to a sense of abundance.",
         "The scene is bathed in natural light, enhancing the overall visual appeal of the mural.",
         "The natural lighting casts a soft glow on the scene, highlighting the details of the skin and the leaves.",
         "This interplay of light and shadow adds a sense of depth to the image.",

@@ -35,6 +35,7 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("Presented here is a side view of a fire engine.", "a fire engine."),
         ("It's a black and white photo of a dog.", "a dog."),
         ("This appears to be a photograph of a kitchen.", "a kitchen."),
+        ("The photograph, taken at night, offers a view of the ruins.", "the ruins."),
         ("The image captures a football match.", "a football match."),  # an event is content
         ("A photo of a dog that sleeps on a bed.", "a dog that sleeps on a bed."),
     ],

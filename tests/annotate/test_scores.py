@@ -18,7 +18,7 @@ FLOORS: dict[str, dict[str, float]] = {
         "plurals": 0.965,
         "fragment": 0.964,
         "negation": 1.0,
-        "meta": 0.92,
+        "meta": 0.928,
         "boilerplate": 0.992,
         "dup": 0.922,
         "content": 0.992,

@@ -44,7 +44,8 @@ def test_the_tars_members_are_those_of_the_file_sets(out: Path, expected: list[A
 
 
 def test_nothing_is_missing_where_the_card_says_everything(out: Path, golden: Any) -> None:
-    from recaption.write import croissant, read_manifest
+    from recaption.output.locate import read_manifest
+    from recaption.write import croissant
 
     manifest = read_manifest(golden.LocalStore(out), "builds/parquet")
     assert "recommended" in str(opened(out / "builds/parquet").metadata.ctx.issues.warnings)

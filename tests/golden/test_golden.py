@@ -23,9 +23,9 @@ from referencing import Registry, Resource
 
 from recaption import schema
 from recaption.io.store import LocalStore
-from recaption.output.locate import current_build
+from recaption.output.locate import current_build, read_manifest
 from recaption.resources import shipped
-from recaption.write import read_manifest, views_sql
+from recaption.write import views_sql
 
 HERE = Path(__file__).parent
 OUT = HERE / "output"

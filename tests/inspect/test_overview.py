@@ -15,7 +15,7 @@ from recaption.cli import main
 from recaption.errors import DatasetError, UserError
 from recaption.inspect import connect, print_overview, print_overviews, run_sql
 from recaption.inspect.overview import _LONGEST, caption_text
-from recaption.inspect.statistics import SampleCaption
+from recaption.inspect.sql import Row
 
 from .conftest import LONG, write_build, write_run
 
@@ -139,14 +139,14 @@ def test_a_broken_manifest(dataset: Path) -> None:
         look(dataset / "nowhere")
 
 
-def styled(caption: SampleCaption) -> list[tuple[str, str]]:
+def styled(caption: Row) -> list[tuple[str, str]]:
     text = caption_text(caption)
     return [(text.plain[span.start : span.end], str(span.style)) for span in text.spans]
 
 
 def test_pieces_of_a_caption_and_their_styles() -> None:
     text = LONG["b0"]
-    shown = SampleCaption(generation="long", text=text, spans=((0, 25), (26, 50)), tags=((28, 32), (28, 32), (4, 8)))
+    shown = Row(generation="long", text=text, spans=((0, 25), (26, 50)), tags=((28, 32), (28, 32), (4, 8)))
     assert styled(shown) == [
         ("¹", "dim"), ("Two ", "cyan"), ("cats", "cyan underline"), (" sleep on a sofa.", "cyan"), (" ", "dim"),
         ("²", "dim"), ("A ", "yellow"), ("lamp", "yellow underline"), (" stands beside it.", "yellow"),
@@ -154,9 +154,9 @@ def test_pieces_of_a_caption_and_their_styles() -> None:
 
 
 def test_captions_without_spans_and_endless_ones() -> None:
-    assert styled(SampleCaption(generation="raw", text="as it came", spans=(), tags=())) == [("as it came", "dim")]
+    assert styled(Row(generation="raw", text="as it came", spans=(), tags=())) == [("as it came", "dim")]
     text = "word " * _LONGEST
     spans = tuple((i, i + 4) for i in range(0, len(text), 5))
-    plain = caption_text(SampleCaption(generation="long", text=text, spans=spans, tags=())).plain
+    plain = caption_text(Row(generation="long", text=text, spans=spans, tags=())).plain
     assert plain.endswith("…")
     assert plain.count("word") == _LONGEST // 5

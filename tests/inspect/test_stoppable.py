@@ -151,7 +151,7 @@ def test_without_ctrl_c_the_call_is_made_in_this_thread(ignored: bool) -> None:
 
 
 STUCK = """
-import sys, time
+import sys, time, types
 from recaption import inspect
 from recaption.inspect import connect, run_sql, stoppable
 from recaption.inspect.stoppable import closing
@@ -171,7 +171,7 @@ def output_sql(outs, sql, form, console):
         run_sql(connection, "SELECT nap(1)", unsafe=True)
 
 times = iter((0.0, 2.0))
-stoppable.time.monotonic = note
+stoppable.time = types.SimpleNamespace(monotonic=note)
 inspect.output_sql = output_sql
 from recaption.cli import main
 sys.exit(main(["inspect", sys.argv[1], "SELECT 1"]))

@@ -12,7 +12,7 @@ from rich.console import Console
 from recaption.errors import EngineDead
 from recaption.generate.progress import GenerationProgress, PassProgress
 from recaption.generate.utilisation import Meter, Where
-from recaption.progress import Display, utilisation_text
+from recaption.progress import display_on, utilisation_text
 from recaption.progress.bars import Bars
 from recaption.progress.lines import plain
 
@@ -46,7 +46,7 @@ def metered() -> Meter:
 def shown(*, terminal: bool, **options: bool) -> str:
     sink = io.StringIO()
     console = Console(file=sink, force_terminal=terminal, width=120, color_system=None)
-    with Display(console, **options) as display:
+    with display_on(console, **options) as display:
         display.message("[bold]title[/]")
         display.generating(state())
         display.building(1, 4)
@@ -132,7 +132,7 @@ def test_json_has_one_object_per_line_and_the_last_one_is_the_summary() -> None:
 def test_json_has_the_error_that_ended_a_run() -> None:
     sink = io.StringIO()
     error = EngineDead("→ key sk-abcdefgh12345678 refused\ud800")
-    with pytest.raises(EngineDead), Display(Console(file=sink), json=True) as display:
+    with pytest.raises(EngineDead), display_on(Console(file=sink), json=True) as display:
         raise error
     assert sink.getvalue() == "", "standard error comes first"
     display.failed(3, str(error))
@@ -145,7 +145,7 @@ def test_json_has_the_error_that_ended_a_run() -> None:
 @pytest.mark.parametrize("terminal", [False, True])
 def test_lines_and_bars_end_with_a_summary_line_when_a_run_fails(terminal: bool) -> None:
     sink = io.StringIO()
-    display = Display(Console(file=sink, force_terminal=terminal, width=200))
+    display = display_on(Console(file=sink, force_terminal=terminal, width=200))
     display.failed(75, "stopped")
     assert sink.getvalue() == "summary: exit code 75, interrupted; the same command continues\n"
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 from samples import jpeg, sample, write_tar
 
 from recaption import config
@@ -114,7 +113,7 @@ def test_a_column_that_the_source_lacks_is_named(data: dict[str, Any], tmp_path:
     data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]
     with (
         pytest.raises(ConfigError, match=r"generate long: the source has no column 'recap'; it has "),
-        Display(Console(quiet=True), quiet=True) as shown,
+        Display() as shown,
     ):
         run(config.validate(data), None, shown)
 
@@ -141,7 +140,7 @@ def test_columns_of_all_prompts_and_the_format_are_checked(data: dict[str, Any],
         )
     data["generate"] = [{"id": f"g{n}", "model": "m", "prompt": str(tmp_path / f"{n}.md")} for n in "ab"]
     data["output"] |= {"format": "sidecar", "samples_per_shard": 7}
-    with pytest.raises(ConfigError) as caught, Display(Console(quiet=True), quiet=True) as shown:
+    with pytest.raises(ConfigError) as caught, Display() as shown:
         run(config.validate(data), None, shown)
     for part in ("uses no_a", "uses no_b", "samples_per_shard is 7"):
         assert part in str(caught.value)
@@ -149,5 +148,5 @@ def test_columns_of_all_prompts_and_the_format_are_checked(data: dict[str, Any],
 
 def test_a_single_error_is_raised_as_it_is(data: dict[str, Any]) -> None:
     pipeline = config.validate(broken(data, "source.path"))
-    with pytest.raises(SourceError, match="nowhere"), Display(Console(quiet=True), quiet=True) as shown:
+    with pytest.raises(SourceError, match="nowhere"), Display() as shown:
         run(pipeline, None, shown)

@@ -23,7 +23,7 @@ from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.lookup import find_image
 from recaption.run import reproduce as module
-from recaption.run.reproduce import Reproduced, changes, print_reproduced
+from recaption.run.reproduce import Reproduced, print_reproduced
 from recaption.source import open_source
 from recaption.types import Attempt
 
@@ -231,15 +231,3 @@ def test_answers_from_a_column_cannot_be_reproduced(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_is_an_error_with_advice(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no pipeline\.yaml.*output\.path"):
         reproduce(str(tmp_path), "cat00")
-
-
-def test_a_diff_keeps_every_word_of_both_texts() -> None:
-    before, after = "A red cup stands  on a table.", "A dark red cup lies on a table."
-    pieces = changes(before, after)
-    assert "".join(text for kind, text in pieces if kind in ("same", "removed")) == before
-    assert "".join(text for kind, text in pieces if kind in ("same", "added")) == after
-    assert [piece for piece in pieces if piece[0] != "same"] == [
-        ("added", " dark"),
-        ("removed", " stands  on"),
-        ("added", " lies on"),
-    ]

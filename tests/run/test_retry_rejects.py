@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-from rich.console import Console
 from samples import damaged_png, jpeg, sample, write_tar
 from small_output import answer_all, pipeline_data, write_source
 
@@ -41,7 +40,7 @@ def refuse(folder: Path, *seeds: int) -> list[Path]:
 
 
 def display() -> Display:
-    return Display(Console(quiet=True), quiet=True)
+    return Display()
 
 
 @pytest.mark.parametrize("put_together", [True, False])

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
@@ -65,7 +64,7 @@ def edit(output: Path, **model: Any) -> Path:
 
 
 def attempts(out: str, path: Path | None = None) -> Iterator[Any]:
-    shown = Display(Console(quiet=True), quiet=True)
+    shown = Display()
     yield lambda: reproduce(out, "cat00", path=path)
     yield lambda: retry_rejects(out, ["refusal"], shown, path=path)
     yield lambda: retry_rejects(out, ["no-such-reason"], shown, path=path)

@@ -15,9 +15,9 @@ import pytest
 from recaption import inspect
 from recaption.io.store import open_store
 from recaption.load import CaptionDataset
+from recaption.output.locate import read_manifest
 from recaption.problems import Problem
 from recaption.validate import validate_output
-from recaption.write import read_manifest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import orjson
 import pytest
 
 from recaption.errors import ConfigError
@@ -60,3 +62,13 @@ def test_the_value_of_a_text() -> None:
             value_of(free, text)
     with pytest.raises(ValueError, match="does not fit the JSON schema: 'three' is not of type 'integer'"):
         value_of(Output(json_schema=SCHEMA), '{"n": "three"}')
+
+
+def test_a_number_that_cannot_be_stored_is_refused() -> None:
+    """orjson writes integers of 64 bits; of a greater float, JSON has nothing but null."""
+    numbers = Output(json_schema=b'{"type":"array","items":{"type":"number"}}')
+    most = [-(2**63), 2**64 - 1, 1.5e308]
+    assert value_of(numbers, json.dumps(most)) == most and orjson.loads(orjson.dumps(most)) == most
+    for text in (str(2**64), str(-(2**63) - 1), "9" * 5000, "1e999", "-1e999"):
+        with pytest.raises(ValueError, match=r"is not JSON: the number .{3,41} is too large"):
+            value_of(numbers, f"[{text}]")

@@ -24,6 +24,7 @@ from damage import (
     with_captions,
     with_first_sub,
 )
+from verified import verify_long
 
 from recaption.types import Record
 
@@ -102,6 +103,71 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
 @pytest.mark.parametrize(("kind", "format", "name", "damage"), FILES, ids=[f"{k}: {n}, {f}" for k, f, n, _ in FILES])
 def test_damaged_files_are_found(kind: str, format: str, name: str, damage: Any, out: Path) -> None:
     check_found(kind, format, damage, out)
+
+
+def with_rejects(counted: int, rows: int) -> Callable[[Path], None]:
+    """Adds rejects of units to the generation `check`: `counted` in the manifest, `rows` in the table."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        for part in (manifest["tasks"][0], manifest["shards"][0]["generations"]["check"]):
+            part["asked"] += counted
+            part["rejected"] += counted
+            part["rejects"] = {"unclear": counted}
+
+    def append(items: list[dict[str, Any]]) -> None:
+        head = items[0] | {"key": KITE, "source_key": KITE, "row": 0, "stage": "generate", "attempts": 3}
+        items += [head | {"generation": "check", "reason": "unclear", "unit": f"long/0#{n}"} for n in range(rows)]
+
+    def damage(build: Path) -> None:
+        edit_json(build / "manifest.json", change)
+        in_rows("rejects/00000.parquet", append)(build)
+
+    return damage
+
+
+TASKS: list[tuple[str, str, Callable[[Path], Any]]] = [
+    ("sum+count", "asked", in_manifest(lambda body: body["tasks"][0].update(asked=99))),
+    ("count", "skipped", in_manifest(lambda body: body["tasks"][0].update(skipped=99))),
+    ("count", "unanswered", in_manifest(lambda body: body["tasks"][0].update(unanswered=0))),
+    ("count", "more rows than units", with_rejects(counted=1, rows=2)),
+    ("count", "no row", with_rejects(counted=1, rows=0)),
+    ("manifest", "name of a table", in_manifest(lambda body: body["tables"][0].update(name="tags"))),
+    ("manifest", "type of a column", in_manifest(lambda body: body["tables"][0]["columns"][0].update(type="map"))),
+    ("manifest", "listed twice", in_manifest(lambda body: body["tables"].append(body["tables"][0]))),
+    ("manifest", "another table", in_manifest(lambda body: body["tables"][0].update(name="checks"))),
+]
+"""Kinds of the problems, a name, and the damage to a build whose sub-captions are verified."""
+
+
+@pytest.mark.parametrize(("kind", "name", "damage"), TASKS, ids=[f"{kind}: {name}" for kind, name, _ in TASKS])
+def test_wrong_counts_and_tables_of_tasks_are_found(kind: str, name: str, damage: Any, out: Path) -> None:
+    verify_long(out / "builds/sidecar")
+    check_found(kind, "sidecar", damage, out)
+
+
+def test_equal_units_of_an_image_share_their_reject(out: Path) -> None:
+    build = out / "builds/sidecar"
+    verify_long(build)
+    with_rejects(counted=3, rows=2)(build)
+    assert found(build) == []
+
+
+def test_an_image_without_an_answer_of_another_task_may_be_complete(out: Path) -> None:
+    """A repair makes a caption of some images only."""
+    build = out / "builds/sidecar"
+    verify_long(build)
+    edit_rows(build / "images/00000.parquet", lambda rows: [complete(row) for row in rows])
+    edit_rows(build / "data/00000.parquet", lambda rows: [complete(row) for row in rows])
+    edit_json(build / "manifest.json", counts(ok=1, partial=-1))
+    seal(build)
+    assert {problem.kind for problem in found(build)} == {"status"}
+    repair = {"task": "repair", "over": ["check"]}
+    edit_json(build / "manifest.json", lambda body: body["generations"][1].update(repair))
+    assert found(build) == []
+
+
+def complete(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"status": "ok", "reason": None} if row["status"] == "partial" else row
 
 
 def test_val_has_to_be_a_share_of_the_images_of_all_shards(remake: Any) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from recaption.types import Caption, CaptionFailure, Record
 from recaption.write import GenerationCounts
+from recaption.write.columns import Columns
+from recaption.write.entry import tally
 
 
 def test_counts_of_a_generation_are_added_field_by_field() -> None:
@@ -12,6 +15,17 @@ def test_counts_of_a_generation_are_added_field_by_field() -> None:
     assert (both.asked, both.answered, both.rejected, both.cleaned) == (5, 3, 2, 2)
     assert both.reasons == {"empty_answer": 1, "refusal": 1} and both.rules == {"cut": 1, "token": 2}
     assert sum([one, other], GenerationCounts()) == both
+
+
+def test_failures_of_tasks_are_counted_for_usable_images() -> None:
+    caption = Caption(caption_id="a/long/0", generation="long", source="m:p", granularity="long", text="A dog.")
+    records = [
+        Record(key=key, source_key=key, shard="0", row=0, sha256="", status=status, captions=captions)  # type: ignore[arg-type]
+        for key, status, captions in (("a", "ok", (caption,)), ("b", "reject", ()))
+    ]
+    failures = [CaptionFailure(caption_id=f"{key}/check/0", table="verifications", error="E") for key in "ab"]
+    entry = tally("0", Columns(records), (), {}, failures)
+    assert entry.table_failures == {"verifications": 1} and [f.caption_id for f in entry.failures] == ["a/check/0"]
 
 
 def test_counts_are_read_back_from_the_manifest() -> None:

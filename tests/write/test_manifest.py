@@ -16,8 +16,9 @@ from writing import write_manifest, write_shard
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.io.store import LocalStore
+from recaption.output.locate import read_manifest
 from recaption.resources import shipped
-from recaption.write import Encoder, GenerationCounts, ShardEntry, read_manifest, views_sql, written_shard
+from recaption.write import Encoder, GenerationCounts, ShardEntry, views_sql, written_shard
 
 SAMPLING = {"policy": "weighted", "k": 8, "max_merge": 3, "p_raw": 0.1}
 
@@ -243,7 +244,7 @@ def test_entries_are_read_back_until_the_manifest_is_written(store: LocalStore, 
 
 @pytest.mark.parametrize(
     ("body", "message"),
-    [(None, "not finished"), (b"{", "not JSON"), (b'{"schema_version":"2.0"}', "2.0"), (b"[]", "None")],
+    [(None, "not finished"), (b"{", "not a manifest"), (b'{"schema_version":"2.0"}', "2.0"), (b"[]", "not a manifest")],
 )
 def test_unfinished_broken_and_newer_builds_are_refused(store: LocalStore, body: bytes | None, message: str) -> None:
     if body is not None:

@@ -69,9 +69,8 @@ def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = N
 def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
     with closing(open_outputs(output)) as connection:
         if output.build is None:
-            done = run_progress(connection, output)
             summary = found = verified = None
-            progress = (done.listed, done.answers, done.rejects)
+            progress = run_progress(connection, output)
             sources = provenance.of_pipeline(output)
             shown = gallery.of_run(connection, output, samples)
             name = output.name
@@ -84,6 +83,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
             pairs = [(one.generation, one.fingerprint) for one in sources]
             shown = gallery.of_build(connection, output, summary.format, pairs, samples)
             name = summary.name
+        rates = provenance.read_rates(connection, output)
     return Report(
         title=title or name,
         made=datetime.now(UTC),
@@ -94,7 +94,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
         progress=progress,
         sources=sources,
         runs=provenance.read_runs(output),
-        rates=provenance.read_rates(output),
+        rates=rates,
         samples=shown,
     )
 

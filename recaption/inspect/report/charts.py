@@ -11,8 +11,8 @@ from itertools import count as count_up
 
 from markupsafe import Markup
 
-from recaption.inspect.report.provenance import Rate
 from recaption.inspect.report.statistics import Distribution, Weights
+from recaption.inspect.sql import Row
 
 _WIDTH, _LINE_WIDTH, _HEIGHT = 420, 1160, 150
 _SIDE, _TOP, _BOTTOM = 8, 22, 22  # margins
@@ -130,7 +130,7 @@ def positions(rows: Sequence[Weights], what: str) -> Markup:
     return _chart(drawn, f"{what}. {'; '.join(words)}", _WIDTH)
 
 
-def line(rates: Sequence[Rate]) -> Markup:
+def line(rates: Sequence[Row]) -> Markup:
     """Captions per second over time. The line has gaps where nothing was logged."""
     if len(rates) < 2:
         return Markup("")

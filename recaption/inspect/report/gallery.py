@@ -1,30 +1,29 @@
-"""The samples of a report: selects images and reads their captions, answers and rejects."""
+"""The samples of a report: selects images and reads their captions, answers and rejects.
+
+A sample is a row of `images` with `chosen` (random, or the problem that it was selected for), `thumbnail`, `captions`,
+`lost` (rows of `rejects`), and the `flags` and `lemmas` of objects in its captions. A caption is a row of `captions`
+with `runs` (its text, cut for the page), `cut_off` (characters that are not shown), `subs`, `tags` (those of its
+sub-captions, in the order of `Part.tag`) and `answer` (a row of `answers`, or None). A run without a build has neither
+sub-captions nor tags, and the status "in progress".
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from recaption.inspect.images import PLACE, ImageRequest, thumbnails
+from recaption.inspect.images import PLACE, ImageRequest, Thumbnail, thumbnails
 from recaption.inspect.paths import OutputPaths
-from recaption.inspect.report.sample import (
-    Attempt,
-    Lost,
-    Sample,
-    ShownAnswer,
-    ShownCaption,
-    ShownSub,
-    ShownTag,
-    Span,
-    cut,
-)
+from recaption.inspect.report.sample import Span, cut
 from recaption.inspect.report.statistics import FLAGS
-from recaption.inspect.sql import fetch, fetch_dicts, has_view, placeholders
+from recaption.inspect.sql import Row, fetch, fetch_rows, has_view, placeholders
 
 if TYPE_CHECKING:
     import duckdb
 
+ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "duplicate", "unsupported")
+"""Flags in the order in which they are shown."""
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
@@ -37,7 +36,7 @@ def of_build(
     form: str,
     fingerprints: Sequence[tuple[str, str]],
     count: int,
-) -> tuple[Sample, ...]:
+) -> tuple[Row, ...]:
     """`count` images of a build of format `form`, random ones first. The selection is deterministic.
 
     `fingerprints` are (generation, fingerprint) of the answers that the build was made from.
@@ -47,73 +46,47 @@ def of_build(
         return ()
     keys = list(chosen)
     images = images_of(connection, keys)
-    answers = _answers(connection, [(key, images[key]["sha256"]) for key in keys], fingerprints)
-    captions = _captions(connection, keys, answers, {key: row["sha256"] for key, row in images.items()})
-    lost: dict[str, list[Lost]] = defaultdict(list)
-    for row in fetch_dicts(
-        connection, f"SELECT {_LOST} FROM rejects WHERE key IN {placeholders(keys)} ORDER BY generation", keys
-    ):
-        lost[row.pop("key")].append(Lost(**row))
+    answers = _answers(connection, [(key, images[key].sha256) for key in keys], fingerprints)
+    captions = _captions(connection, keys, answers, {key: row.sha256 for key, row in images.items()})
+    lost = _by(connection, "rejects", "key", "generation", keys)
     previews = thumbnails(connection, output, form, list(map(request_of, images.values())))
-    return tuple(
-        Sample(
-            **{name: images[key][name] for name in _SHOWN},
-            chosen=why,
-            thumbnail=previews[key],
-            captions=tuple(captions[key]),
-            lost=tuple(lost[key]),
-        )
-        for key, why in chosen.items()
-    )
+    return tuple(_sample(images[key], why, previews[key], captions[key], lost[key]) for key, why in chosen.items())
 
 
-def images_of(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+def images_of(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, Row]:
     """The rows of `images` by key, with their `images.PLACE`."""
-    rows = fetch_dicts(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])
-    return {row["key"]: row for row in rows}
+    return {row.key: row for row in fetch_rows(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])}
 
 
-def request_of(row: dict[str, Any]) -> ImageRequest:
+def request_of(row: Row) -> ImageRequest:
     """The request for the image of a row of `images_of`."""
-    return ImageRequest(**{name: row[name] for name in ("key", "shard", "split", "sha256", "place")})
+    return ImageRequest(key=row.key, shard=row.shard, split=row.split, sha256=row.sha256, place=row.place)
 
 
-def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Sample, ...]:
+def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Row, ...]:
     """`count` images with an answer, for a run without a build. Their texts have no sub-captions yet."""
-    query = "SELECT key, min(sha256) FROM answers WHERE unit IS NULL GROUP BY key ORDER BY md5(key) LIMIT ?"
+    about_images = "(SELECT * FROM answers WHERE unit IS NULL)"  # answers about parts of an image are no captions
+    query = f"SELECT key, min(sha256) FROM {about_images} GROUP BY key ORDER BY md5(key) LIMIT ?"
     found = fetch(connection, query, [count])
-    keys = [key for key, _ in found]
-    answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    if keys:
-        where = f"unit IS NULL AND key IN {placeholders(keys)}"  # answers about parts of an image are no captions
-        query = f"SELECT * FROM answers WHERE {where} ORDER BY length(text) DESC, generation"
-        for row in fetch_dicts(connection, query, keys):
-            answers[row["key"]].append(row)
+    answers = _by(connection, about_images, "key", "length(text) DESC, generation", [key for key, _ in found])
     wanted = [ImageRequest(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
     previews = thumbnails(connection, output, None, wanted)
-    return tuple(
-        Sample(
-            key=key,
-            source_key=key,
-            sha256=sha256,
-            status="in progress",
-            chosen="random",
-            thumbnail=previews[key],
-            captions=tuple(
-                ShownCaption(
-                    caption_id=f"{key}/{row['generation']}/0",
-                    generation=row["generation"],
-                    n_words=len(row["text"].split()),
-                    finish_reason=row["finish_reason"],
-                    runs=cut(row["text"][:LONGEST], (), ()),
-                    cut_off=max(0, len(row["text"]) - LONGEST),
-                    answer=_answer(row),
-                )
-                for row in answers[key]
-            ),
-        )
-        for key, sha256 in found
-    )
+    samples = []
+    for key, sha256 in found:
+        captions = []
+        for row in answers[key]:
+            own = {
+                "caption_id": f"{key}/{row.generation}/0",
+                "n_words": len(row.text.split()),
+                "source": "",
+                "lang": None,
+            }
+            kept = Row(generation=row.generation, text=row.text, finish_reason=row.finish_reason, **own)
+            captions.append(_caption(kept, [], {}, _answer(row)))
+        known = {"key": key, "source_key": key, "sha256": sha256, "status": "in progress"}
+        image = Row(**dict.fromkeys(_SHOWN) | known)
+        samples.append(_sample(image, "random", previews[key], captions, []))
+    return tuple(samples)
 
 
 _SHOWN = ("key", "source_key", "sha256", "shard", "row", "split", "status", "reason", "url", "width", "height")
@@ -121,7 +94,21 @@ _IMAGES = (
     f"SELECT * FROM (SELECT {', '.join(_SHOWN)}, {PLACE} "
     "FROM images WHERE shard IN (SELECT shard FROM images WHERE key IN {ours})) WHERE key IN {ours}"
 )
-_LOST = "key, generation, stage, reason, coalesce(detail, '') AS detail, attempts"
+
+
+def _sample(image: Row, chosen: str, thumbnail: Thumbnail, captions: Sequence[Row], lost: Sequence[Row]) -> Row:
+    subs = [sub for caption in captions for sub in caption.subs]
+    flags = {flag for sub in subs for flag in sub.flags}
+    lemmas = dict.fromkeys(tag.lemma for sub in subs for tag in sub.tags if tag.kind == "object")
+    return Row(
+        **vars(image),
+        chosen=chosen,
+        thumbnail=thumbnail,
+        captions=captions,
+        lost=lost,
+        flags=[flag for flag in ORDER if flag in flags],
+        lemmas=list(lemmas),
+    )
 
 
 def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]:
@@ -151,75 +138,45 @@ def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]
 def _captions(
     connection: duckdb.DuckDBPyConnection,
     keys: Sequence[str],
-    answers: dict[tuple[str, str], ShownAnswer],
+    answers: dict[tuple[str, str], Row],
     sha256: dict[str, str],
-) -> dict[str, list[ShownCaption]]:
+) -> dict[str, list[Row]]:
     """The captions of each key. Tables are sorted by key, so other row groups are not read."""
-    subs, tags = (
-        _by(connection, "sub_captions", "caption_id", "idx", keys),
-        _by(connection, "tags", "sub_id", "char_start", keys),
-    )
+    subs = _by(connection, "sub_captions", "caption_id", "idx", keys)
+    tags = _by(connection, "tags", "sub_id", "char_start", keys)
     p_true = _p_true(connection, keys)
-    made: dict[str, list[ShownCaption]] = defaultdict(list)
-    order = "generation = 'raw', n_words DESC, caption_id"
-    for row in fetch_dicts(
-        connection, f"SELECT * FROM captions WHERE key IN {placeholders(keys)} ORDER BY {order}", keys
-    ):
-        own = subs[row["caption_id"]][:_MOST_SUBS]
-        marked = [tag for sub in own for tag in tags[sub["sub_id"]]]
-        number = {sub["sub_id"]: n for n, sub in enumerate(own, 1)}
-        spans = [Span(start=s["char_start"], end=s["char_end"], content=s["content_start"]) for s in own]
-        made[row["key"]].append(
-            ShownCaption(
-                **{name: row[name] for name in ("caption_id", "generation", "source", "n_words", "lang")},
-                finish_reason=row["finish_reason"],
-                runs=cut(
-                    row["text"][:LONGEST], spans, [Span(start=t["char_start"], end=t["char_end"]) for t in marked]
-                ),
-                cut_off=max(0, len(row["text"]) - LONGEST),
-                subs=tuple(
-                    _sub(n, sub, tags[sub["sub_id"]], number, p_true.get(sub["sub_id"])) for n, sub in enumerate(own, 1)
-                ),
-                tags=tuple(map(_tag, marked)),
-                answer=answers.get((row["generation"], row["key"]))
-                or answers.get((row["generation"], sha256[row["key"]])),
-            )
-        )
-    return made
+    for sub in (sub for of_caption in subs.values() for sub in of_caption):
+        sub.p_true = p_true.get(sub.sub_id)
+    captions = _by(connection, "captions", "key", "generation = 'raw', n_words DESC, caption_id", keys)
+    for key, rows in captions.items():
+        for row in rows:
+            answer = answers.get((row.generation, key)) or answers.get((row.generation, sha256[key]))
+            _caption(row, subs[row.caption_id][:_MOST_SUBS], tags, answer)
+    return captions
 
 
-def _sub(
-    number: int, row: dict[str, Any], tags: Iterable[dict[str, Any]], numbers: dict[str, int], p_true: float | None
-) -> ShownSub:
-    flags = [flag.removeprefix("is_") for flag in FLAGS if row[flag]]
-    dup_of = row["dup_of"]
-    if dup_of is not None:
-        flags.append("duplicate")
-        same = dup_of.rpartition("#")[0] == row["caption_id"]
-        dup_of = str(numbers[dup_of]) if same and dup_of in numbers else dup_of
-    if p_true is not None and p_true < 0.5:
-        flags.append("unsupported")
-    prefix = "n_tokens_"
-    return ShownSub(
-        number=number,
-        n_words=row["n_words"],
-        tokens=tuple((name.removeprefix(prefix), value) for name, value in row.items() if name.startswith(prefix)),
-        weight=row["weight"],
-        flags=tuple(flags),
-        dup_of=dup_of,
-        tags=tuple(map(_tag, tags)),
-        p_true=p_true,
+def _caption(row: Row, subs: Sequence[Row], tags: dict[str, list[Row]], answer: Row | None) -> Row:
+    """The row of a caption, with what the page shows of it."""
+    numbers = {sub.sub_id: n for n, sub in enumerate(subs, 1)}
+    for sub in subs:
+        sub.number, sub.tags = numbers[sub.sub_id], tags[sub.sub_id]
+        for tag in sub.tags:
+            tag.kind, tag.attributes = tag.kind or "object", tag.attributes or ()
+        sub.flags = [flag.removeprefix("is_") for flag in FLAGS if getattr(sub, flag)]
+        sub.flags += ["duplicate"] if sub.dup_of is not None else []
+        sub.flags += ["unsupported"] if sub.p_true is not None and sub.p_true < 0.5 else []
+        if sub.dup_of in numbers:
+            sub.dup_of = str(numbers[sub.dup_of])
+        prefix = "n_tokens_"
+        sub.tokens = [(name.removeprefix(prefix), n) for name, n in vars(sub).items() if name.startswith(prefix)]
+    row.subs, row.tags = subs, [tag for sub in subs for tag in sub.tags]
+    row.runs = cut(
+        row.text[:LONGEST],
+        [Span(start=sub.char_start, end=sub.char_end, content=sub.content_start) for sub in subs],
+        [Span(start=tag.char_start, end=tag.char_end) for tag in row.tags],
     )
-
-
-def _tag(row: dict[str, Any]) -> ShownTag:
-    return ShownTag(
-        lemma=row["lemma"],
-        label=row["label"],
-        attributes=tuple(row["attributes"] or ()),
-        count=row["count"],
-        kind=row.get("kind") or "object",
-    )
+    row.cut_off, row.answer = max(0, len(row.text) - LONGEST), answer
+    return row
 
 
 def _p_true(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, float]:
@@ -232,40 +189,38 @@ def _p_true(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[
 
 def _answers(
     connection: duckdb.DuckDBPyConnection, images: Sequence[tuple[str, str]], fingerprints: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], ShownAnswer]:
+) -> dict[tuple[str, str], Row]:
     """The answers by generation and key, and by generation and sha256, because equal images share an answer."""
     if not fingerprints:
         return {}
     made = f"(generation, fingerprint) IN ({', '.join('(?, ?)' for _ in fingerprints)})"
     values = [value for pair in fingerprints for value in pair]
     columns = "generation, fingerprint, key, sha256, prompt_tokens, output_tokens, prompt_sha256, attempts"
-    found: dict[tuple[str, str], ShownAnswer] = {}
+    found: dict[tuple[str, str], Row] = {}
     for column, wanted in (("key", [key for key, _ in images]), ("sha256", [sha256 for _, sha256 in images])):
         wanted = [one for one in wanted if one and any((g, one) not in found for g, _ in fingerprints)]
         if not wanted:
             continue
         query = f"SELECT {columns} FROM answers WHERE {made} AND {column} IN {placeholders(wanted)} ORDER BY key"
-        for row in fetch_dicts(connection, query, [*values, *wanted]):
+        for row in fetch_rows(connection, query, [*values, *wanted]):
             answer = _answer(row)
-            found.setdefault((row["generation"], row["key"]), answer)
-            found.setdefault((row["generation"], row["sha256"]), answer)
+            found.setdefault((row.generation, row.key), answer)
+            found.setdefault((row.generation, row.sha256), answer)
     return found
 
 
-def _answer(row: dict[str, Any]) -> ShownAnswer:
-    names = ("seed", "temperature", "finish_reason", "output_tokens", "detail", "pixel_share")
-    return ShownAnswer(
-        **{name: row[name] for name in ("fingerprint", "prompt_tokens", "output_tokens", "prompt_sha256")},
-        attempts=tuple(Attempt(**{n: attempt.get(n) for n in names}) for attempt in row["attempts"] or ()),
-    )
+def _answer(row: Row) -> Row:
+    """Attempts of older versions have no `detail` and no `pixel_share`."""
+    row.attempts = [{"detail": None, "pixel_share": None, **attempt} for attempt in row.attempts or ()]
+    return row
 
 
 def _by(
     connection: duckdb.DuckDBPyConnection, table: str, owner: str, order: str, keys: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in fetch_dicts(
-        connection, f"SELECT * FROM {table} WHERE key IN {placeholders(keys)} ORDER BY {owner}, {order}", keys
-    ):
-        found[row[owner]].append(row)
+) -> defaultdict[str, list[Row]]:
+    """The rows of these keys by the column `owner`."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    query = f"SELECT * FROM {table} WHERE key IN {placeholders(keys)} ORDER BY {owner}, {order}"
+    for row in fetch_rows(connection, query, keys) if keys else ():
+        found[getattr(row, owner)].append(row)
     return found

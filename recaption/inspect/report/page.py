@@ -19,10 +19,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recaption.formatting import duration
 from recaption.inspect.report import charts
-from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
-from recaption.inspect.report.sample import ORDER, Sample, visible
+from recaption.inspect.report.gallery import ORDER
+from recaption.inspect.report.provenance import GenerationSource, RunRecord
+from recaption.inspect.report.sample import visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
 from recaption.inspect.report.support import Support
+from recaption.inspect.sql import Row
+from recaption.inspect.statistics import RunProgress
 from recaption.inspect.summary import Summary
 
 _HERE = Path(__file__).parent
@@ -39,12 +42,11 @@ class Report:
     version: str  # of recaption
     summary: Summary | None
     statistics: Statistics | None
-    progress: tuple[int, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] | None
-    """Images listed, answers by generation, rejects by reason."""
+    progress: RunProgress | None
     sources: tuple[GenerationSource, ...]
     runs: tuple[RunRecord, ...]
-    rates: tuple[Rate, ...]
-    samples: tuple[Sample, ...]
+    rates: Sequence[Row]
+    samples: tuple[Row, ...]  # see `gallery`
     support: Support | None = None  # None: no sub-caption is verified
 
 
@@ -88,7 +90,7 @@ def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _choices(samples: Sequence[Sample]) -> dict[str, list[Any]]:
+def _choices(samples: Sequence[Row]) -> dict[str, list[Any]]:
     """The choices of the gallery's filters."""
     lemmas = Counter(lemma for sample in samples for lemma in sample.lemmas)
     generations = dict.fromkeys(caption.generation for sample in samples for caption in sample.captions)

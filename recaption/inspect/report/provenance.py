@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from recaption.errors import ShardError
 from recaption.inspect.paths import OutputPaths
-from recaption.io.files import open_stream, read_all
+from recaption.inspect.sql import Row, fetch_rows
+from recaption.io.files import read_all
 from recaption.output.paths import PIPELINE, PROGRESS
+
+if TYPE_CHECKING:
+    import duckdb
 
 _SUM = re.compile("(sha256:)?[0-9a-f]{64}")
 _DIGITS = 24
@@ -114,12 +118,16 @@ class RunRecord:
     error: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rate:
-    """Captions per second at a time (seconds since the epoch), the mean of a time slot."""
-
-    at: float
-    captions_per_second: float
+_RATES = f"""
+WITH points AS (
+    SELECT epoch(TRY_CAST(ts AS TIMESTAMP)) AS seconds, TRY_CAST(captions_per_second AS DOUBLE) AS rate
+    FROM read_ndjson($files, ignore_errors = true,
+                     columns = {{event: 'VARCHAR', ts: 'VARCHAR', captions_per_second: 'VARCHAR'}})
+    WHERE event = 'progress' AND seconds IS NOT NULL AND isfinite(rate) AND rate >= 0
+), span AS (SELECT min(seconds) AS first, greatest((max(seconds) - min(seconds)) / {POINTS}, 1e-9) AS width FROM points)
+SELECT avg(seconds) AS "at", avg(rate) AS captions_per_second FROM points, span
+GROUP BY floor((seconds - first) / width) ORDER BY 1
+"""
 
 
 def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
@@ -133,37 +141,18 @@ def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
     return tuple(sorted(runs, key=lambda run: (run.started or datetime.min.replace(tzinfo=UTC), run.run)))
 
 
-def read_rates(output: OutputPaths) -> tuple[Rate, ...]:
-    """The `progress` events of the logs, in order of time, averaged to at most `POINTS`."""
-    points = sorted(rate for file in output.logs() for rate in _rates(file))
-    if not points:
-        return ()
-    first, last = points[0][0], points[-1][0]
-    width = max((last - first) / POINTS, 1e-9)
-    cells: dict[int, list[tuple[float, float]]] = {}
-    for at, rate in points:
-        cells.setdefault(int((at - first) / width), []).append((at, rate))
-    return tuple(
-        Rate(
-            at=sum(at for at, _ in cell) / len(cell),
-            captions_per_second=sum(rate for _, rate in cell) / len(cell),
-        )
-        for cell in cells.values()
-    )
+def read_rates(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> Sequence[Row]:
+    """The `progress` events of the logs in order of time, averaged to at most `POINTS`.
 
+    `at`: seconds since the epoch. `captions_per_second`: the mean of a time slot.
+    """
+    import duckdb
 
-def _rates(path: str) -> Iterator[tuple[float, float]]:
+    files = output.logs()
     try:
-        with open_stream(path) as lines:
-            for line in lines:
-                if b"progress" not in line:
-                    continue
-                entry = _parsed(line)
-                at, rate = _time(entry.get("ts")), _number(entry.get("captions_per_second"))
-                if entry.get("event") == "progress" and at is not None and rate is not None and rate >= 0:
-                    yield at.timestamp(), rate
-    except (OSError, ShardError):
-        return
+        return fetch_rows(connection, _RATES, {"files": files}) if files else []
+    except (duckdb.InvalidInputException, duckdb.IOException):  # a line that DuckDB cannot skip
+        return []
 
 
 def _run(name: str, data: dict[str, Any]) -> RunRecord:

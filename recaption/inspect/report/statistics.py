@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recaption.inspect import questions
-from recaption.inspect.sql import fetch, identifier, placeholders
+from recaption.inspect.sql import Row, fetch, fetch_rows, identifier
 
 if TYPE_CHECKING:
     import duckdb
 
+Rows = Sequence[Row]
 FLAGS = ("is_fragment", "is_negation", "is_meta", "is_boilerplate", "is_unparsed")
 WEIGHT_STEP = 0.05
 TOP_TAGS = 24
@@ -53,44 +54,6 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged:
-    """An object: its mentions, its images, and its attributes, most frequent first."""
-
-    lemma: str
-    mentions: int
-    images: int
-    attributes: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Flagged:
-    """The number of sub-captions with a flag, and an example."""
-
-    flag: str  # without is_; "duplicate" for those with dup_of
-    count: int
-    example: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Rejects with one reason, stage and generation; `generation` is None for rejected images."""
-
-    reason: str
-    stage: str
-    generation: str | None
-    count: int
-    example: str  # one detail
-
-
-@dataclass(frozen=True, slots=True)
-class Repeated:
-    """The text of several equal sub-captions."""
-
-    text: str
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
 class Weights:
     """The weights of the sub-captions of a generation that share a source or a position: a row of `--ask weights`."""
 
@@ -124,11 +87,11 @@ class Statistics:
     weights: Distribution  # in steps of WEIGHT_STEP, rounded down
     weights_by_source: tuple[Weights, ...]
     weights_by_position: tuple[tuple[str, tuple[Weights, ...]], ...]  # by generation
-    tags: tuple[Tagged, ...]
+    tags: Rows  # lemma, mentions, images, attributes: (attribute, count), most frequent first
     lemmas: int  # distinct
-    flags: tuple[Flagged, ...]
-    rejects: tuple[Rejected, ...]
-    repeated: tuple[Repeated, ...]
+    flags: Rows  # flag without is_ ("duplicate" for those with dup_of), count of sub-captions, example
+    rejects: Rows  # reason, stage, generation (None for rejected images), count, example
+    repeated: Rows  # text of several equal sub-captions, times
     sub_captions: int
     distinct_sub_captions: int
     images: int  # usable
@@ -177,11 +140,11 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
         weights_by_position=tuple(
             (name, tuple(one for one in weights if one.generation == name and one.position)) for name in order
         ),
-        tags=_tags(connection),
+        tags=fetch_rows(connection, _TAGS),
         lemmas=rows("SELECT count(DISTINCT lemma) FROM objects")[0][0],
         flags=_flags(connection),
-        rejects=tuple(Rejected(*row) for row in rows(_REJECTS)),
-        repeated=tuple(Repeated(*row) for row in rows(_REPEATED)),
+        rejects=fetch_rows(connection, _REJECTS),
+        repeated=fetch_rows(connection, _REPEATED),
         sub_captions=total,
         distinct_sub_captions=distinct,
         images=images,
@@ -197,38 +160,29 @@ _CAPTION_TOKENS = (
     "FROM sub_captions GROUP BY caption_id) GROUP BY ALL"
 )
 _REJECTS = (
-    "SELECT reason, stage, generation, count(*) AS n, coalesce(arg_min(detail, md5(key)), '') FROM rejects "
-    "GROUP BY ALL ORDER BY n DESC, reason, generation NULLS FIRST"
+    "SELECT reason, stage, generation, count(*) AS count, coalesce(arg_min(detail, md5(key)), '') AS example "
+    "FROM rejects GROUP BY ALL ORDER BY 4 DESC, reason, generation NULLS FIRST"
 )
 _REPEATED = (
-    "SELECT any_value(text) AS text, count(*) AS n FROM sub_captions GROUP BY hash(text) HAVING n > 1 "
-    "ORDER BY n DESC, text LIMIT 8"
+    "SELECT any_value(text) AS text, count(*) AS times FROM sub_captions GROUP BY hash(text) HAVING times > 1 "
+    "ORDER BY times DESC, text LIMIT 8"
 )
+_TAGS = f"""
+WITH top AS (
+    SELECT lemma, count(*) AS mentions, count(DISTINCT key) AS images FROM objects
+    GROUP BY lemma ORDER BY mentions DESC, lemma LIMIT {TOP_TAGS}
+), described AS (
+    SELECT lemma, attribute, count(*) AS n
+    FROM (SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN (SELECT lemma FROM top))
+    GROUP BY ALL
+)
+SELECT lemma, mentions, images, coalesce(attributes, []) AS attributes FROM top LEFT JOIN (
+    SELECT lemma, list((attribute, n) ORDER BY n DESC, attribute)[:6] AS attributes FROM described GROUP BY lemma
+) USING (lemma) ORDER BY mentions DESC, lemma
+"""
 
 
-def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
-    top = fetch(
-        connection,
-        "SELECT lemma, count(*) AS n, count(DISTINCT key) FROM objects GROUP BY lemma ORDER BY n DESC, lemma LIMIT ?",
-        [TOP_TAGS],
-    )
-    if not top:
-        return ()
-    attributes = fetch(
-        connection,
-        f"SELECT lemma, attribute, n FROM (SELECT lemma, attribute, count(*) AS n FROM "
-        f"(SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN {placeholders(top)}) "
-        f"GROUP BY ALL) QUALIFY row_number() OVER (PARTITION BY lemma ORDER BY n DESC, attribute) <= 6 "
-        f"ORDER BY n DESC, attribute",
-        [lemma for lemma, *_ in top],
-    )
-    return tuple(
-        Tagged(lemma, mentions, images, tuple((attribute, n) for owner, attribute, n in attributes if owner == lemma))
-        for lemma, mentions, images in top
-    )
-
-
-def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
+def _flags(connection: duckdb.DuckDBPyConnection) -> Rows:
     """All flags in one scan; the examples are deterministic."""
     conditions = {flag.removeprefix("is_"): flag for flag in FLAGS} | {"duplicate": "dup_of IS NOT NULL"}
     counts = ", ".join(
@@ -236,7 +190,7 @@ def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
         for condition in conditions.values()
     )
     (row,) = fetch(connection, f"SELECT {counts} FROM sub_captions")
-    return tuple(Flagged(flag, *row[2 * n : 2 * n + 2]) for n, flag in enumerate(conditions))
+    return [Row(flag=flag, count=row[2 * n], example=row[2 * n + 1]) for n, flag in enumerate(conditions)]
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:

@@ -8,10 +8,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from recaption.inspect import questions
-from recaption.inspect.images import Thumbnail, thumbnails
+from recaption.inspect.images import thumbnails
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report.gallery import images_of, request_of
-from recaption.inspect.sql import fetch, fetch_dicts, has_view
+from recaption.inspect.sql import Row, fetch, fetch_rows, has_view
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,26 +36,13 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Worst:
-    """A row of `--ask unsupported`. `thumbnail` is that of its image."""
-
-    key: str
-    generation: str
-    position: int
-    text: str
-    p_true: float
-    judges: tuple[str, ...]
-    thumbnail: Thumbnail
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Support:
     """`groups` are shares by what the sub-captions have in common; `repairs` are those before and after a repair."""
 
     whole: Share
     groups: tuple[tuple[str, tuple[Share, ...]], ...]
     repairs: tuple[tuple[str, tuple[Share, ...]], ...]  # by the generation that repairs
-    worst: tuple[Worst, ...]
+    worst: tuple[Row, ...]  # rows of `--ask unsupported`, with the `thumbnail` of the image
 
 
 def gather(connection: duckdb.DuckDBPyConnection, output: OutputPaths, manifest: Mapping[str, Any]) -> Support | None:
@@ -76,16 +63,13 @@ def gather(connection: duckdb.DuckDBPyConnection, output: OutputPaths, manifest:
     )
 
 
-def _worst(connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str) -> tuple[Worst, ...]:
+def _worst(connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str) -> tuple[Row, ...]:
     question = questions.load("unsupported")
-    found = fetch_dicts(connection, question.sql, question.values({"limit": WORST}))
-    rows = [row for row in found if row["p_true"] < 0.5]
-    if not rows:
-        return ()
-    images = images_of(connection, list(dict.fromkeys(row["key"] for row in rows)))
-    previews = thumbnails(connection, output, form, list(map(request_of, images.values())))
-    names = ("key", "generation", "position", "text", "p_true")
-    return tuple(
-        Worst(**{name: row[name] for name in names}, judges=tuple(row["judges"]), thumbnail=previews[row["key"]])
-        for row in rows
-    )
+    found = fetch_rows(connection, question.sql, question.values({"limit": WORST}))
+    rows = tuple(row for row in found if row.p_true < 0.5)
+    if rows:
+        images = images_of(connection, list(dict.fromkeys(row.key for row in rows)))
+        previews = thumbnails(connection, output, form, list(map(request_of, images.values())))
+        for row in rows:
+            row.thumbnail = previews[row.key]
+    return rows

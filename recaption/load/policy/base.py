@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
-from recaption.errors import DatasetError
+from recaption.errors import DatasetError, UserError
 from recaption.text import fold
 from recaption.types import Record, SubCaption
 
@@ -146,34 +146,39 @@ def _uncut(record: Record, n: int) -> SubCaption:
     )
 
 
+def at_least(least: int, **given: int) -> None:
+    """Raises UserError for a value below `least`."""
+    for name, value in given.items():
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}")
+
+
 def picklable(make: Callable[_P, Policy]) -> Callable[_P, Policy]:
     """Make the policies of `make` picklable, as workers started by spawn or forkserver need (default in 3.14)."""
 
     @wraps(make)
     def made(*args: _P.args, **kwargs: _P.kwargs) -> Policy:
-        return _PicklablePolicy(make(*args, **kwargs), made, args, kwargs)
+        return _PicklablePolicy(made, args, kwargs)
 
     return made
 
 
 class _PicklablePolicy:
-    __slots__ = ("_args", "_draw", "_kwargs", "_make")
+    """The policy `make(*args, **kwargs)`, for a function `make` that `picklable` has wrapped."""
 
-    def __init__(
-        self, draw: Policy, make: Callable[..., Policy], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        self._draw, self._make, self._args, self._kwargs = draw, make, args, kwargs
+    __slots__ = ("_draw", "_made")
+
+    def __init__(self, make: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._draw, self._made = make.__wrapped__(*args, **kwargs), (make, args, kwargs)
 
     def __call__(self, record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
-        return self._draw(record, rng, step)
+        drawn: list[DrawnText] = self._draw(record, rng, step)
+        return drawn
 
     def __repr__(self) -> str:
-        given = [repr(arg) for arg in self._args] + [f"{name}={value!r}" for name, value in self._kwargs.items()]
-        return f"{self._make.__name__}({', '.join(given)})"
+        make, args, kwargs = self._made
+        given = [repr(arg) for arg in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
+        return f"{make.__name__}({', '.join(given)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (self._make, self._args, dict(self._kwargs))
-
-
-def _unpickle(make: Callable[..., Policy], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Policy:
-    return make(*args, **kwargs)
+        return _PicklablePolicy, self._made

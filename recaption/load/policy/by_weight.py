@@ -13,6 +13,7 @@ from recaption.load.policy.base import (
     DrawnText,
     Policy,
     Sentence,
+    at_least,
     joined,
     pick,
     picklable,
@@ -45,8 +46,7 @@ def weighted(
 
     Raises UserError for `k` or `max_merge` below 1, `p_raw` outside [0, 1], and negative or infinite `weights`.
     """
-    if k < 1 or max_merge < 1:
-        raise UserError(f"k is {k} and max_merge {max_merge}; both must be at least 1")
+    at_least(1, k=k, max_merge=max_merge)
     if not 0 <= p_raw <= 1:
         raise UserError(f"p_raw is {p_raw}; it is the share of raw captions, from 0 to 1")
     factors = dict(weights or {})

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recaption.errors import UserError
 from recaption.load.policy.base import (
     DrawnText,
     Policy,
     Sentence,
+    at_least,
     joined_without_stop,
     pick,
     pick_with_repeats,
@@ -42,7 +42,7 @@ def flair(k: int = 8, max_merge: int = 3, *, compat: bool = False) -> Policy:
     released code never draws the last window, and in a pool with fewer sentences than are to be merged it may repeat
     a sentence within a text. Raises UserError for `k` or `max_merge` below 1.
     """
-    _at_least(1, k=k, max_merge=max_merge)
+    at_least(1, k=k, max_merge=max_merge)
 
     def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         pool = _pool(record, usable(record))
@@ -64,8 +64,8 @@ def dreamlip(num_text: int = 6, merged_num: int = 1, *, compat: bool = False) ->
     caption, or any; a record with raw captions only has sentences of those. Raises UserError for `num_text` below 0
     or `merged_num` below 1.
     """
-    _at_least(0, num_text=num_text)
-    _at_least(1, merged_num=merged_num)
+    at_least(0, num_text=num_text)
+    at_least(1, merged_num=merged_num)
     missed = 0 if not compat else 1 if merged_num == 1 else 2
 
     def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
@@ -88,7 +88,7 @@ def cosmos(k: int = 8) -> Policy:
     COSMOS's textcrop (ExplainableML/cosmos, src/training/data.py, sample_dict). If the pool is too small for a draw,
     the whole pool is repeated, and a random selection fills the rest. Raises UserError for `k` below 2.
     """
-    _at_least(_GLOBALS, k=k)
+    at_least(_GLOBALS, k=k)
 
     def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         pool = _pool(record, usable(record))
@@ -110,8 +110,8 @@ def lotlip(num_text: int = 1, merged_num: int = 3) -> Policy:
     released, so it is unknown whether windows cross from one long caption into the next. Here they do not. Raises
     UserError for `num_text` below 0 or `merged_num` below 1.
     """
-    _at_least(0, num_text=num_text)
-    _at_least(1, merged_num=merged_num)
+    at_least(0, num_text=num_text)
+    at_least(1, merged_num=merged_num)
 
     def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         uniform = uniforms(rng, 1 + 2 * num_text)
@@ -161,9 +161,3 @@ def _generated(record: Record) -> list[int]:
 def _raw(record: Record, uniform: Callable[[], float]) -> DrawnText:
     raws = preferred(record, "raw", "short")
     return whole(record, raws[int(uniform() * len(raws))])
-
-
-def _at_least(least: int, **given: int) -> None:
-    for name, value in given.items():
-        if value < least:
-            raise UserError(f"{name} is {value}; it must be at least {least}")

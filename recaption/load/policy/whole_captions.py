@@ -8,6 +8,7 @@ from recaption.errors import UserError
 from recaption.load.policy.base import (
     DrawnText,
     Policy,
+    at_least,
     joined_without_stop,
     pick_with_repeats,
     picklable,
@@ -49,7 +50,7 @@ def recap_mix(p: float, k: int = 1) -> Policy:
     The mix of Recap-DataComp-1B (arXiv 2406.08478), which trains on one text per image. A record with only one of the
     two kinds always gives that kind. Raises UserError for `k` below 1 or `p` outside [0, 1].
     """
-    _check(k)
+    at_least(1, k=k)
     if not 0 <= p <= 1:
         raise UserError(f"p is {p}; it is the share of raw captions, from 0 to 1")
 
@@ -78,9 +79,8 @@ def shear(max_words: int | None = None, k: int = 1) -> Policy:
     defines the sentence, so a decimal point or "Dr." does not end it. It has no final full stop, as in the original.
     Raises UserError for `k` or `max_words` below 1.
     """
-    _check(k)
-    if max_words is not None and max_words < 1:
-        raise UserError(f"max_words is {max_words}; it must be at least 1, or None for whole sentences")
+    at_least(1, k=k)
+    at_least(1, max_words=1 if max_words is None else max_words)
 
     def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         found = usable(record)
@@ -102,15 +102,10 @@ def _sheared(record: Record, caption: int, max_words: int | None) -> DrawnText:
 
 
 def _whole_captions(k: int, *kinds: str) -> Policy:
-    _check(k)
+    at_least(1, k=k)
 
     def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         found = preferred(record, *kinds)
         return [whole(record, found[at]) for at in pick_with_repeats(len(found), k, uniforms(rng, k))]
 
     return draw
-
-
-def _check(k: int) -> None:
-    if k < 1:
-        raise UserError(f"k is {k}; it must be at least 1")

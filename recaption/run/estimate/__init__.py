@@ -19,7 +19,7 @@ from recaption.output import answers as parts
 from recaption.output.paths import index_file
 from recaption.output.reports import run_reports, shard_ids
 from recaption.progress import Display
-from recaption.run.estimate.figures import Estimate, Lengths, ModelRate, ShardSize, lengths, model_rate, total_images
+from recaption.run.estimate.figures import Estimate, Lengths, ModelRate, lengths, model_rate, total_images
 from recaption.run.estimate.suggestions import ENGINE_BOUND, suggestions
 from recaption.run.job import run
 from recaption.source import Source, open_source
@@ -70,7 +70,7 @@ def estimate(
     )
 
 
-def _shard_sizes(store: Store, source: Source) -> list[ShardSize]:
+def _shard_sizes(store: Store, source: Source) -> list[tuple[int | None, int | None]]:
     indexed = set(shard_ids(store))
     sizes, read = [], 0
     for shard in source.shards():
@@ -82,7 +82,7 @@ def _shard_sizes(store: Store, source: Source) -> list[ShardSize]:
             file = store.local(path)
             read += file is None
             images = pq.read_metadata(file or pa.BufferReader(store.get(path))).num_rows
-        sizes.append(ShardSize(images=images, nbytes=_nbytes(shard)))
+        sizes.append((images, _nbytes(shard)))
     return sizes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,14 +20,6 @@ class Total:
 
     images: int
     exact: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardSize:
-    """A source shard: its images if they were counted, its bytes if that takes no request."""
-
-    images: int | None
-    nbytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,28 +127,20 @@ class Estimate:
         return self.price * self.gpu_hours if self.price is not None and self.gpu_hours else None
 
 
-def total_images(shards: Iterable[ShardSize]) -> Total | None:
-    """The images of all shards. Shards that are not counted get the average per byte, or per shard, of the others.
+def total_images(shards: Sequence[tuple[int | None, int | None]]) -> Total | None:
+    """The images of all shards: (images if they were counted, bytes if that takes no request).
 
-    None if no shard was counted.
+    Shards that are not counted get the average per byte, or per shard, of the others. None if no shard was counted.
     """
-    counted = uncounted = images = known_bytes = unknown_bytes = 0
-    sized = True
-    for shard in shards:
-        sized = sized and shard.nbytes is not None
-        if shard.images is None:
-            uncounted += 1
-            unknown_bytes += shard.nbytes or 0
-        else:
-            counted += 1
-            images += shard.images
-            known_bytes += shard.nbytes or 0
+    counted = [(images, nbytes) for images, nbytes in shards if images is not None]
     if not counted:
         return None
-    if not uncounted:
-        return Total(images=images, exact=True)
-    more = images * unknown_bytes / known_bytes if sized and known_bytes else images * uncounted / counted
-    return Total(images=images + round(more), exact=False)
+    images = sum(images for images, _ in counted)
+    known_bytes = sum(nbytes or 0 for _, nbytes in counted)
+    unknown_bytes = sum(nbytes or 0 for _, nbytes in shards) - known_bytes
+    sized = known_bytes and all(nbytes is not None for _, nbytes in shards)
+    more = images * unknown_bytes / known_bytes if sized else images * (len(shards) - len(counted)) / len(counted)
+    return Total(images=images + round(more), exact=len(counted) == len(shards))
 
 
 def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> ModelRate | None:

@@ -1,4 +1,4 @@
-"""Optional writes of a run on a background thread: a store that does not answer never blocks the driver."""
+"""Optional writes of a run, on a background thread, so that a store that does not answer never blocks the driver."""
 
 from __future__ import annotations
 

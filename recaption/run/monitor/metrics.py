@@ -15,22 +15,53 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
+from pydantic import Field, model_validator
 
 import recaption
 from recaption.errors import Interrupted
 from recaption.generate.events import Event, Level
-from recaption.generate.progress import PassProgress, ProgressEvents, captions_per_second, rounded
+from recaption.generate.progress import PassProgress, ProgressEvents, Snapshot, captions_per_second, rounded
 from recaption.io.store import Store
 from recaption.output.paths import run_file
 from recaption.run.monitor.background import Background
 from recaption.run.monitor.log import EventLog
-from recaption.run.monitor.report import RunReport
 from recaption.scrub import Scrubber
 from recaption.types import SCHEMA_VERSION
 
 PERIOD = 5.0  # seconds between two versions of progress.json, and between two `progress` events of a model
 
 _LEVELS: dict[str, Level] = {"done": "info", "interrupted": "warning", "failed": "error"}
+
+
+class RunReport(Snapshot):
+    """`metrics/progress.json` and `metrics/run-<epoch>.json`. Times are ISO 8601 in UTC."""
+
+    v: str = ""
+    run: str = ""
+    command: str = "run"
+    limit: int | None = None
+    started: str = ""
+    host: str = "?"
+    pid: int | None = None
+    recaption: str = ""
+    warnings: tuple[str, ...] = ()
+    state: str = ""  # running | done | interrupted | failed
+    error: str | None = None
+    updated: str = ""
+    store_silent_seconds: float = 0.0
+    captions_per_second: float | None = None  # of all passes
+    models: dict[str, PassProgress] = Field(default_factory=dict)
+    finished: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_names(cls, data: Any) -> Any:
+        """A pass is stored under its model's name, which it does not repeat."""
+        models = data.get("models") if isinstance(data, dict) else None
+        if not isinstance(models, dict):
+            return data
+        named = {name: {**pass_, "model": name} if isinstance(pass_, dict) else pass_ for name, pass_ in models.items()}
+        return {**data, "models": named}
 
 
 class RunLog:

@@ -99,7 +99,7 @@ class PrometheusExporter:
             raise MissingExtra("prometheus_client", "run") from error
 
         registry = CollectorRegistry()
-        registry.register(_Collector(self))
+        registry.register(self)
         try:
             self._server, self._thread = start_http_server(self._port, self._host, registry)
         except OSError as error:
@@ -128,8 +128,11 @@ class PrometheusExporter:
             "recaption_last_progress_timestamp_seconds": [((), time.time())],
         }
 
-    def families(self) -> Iterator[Any]:
-        """The metric families of the last update."""
+    def describe(self) -> list[Any]:
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        """The metric families of the last update, for prometheus_client's registry."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
         yield InfoMetricFamily("recaption_run", "The running command.", value=self._info)
@@ -141,19 +144,6 @@ class PrometheusExporter:
             for labels, value in samples.items():
                 family.add_metric(labels, value)
             yield family
-
-
-class _Collector:
-    """Implements prometheus_client.registry.Collector and nothing else."""
-
-    def __init__(self, exporter: PrometheusExporter) -> None:
-        self._exporter = exporter
-
-    def describe(self) -> list[Any]:
-        return []
-
-    def collect(self) -> Iterator[Any]:
-        return self._exporter.families()
 
 
 def _samples(progress: PassProgress) -> Samples:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from recaption.errors import DatasetError, StoreError, UserError
-from recaption.formatting import amount, bar, duration, listed, percent, printable
+from recaption.formatting import amount, bar, duration, listed, percent, printable, printable_lines
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.generate.progress import GenerationProgress, PassProgress, captions_per_second
 from recaption.io.store import Store, open_store
 from recaption.output import lease, paths
 from recaption.output.reports import last_run, read_json
 from recaption.progress.words import counted
-from recaption.run.monitor.report import RunReport
+from recaption.run.monitor.metrics import RunReport
 from recaption.threads import waited
 
 if TYPE_CHECKING:
@@ -45,15 +45,7 @@ _STYLES: dict[State, str] = {
     "failed": "red",
     "done": "green",
 }
-_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
-    ("", "left"),
-    ("", "left"),
-    ("", "right"),
-    ("done", "right"),
-    ("captions/s", "right"),
-    ("retried", "right"),
-    ("tokens in/out", "right"),
-)
+_COLUMNS = ("", "", "", "done", "captions/s", "retried", "tokens in/out")  # name, bar, share, …
 _LIMITS = {
     "read": "images were still being read",
     "decode": "images were still being decoded",
@@ -263,7 +255,7 @@ def watch(read: Callable[[], Status], console: Console, *, pause: Callable[[floa
 
 def lines(status: Status, now: datetime) -> list[str]:
     """The status as plain lines."""
-    found = [_title(status), printable(status.words)]
+    found = [_title(status), printable_lines(status.words)]
     for model in status.models:
         found.append(_head(model))
         found += [
@@ -282,13 +274,13 @@ def _table(status: Status, now: datetime) -> RenderableType:
 
     blocks: list[RenderableType] = [
         Text(_title(status), style="bold"),
-        Text(printable(status.words), style=_STYLES[status.state]),
+        Text(printable_lines(status.words), style=_STYLES[status.state]),
     ]
     for model in status.models:
         generations = model.generations.items()
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-        for name, justify in _COLUMNS:
-            table.add_column(name, justify=justify, no_wrap=True)
+        for number, name in enumerate(_COLUMNS):
+            table.add_column(name, justify="right" if number > 1 else "left", no_wrap=True)
         for id, g in generations:
             rate = captions_per_second(g.answers, model.seconds)
             table.add_row(

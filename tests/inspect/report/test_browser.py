@@ -16,7 +16,7 @@ from recaption.inspect.images import Thumbnail
 from recaption.inspect.paths import find
 from recaption.inspect.report import gather
 from recaption.inspect.report.page import Report, render
-from recaption.inspect.report.provenance import Rate
+from recaption.inspect.sql import Row
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "output"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -48,7 +48,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """The golden output; the second sub-captions of `long` are unsupported."""
     out = Path(shutil.copytree(GOLDEN, tmp_path_factory.mktemp("golden") / "out", symlinks=True))
     verify_long(out / "builds/webdataset", lambda sub: 0.2 if sub["idx"] == 1 else 0.9)
-    rates = tuple(Rate(at=1.7e9 + 5 * n, captions_per_second=3.0 + n % 4) for n in range(40))
+    rates = tuple(Row(at=1.7e9 + 5 * n, captions_per_second=3.0 + n % 4) for n in range(40))
     return replace(gather(find(str(out))), rates=rates)
 
 
@@ -218,8 +218,12 @@ def poisoned(value: Any) -> Any:
     """The report with a hostile text in front of each that came from outside."""
     if isinstance(value, str):
         return HOSTILE + value
-    if isinstance(value, tuple):
-        return tuple(map(poisoned, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(poisoned, value))
+    if isinstance(value, dict):
+        return {name: poisoned(one) for name, one in value.items()}
+    if isinstance(value, Row):
+        return Row(**{name: one if name == "kind" else poisoned(one) for name, one in vars(value).items()})
     if is_dataclass(value) and not isinstance(value, type) and not (isinstance(value, Thumbnail) and value.url):
         outside = [f.name for f in fields(value) if f.name != "kind"]  # objects must stay objects
         return replace(value, **{name: poisoned(getattr(value, name)) for name in outside})

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import pytest
 
 from recaption.inspect.report.charts import bar, bins, histogram, line, positions, stack
-from recaption.inspect.report.provenance import Rate
 from recaption.inspect.report.statistics import Distribution, Weights
+from recaption.inspect.sql import Row
 
 
 def spread(*values: int) -> Distribution:
@@ -59,7 +59,7 @@ def test_the_parts_of_a_stack_can_have_names() -> None:
 
 
 def test_charts_are_well_formed_and_escape_texts() -> None:
-    rates = [Rate(at=1000.0 + 5 * i + (900 if i > 3 else 0), captions_per_second=i) for i in range(8)]
+    rates = [Row(at=1000.0 + 5 * i + (900 if i > 3 else 0), captions_per_second=i) for i in range(8)]
     hostile = '"><script>alert(1)</script>'
     for svg in (
         histogram(spread(1, 2, 3), hostile),

@@ -14,7 +14,7 @@ from recaption.inspect.images import Thumbnail
 from recaption.inspect.paths import OutputPaths, find
 from recaption.inspect.report import gather
 from recaption.inspect.report.gallery import of_build, of_run
-from recaption.inspect.report.sample import Sample
+from recaption.inspect.sql import Row
 from recaption.types import ImageLimits
 
 from ..conftest import LONG
@@ -46,7 +46,7 @@ def pixels(picture: Thumbnail) -> np.ndarray:
     return to_pixels(base64.b64decode(picture.url.partition(",")[2]))
 
 
-def shown(output: OutputPaths, form: str, count: int = 40) -> tuple[Sample, ...]:
+def shown(output: OutputPaths, form: str, count: int = 40) -> tuple[Row, ...]:
     with open_outputs(output) as connection:
         pairs = [("long", "00000000000000a1"), ("short", "00000000000000a2")]
         return of_build(connection, output, form, pairs, count)
@@ -109,7 +109,7 @@ def test_a_sample_has_captions_answers_and_rejects(golden: Path) -> None:
     (long, *_) = [c for c in samples["000000000"].captions if c.generation == "long"]
     assert "".join(p.text for run in long.runs for p in run.parts).startswith("Two red kites")
     assert [sub.number for sub in long.subs] == [1, 2]
-    assert long.subs[0].tokens == (("clip", 10),)
+    assert long.subs[0].tokens == [("clip", 10)]
     assert {(tag.lemma, tag.count) for tag in long.subs[0].tags} == {("kite", 2), ("kite", 1), ("dune", None)}
     assert long.answer and long.answer.fingerprint == "00000000000000a1" and long.answer.attempts
     rejected = [s for s in samples.values() if s.status == "reject"]
@@ -138,4 +138,4 @@ def test_a_run_without_a_build_shows_its_answers(run_only: Path) -> None:
     assert {s.captions[0].runs[0].parts[0].text for s in samples} <= set(LONG.values())
     assert {s.thumbnail.missing for s in samples} <= {f"00000{n}.tar of the source is missing" for n in (0, 1)}
     made = gather(output)
-    assert made.statistics is None and made.progress and made.progress[0] == 6
+    assert made.statistics is None and made.progress and made.progress.listed == 6

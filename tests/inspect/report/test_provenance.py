@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from recaption.inspect.paths import OutputPaths
@@ -66,7 +67,7 @@ def test_rates_are_those_of_progress_events(tmp_path: Path) -> None:
         '{"event": "progress", "ts": "2026-01-02T03:0',
     ]
     (tmp_path / "metrics" / "log.jsonl").write_text("\n".join(lines))
-    assert [rate.captions_per_second for rate in read_rates(here)] == [2.5, 4.0]
+    assert [rate.captions_per_second for rate in read_rates(duckdb.connect(), here)] == [2.5, 4.0]
 
 
 def test_rates_of_several_days_are_averaged(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_rates_of_several_days_are_averaged(tmp_path: Path) -> None:
         for second in range(0, 50_000, 5):
             ts = f"2026-01-02T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}Z"
             log.write(json.dumps({"event": "progress", "ts": ts, "captions_per_second": 10}) + "\n")
-    rates = read_rates(here)
+    rates = read_rates(duckdb.connect(), here)
     assert POINTS / 2 < len(rates) <= POINTS + 1
     assert {rate.captions_per_second for rate in rates} == {10.0}
     assert [rate.at for rate in rates] == sorted(rate.at for rate in rates)
@@ -84,4 +85,4 @@ def test_rates_of_several_days_are_averaged(tmp_path: Path) -> None:
 def test_without_metrics_there_are_no_runs(tmp_path: Path) -> None:
     for out in (LocalStore(tmp_path), None):
         here = OutputPaths(given="x", out=out, build=None)
-        assert (read_runs(here), read_rates(here)) == ((), ())
+        assert (read_runs(here), read_rates(duckdb.connect(), here)) == ((), [])

@@ -18,7 +18,7 @@ def test_statistics_of_the_golden_build() -> None:
     assert (found.images, found.distinct_images, found.sub_captions) == (16, 15, 61)
     assert sum(reject.count for reject in found.rejects) == 5
     tags = {tag.lemma: tag for tag in found.tags}
-    assert (tags["kite"].mentions, tags["kite"].images, tags["kite"].attributes) == (5, 1, (("red", 5),))
+    assert (tags["kite"].mentions, tags["kite"].images, tags["kite"].attributes) == (5, 1, [("red", 5)])
     assert {flag.flag: flag.count for flag in found.flags} == {
         "fragment": 16, "negation": 1, "meta": 2, "boilerplate": 1, "unparsed": 0, "duplicate": 1
     }  # fmt: skip

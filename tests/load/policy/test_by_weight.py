@@ -114,7 +114,7 @@ def test_raw_captions_come_whole_and_all_of_them() -> None:
     ("settings", "said"),
     [
         ({"k": 0}, "k is 0"),
-        ({"max_merge": 0}, "max_merge 0"),
+        ({"max_merge": 0}, "max_merge is 0"),
         ({"p_raw": 1.5}, "p_raw is 1.5"),
         ({"weights": {"x": -1.0}}, "x: -1.0"),
     ],

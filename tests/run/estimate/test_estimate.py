@@ -28,7 +28,7 @@ from recaption.source import open_source
 
 
 def display() -> Display:
-    return Display(Console(quiet=True), quiet=True)
+    return Display()
 
 
 def outcome(out: str, *, changed: bool) -> RunResult:

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recaption.run.estimate.figures import (
-    ShardSize,
     Total,
     lengths,
     model_rate,
@@ -56,30 +55,30 @@ def test_times_and_costs_of_models_are_summed() -> None:
 
 
 def test_a_counted_source_has_an_exact_total() -> None:
-    assert total_images([ShardSize(images=5000), ShardSize(images=12)]) == Total(images=5012, exact=True)
+    assert total_images([(5000, None), (12, None)]) == Total(images=5012, exact=True)
 
 
 def test_uncounted_shards_are_extrapolated_by_bytes() -> None:
     shards = [
-        ShardSize(images=1000, nbytes=10_000),
-        ShardSize(images=None, nbytes=10_000),
-        ShardSize(images=None, nbytes=500),
+        (1000, 10_000),
+        (None, 10_000),
+        (None, 500),
     ]
     assert total_images(shards) == Total(images=2050, exact=False)
 
 
 def test_without_sizes_uncounted_shards_have_the_average_count() -> None:
-    shards = [ShardSize(images=1000), ShardSize(images=500), ShardSize(images=None), ShardSize(images=None, nbytes=9)]
+    shards = [(1000, None), (500, None), (None, None), (None, 9)]
     assert total_images(shards) == Total(images=3000, exact=False)
 
 
 def test_a_source_without_counted_shards_has_no_total() -> None:
-    assert total_images([ShardSize(images=None, nbytes=5)]) is None and total_images([]) is None
+    assert total_images([(None, 5)]) is None and total_images([]) is None
 
 
 @given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 10_000)), st.integers(0, 10**9))))
 def test_a_total_is_at_least_the_counted_images(shards: list[tuple[int | None, int]]) -> None:
-    total = total_images(ShardSize(images=n, nbytes=size) for n, size in shards)
+    total = total_images(shards)
     counted = [n for n, _ in shards if n is not None]
     assert (total is None) == (not counted)
     assert total is None or (total.images >= sum(counted) and total.exact == (len(counted) == len(shards)))
