@@ -288,7 +288,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
             **_token_ids(plan.pipeline),
-            **_embeddings(plan),
+            **_task_settings(plan),
             "excluded": hashlib.sha256("".join(sorted(excluded)).encode()).hexdigest() if excluded else None,
             "limit": limit,
         }
@@ -309,10 +309,11 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
     return {"token_ids": made} if made else {}
 
 
-def _embeddings(plan: Plan) -> dict[str, Any]:
-    """Which generations have files of embeddings. This follows from settings that are in no other fingerprint."""
-    made = [question.id for question in plan.questions if question.output.embeddings]
-    return {"embeddings": made} if made else {}
+def _task_settings(plan: Plan) -> dict[str, Any]:
+    """Settings of tasks that are in no fingerprint of answers: they choose the requests, and so the rows and files."""
+    made = {question.id: question.task.options.model_dump(mode="json") for question in plan.questions}
+    made = {q.id: made[q.id] for q in plan.questions if made[q.id] != dict(q.task.identity())}
+    return {"tasks": made} if made else {}
 
 
 def _public(value: Any) -> Any:
