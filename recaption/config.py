@@ -102,7 +102,10 @@ class Model(Section):
     )
     model: str | None = Field(
         None,
-        description="Hub id or local folder; scene: the embedded captioner; openai: the model's name on the server",
+        description=(
+            "Hub id or local folder; scene, scene-verifier, scene-encoder: the embedded models; openai: the model's "
+            "name on the server"
+        ),
     )
     revision: str | None = Field(
         None, description="Branch, tag or commit on the hub; default: the newest commit at the first run"
@@ -210,7 +213,7 @@ class GenerationConfig(Section):
         "caption", pattern=f"^({TASK_PATTERN})$", description="What is made: a task's name, or package.module:Class"
     )
     over: Names = Field((), description="Ids of the generations whose answers it reads")
-    settings: dict[str, Any] = Field(
+    settings: Annotated[dict[str, Any], Free] = Field(
         default_factory=dict, description="Settings of the task; usually written beside the other keys"
     )
     logprobs: Annotated[bool, AsYaml] = Field(
@@ -235,6 +238,8 @@ class GenerationConfig(Section):
         given = data.get("settings", {})
         if not own or not isinstance(given, dict):
             return data
+        if twice := own.keys() & given.keys():
+            raise ValueError(f"{', '.join(sorted(twice))}: given beside the other keys and in settings; remove one")
         return {k: v for k, v in data.items() if k not in own} | {"settings": {**given, **own}}
 
     @model_serializer(mode="wrap")

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recaption.demo import EMBEDDED, model_path
 from recaption.errors import ConfigError, EngineDead
 from recaption.threads import each
 
-SCENE = "scene"
-"""The captioner included in recaption, which describes rendered scenes."""
-
+_INCLUDED = "one of the included models: " + ", ".join(EMBEDDED)
 _PARTS = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".safetensors", ".bin", ".pt", ".pth"})
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 _BESIDE_WEIGHTS = tuple(f"*{suffix}" for suffix in sorted(_PARTS) if f"*{suffix}" not in _WEIGHTS)
@@ -46,11 +45,11 @@ class ResolvedModel:
     path_or_id: str
     commit: str
     chat_template_sha256: str | None
-    local: bool  # the name is a folder or `scene`, not a hub id
+    local: bool  # the name is a folder or that of an included model, not a hub id
 
 
 def resolve(model: str, revision: str | None = None) -> ResolvedModel:
-    """Find `model`: `scene`, a local folder, or a hub id.
+    """Find `model`: an included model by name, a local folder, or a hub id.
 
     A hub id is looked up in the local Hugging Face cache first and then on the hub, so that a resumed run keeps its
     commit; give `revision` for another one. Raises ConfigError for an unknown model, a model that is neither in the
@@ -59,7 +58,7 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
     folder = local_folder(model)
     if folder is None:
         return _hub(model, revision)
-    if revision is not None and model != SCENE:
+    if revision is not None and model not in EMBEDDED:
         raise ConfigError(f"model {model!r} is a local folder: revision {revision!r} is only allowed with a hub id")
     return ResolvedModel(
         path_or_id=str(folder.resolve()),
@@ -70,20 +69,18 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder of `scene` or of a local model; None for a hub id.
+    """The folder of an included or a local model; None for a hub id.
 
     Raises ConfigError for a folder that does not exist or holds no complete model.
     """
-    if model == SCENE:
-        from recaption.demo import model_path
-
-        return Path(model_path())
+    if model in EMBEDDED:
+        return model_path(model)
     folder = Path(model).expanduser()
     if not model or not folder.is_dir():
         if folder.is_absolute() or model.startswith((".", "~")) or not _HUB_ID.fullmatch(model):
             raise ConfigError(
                 f"model {model!r}: there is no such folder. Allowed: a local folder, a hub id such as "
-                f"Qwen/Qwen2.5-VL-7B-Instruct, or {SCENE}"
+                f"Qwen/Qwen2.5-VL-7B-Instruct, or {_INCLUDED}"
             )
         return None
     if not (folder / "config.json").is_file():
@@ -98,16 +95,14 @@ def local_folder(model: str) -> Path | None:
 def on_this_node(model: str, revision: str | None = None) -> str:
     """The folder of a planned model on this machine. A hub id is downloaded if it is not in the cache.
 
-    `model` is SCENE, which every node has in its own copy of recaption, the absolute path of a folder, or a hub id
-    with the commit as `revision`. Of the processes that share a Hugging Face cache, one downloads the model, under a
+    `model` is an included one, which every node has in its copy of recaption, the absolute path of a folder, or a hub
+    id with the commit as `revision`. Of the processes that share a Hugging Face cache, one downloads the model, under a
     lock in that cache, and the others wait. Of a model that has them, only safetensors are downloaded. Raises
     ConfigError for a missing folder, an unknown model, and a model without weights; EngineDead when the hub is
     unreachable, which may be temporary.
     """
-    if model == SCENE:
-        from recaption.demo import model_path
-
-        return str(model_path())
+    if model in EMBEDDED:
+        return str(model_path(model))
     folder = Path(model)
     if revision is None and folder.is_dir():
         return str(folder.resolve())
@@ -249,13 +244,14 @@ def ask_hub(model: str, revision: str | None, timeout: float = 20) -> str:
     except RepositoryNotFoundError as error:
         raise ConfigError(
             f"{given} is not on the hub (if it is private: hf auth login), and there is no such local folder. "
-            f"Allowed: a local folder, a hub id, or {SCENE}"
+            f"Allowed: a local folder, a hub id, or {_INCLUDED}"
         ) from error
     except Exception as error:  # each HTTP library has its own errors for an unreachable host
         raise ConfigError(
             f"{given} is neither a local folder nor in the Hugging Face cache, and the hub is unreachable "
-            f"({type(error).__name__}: {str(error)[:200]}). Allowed: a local folder, a hub id, or {SCENE}. Download "
-            f"it where there is a network (hf download {model}) and set HF_HOME to that cache, or give its folder"
+            f"({type(error).__name__}: {str(error)[:200]}). Allowed: a local folder, a hub id, or {_INCLUDED}. "
+            f"Download it where there is a network (hf download {model}) and set HF_HOME to that cache, or give "
+            "its folder"
         ) from error
     if not sha:
         raise ConfigError(f"{given}: the hub returned no commit for it; give one as `revision`")

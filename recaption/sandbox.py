@@ -407,11 +407,11 @@ def _check_deterministic(parsed: nodes.Template, environment: jinja2.Environment
     """Raises TemplateSyntaxError for functions whose results differ between runs, and for references to other files."""
     for name in parsed.find_all(nodes.Name):
         if name.name == "lipsum":
-            raise _refused("lipsum gives another text on every run, and each would be sent and paid for", name)
+            raise _refused("lipsum gives a different text on every run, and each would be sent and paid for", name)
     for node in parsed.find_all(nodes.Filter):
         if node.name in _RANDOM or any(_names(node, other) for other in _RANDOM):
             raise _refused(
-                "the filter random gives another prompt on every run, and each would be sent and paid for; "
+                "the filter random gives a different prompt on every run, and each would be sent and paid for; "
                 "use first, last or another column",
                 node,
             )

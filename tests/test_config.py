@@ -160,6 +160,96 @@ def test_a_pipeline_is_read_back_from_yaml() -> None:
     assert config.validate(yaml.safe_load(yaml.safe_dump(pipeline.model_dump(mode="json")))) == pipeline
 
 
+STAGED = """
+name: x
+source: {path: a.tar}
+models: {m: {engine: transformers, model: scene}}
+generate:
+- {id: long, model: m, prompt: describe_long}
+- {id: check, model: m, task: verify, over: long, which: all, share: 0.5, calibration: {threshold: 0.4}, x-note: hi}
+- {id: mine, model: m, task: "a.b:C", over: [long, check], logprobs: true, flag: true, settings: {n: 1}}
+output: {path: out/x}
+"""
+
+
+def staged(tmp_path: Path, **changes: str) -> config.Pipeline:
+    text = STAGED
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "p.yaml").write_text(text)
+    return config.load(str(tmp_path / "p.yaml"))[0]
+
+
+def test_the_settings_of_a_task_stand_beside_the_other_keys(tmp_path: Path) -> None:
+    long, check, mine = staged(tmp_path).generate
+    assert (long.task, long.over, long.settings, long.logprobs) == ("caption", (), {}, False)
+    assert check.settings == {"which": "all", "share": 0.5, "calibration": {"threshold": 0.4}}
+    assert check.over == ("long",) and mine.over == ("long", "check")
+    assert mine.settings == {"n": 1, "flag": True} and mine.logprobs
+
+
+def test_a_stored_pipeline_with_tasks_is_read_back_equal(tmp_path: Path) -> None:
+    pipeline = staged(tmp_path)
+    (tmp_path / "stored.yaml").write_text(yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False))
+    assert config.load(str(tmp_path / "stored.yaml"))[0] == pipeline
+
+
+def test_captions_are_dumped_as_before_there_were_tasks(tmp_path: Path) -> None:
+    """The name of a build depends on them."""
+    long, check, mine = (generation.model_dump() for generation in staged(tmp_path).generate)
+    keys = ["id", "model", "prompt", "column", "granularity", "sampling", "attempts", "retry"]
+    assert list(long) == keys
+    assert set(check) - set(keys) == {"task", "over", "settings"}
+    assert set(mine) - set(keys) == {"task", "over", "settings", "logprobs"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("flag: true", "flag: no", r"generate\.2\.settings: .*flag is no, which YAML reads as false"),
+        ("flag: true", "n: 2", r"n: given beside the other keys and in settings; remove one"),
+        ("settings: {n: 1}", "settings: 3", r"generate\.2\.settings: .*dictionary"),
+        ('task: "a.b:C"', "task: Verify", r"generate\.2\.task: .*given: 'Verify'"),
+        ("prompt: describe_long", "prompt: describe_long, which: all", r"generate\.0\.which: unknown key"),
+        ("over: long", "over: lnog", r"generate check: over has unknown lnog; generations are long, check, mine"),
+        (
+            "over: long",
+            "over: mine",
+            r"over goes in a circle: (check reads mine reads check|mine reads check reads mine)",
+        ),
+        ("over: long", "over: check", r"over goes in a circle: check reads check; remove one of them"),
+    ],
+)
+def test_an_error_of_a_generation_with_a_task_names_what_is_allowed(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        staged(tmp_path, **{old: new})
+
+
+def test_engine_column_reads_no_other_generations() -> None:
+    data = copy.deepcopy(GOOD)
+    data["models"] |= {"c": {"engine": "column"}}  # type: ignore[operator]
+    data["generate"] += [{"id": "b", "model": "c", "column": "x", "over": "long"}]  # type: ignore[operator]
+    with pytest.raises(ConfigError, match="generate b: engine column reads no other generations; remove `over`"):
+        config.validate(data)
+
+
+def test_the_first_caption_is_required_by_default(tmp_path: Path) -> None:
+    pipeline = staged(
+        tmp_path,
+        **{
+            "- {id: long, model: m, prompt: describe_long}\n": "",
+            "over: long,": "",
+            "over: [long, check]": "over: check",
+            "output:": "- {id: long, model: m, prompt: describe_long}\noutput:",
+        },
+    )
+    assert [generation.id for generation in pipeline.generate] == ["check", "mine", "long"]
+    assert pipeline.require == ("long",)
+
+
 def test_combinations_of_keys_are_checked_although_single_keys_are_invalid(tmp_path: Path) -> None:
     """A fault of one key hides none of another: names, prompts and engines that do not fit together."""
     file = tmp_path / "p.yaml"

@@ -108,6 +108,11 @@ class Annotator:
         """Names of the `n_tokens_<name>` columns."""
         return self._token_counter.names
 
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Names of the custom tables."""
+        return tuple(table.name for table in self._tables)
+
     def provenance(self) -> dict[str, str]:
         """Everything beside the captions that determines the sub-captions. Enters the build fingerprint."""
         version = split.FLAIR_VERSION if self._settings.splitter == "flair_regex" else split.VERSION
@@ -299,7 +304,7 @@ class Annotator:
 
 
 def _is_visible(tag: Tag) -> bool:
-    """Whether a tag is content: an object other than a picture, an event, or a view of a kind of place."""
+    """Whether a tag is content: an event, a view of a kind of place, or another object not about the picture."""
     of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
     if tag.kind == "object" and not of_picture:
         return True

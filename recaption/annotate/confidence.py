@@ -9,6 +9,7 @@ cannot be told which tokens it is from, it has no confidence.
 
 from __future__ import annotations
 
+import math
 import statistics
 import unicodedata
 from bisect import bisect_right
@@ -60,7 +61,7 @@ def confidences(
     """The confidence of each sub-caption of a caption that was made of `answer`.
 
     `logprobs` and `nbytes` have one value per token: see `types.Logprobs`. None for a sub-caption whose place in the
-    answer is not known, and for all if the bytes do not sum to the length of the answer.
+    answer is not known, or one of whose values is NaN, and for all if the bytes do not sum to the length of the answer.
     """
     ends = list(accumulate(nbytes))
     if not ends or ends[-1] != len(answer.encode()):
@@ -73,7 +74,8 @@ def confidences(
             spans = (place(start, end) for start, end in _content(sub))
             covered = [(bytes_before[start], bytes_before[end]) for start, end in spans]
             tokens = {at for low, high in covered for at in _overlapping(ends, nbytes, low, high)}
-        made.append(_of_tokens([logprobs[at] for at in sorted(tokens)]) if tokens else None)
+        values = [logprobs[at] for at in sorted(tokens or ())]
+        made.append(_of_tokens(values) if values and not any(map(math.isnan, values)) else None)
     return made
 
 

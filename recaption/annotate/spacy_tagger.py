@@ -1,4 +1,4 @@
-"""Loads a spaCy pipeline and reads tokens with Penn tags from its Docs: the shipped tagger, or an installed pipeline.
+"""Loads a spaCy pipeline (the shipped tagger, or an installed one) and reads tokens with Penn tags from its Docs.
 
 English pipelines (`en_core_web_sm`, `_trf`, …) produce Penn tags; only their tagger is run. Pipelines of other
 languages have other tag sets. For these, the universal part of speech from the morphologizer or the attribute ruler is

@@ -52,7 +52,7 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
         failed = CaptionFailure(caption_id=f"{image.key}/{question.id}/0", table=table, error=made.error)
         return Result(has_answer=state.has_answer, counts=counts, rejects=rejects, failures=(failed,))
     head = {"key": image.key, "generation": question.id}
-    rows = {name: [{**head, **row} for row in of_table] for name, of_table in made.tables.items()}
+    rows = {name: [{**row, **head} for row in of_table] for name, of_table in made.tables.items()}
     if made.embeddings:
         rows[EMBEDDINGS] = [{**head, "id": id, "embedding": data} for id, data in made.embeddings.items()]
     return Result(has_answer=state.has_answer, counts=counts, captions=made.captions, rows=rows, rejects=rejects)
@@ -72,8 +72,6 @@ def _rows(state: QuestionState, image: Image) -> Rows:
 
 
 def _counts(state: QuestionState) -> GenerationCounts:
-    if state.status == "waiting":
-        return GenerationCounts()
     rejects = [item for _, item in state.items if isinstance(item, Reject)]
     unanswered = sum(item is None for _, item in state.items)
     asked = len(state.items) - unanswered

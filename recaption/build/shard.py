@@ -110,7 +110,7 @@ class StoredResults:
 def load_answers(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]) -> StoredResults:
     """The stored results of these images of a source shard."""
     found = StoredResults(answers={}, rejects=[], results={})
-    stored = ShardAnswers(store, shard.id)
+    stored = ShardAnswers(store, shard.id, final=True)
     whole = [question for question in spec.questions if is_whole(question)]
     others = [question for question in spec.questions if not is_whole(question)]
     found.answers.update((question.id, {}) for question in whole)

@@ -89,7 +89,7 @@ PipelineFile = Annotated[
         exists=True,
         dir_okay=False,
         metavar="FILE",
-        help="The pipeline file. Hosts, keys, code and own prompts are read from it, never from the output",
+        help="The pipeline file. Hosts, keys, code and prompts of your own are read from it, never from the output",
     ),
 ]
 Limit = Annotated[int | None, typer.Option(parser=positive, metavar="N", help="Only the first N images")]

@@ -73,7 +73,7 @@ def export(
 
 
 def validate(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="An output; with --for: any files or folder")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="An output; with --for: any file or folder")],
     name: Annotated[str | None, format_option("--for")] = None,
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Decode every image, instead of reading its header and end only")

@@ -1,10 +1,18 @@
-"""A small captioner that is included, and the rendered scenes that it was trained on."""
+"""Small models that are included, and the rendered scenes that they were trained on."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
+
+EMBEDDED: Final = {"scene": "model", "scene-verifier": "verifier", "scene-encoder": "encoder"}
+"""The included models by name, with their folders. Every copy of recaption has them, so a name is enough on any node.
+
+`scene` describes scenes, `scene-verifier` also answers whether a statement is true of one, and `scene-encoder` is a
+SigLIP model: image-text scores and embeddings.
+"""
 
 
-def model_path() -> Path:
-    """The folder of the embedded scene captioner, an Idefics3 model for transformers and vLLM."""
-    return Path(__file__).parent / "model"
+def model_path(name: str = "scene") -> Path:
+    """The folder of an included model, of the format of transformers; vLLM loads `scene` and `scene-verifier` too."""
+    return Path(__file__).parent / EMBEDDED[name]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from recaption.demo import EMBEDDED, model_path
 from recaption.engine.base import EngineSpec
 from recaption.engine.grammar import unsupported
 from recaption.errors import ConfigError
-from recaption.models import SCENE
 from recaption.tasks.output import Form, Output
 from recaption.types import Modality
 
@@ -167,10 +167,8 @@ def _modalities(config: Mapping[str, Any]) -> frozenset[Modality] | None:
 
 def _model_config(spec: EngineSpec) -> dict[str, Any]:
     """The config.json of a model on this machine; empty if it is not here or cannot be read."""
-    if spec.model == SCENE:
-        from recaption.demo import model_path
-
-        file: Path | None = Path(model_path()) / "config.json"
+    if spec.model in EMBEDDED:
+        file: Path | None = model_path(spec.model) / "config.json"
     elif Path(spec.model).is_dir():
         file = Path(spec.model) / "config.json"
     else:

@@ -12,7 +12,7 @@ from recaption.engine.base import Completion, Engine, Rendered, Request
 from recaption.errors import InvalidAnswer, RequestError
 from recaption.tasks.output import TEXT, Output, value_of
 from recaption.text import fitted, storable
-from recaption.types import FinishReason
+from recaption.types import FinishReason, Logprobs
 
 _MOST_TOKENS = 2**31 - 1  # the columns of the answer store are int32
 _PART_TEXTS: Final = ("text", "refusal", "content")  # fields of a content part that hold its text
@@ -79,8 +79,15 @@ def accept(completion: Completion, output: Output = TEXT) -> Completion:
         prompt_tokens=_count(completion.prompt_tokens),
         output_tokens=_count(completion.output_tokens),
         cached_tokens=_count(completion.cached_tokens),
-        logprobs=completion.logprobs if text == completion.text else None,
+        logprobs=_fitting(completion.logprobs) if text == completion.text else None,
     )
+
+
+def _fitting(logprobs: Logprobs | None) -> Logprobs | None:
+    """The log-probabilities, if they have a number of bytes for each token."""
+    if logprobs is None or len(logprobs.tokens) != len(logprobs.nbytes) or min(logprobs.nbytes, default=0) < 0:
+        return None
+    return logprobs
 
 
 def finish_reason(word: Any) -> FinishReason:

@@ -102,7 +102,7 @@ def _picture(job: Job) -> Hashable:
 
 
 def _once(items: Iterable[tuple[Hashable, Any]], encode: Callable[[Sequence[Any]], list[_T]]) -> dict[Hashable, _T]:
-    """`encode` of the values of different keys, by key. Not called without values."""
+    """The results of `encode` by key. Items with equal keys are encoded once; without items, `encode` is not called."""
     unique = dict(items)
     return dict(zip(unique, encode(list(unique.values())), strict=True)) if unique else {}
 

@@ -267,28 +267,37 @@ class EngineHost:
             item.state.finish(item.image.row)
 
     async def _answer_later(self, item: QueuedImage) -> bool:
-        """Send the requests that are made from other answers. Returns False if the engine is drained before the end."""
+        """Send the requests about units. Returns False if the engine is drained or dies before the end."""
         place = 0 if item.requests else item.load  # taken when the image entered the engine
-        sent: Sequence[object] = item.requests
+        unstored = bool(item.requests)
         for question in item.later:
-            state = await self._state_of(item, question, stored=not sent)
-            if self._draining:
+            state = await self._state_of(item, question, unstored=unstored)
+            if self._ending:
                 return False
             assert state.status != "waiting", "an upstream answer is neither stored nor rejected"
             queued = [QueuedRequest(request=r, first=first_attempt(r, item.data)) for r in state.missing]
             await self._render_later(queued)
+            if self._ending:  # of an engine that has died, this image would become a suspect
+                return False
             self._in_flight += len(queued) - place
-            place, sent = 0, queued
+            place = 0
+            unstored = bool(queued) or (unstored and not question.over)
             item.state.more(item.image.row, len(queued))
             await asyncio.gather(*(self._answer(item, each) for each in queued))
             item.state.writer.finished(question, skipped=state.status == "skipped")
         self._in_flight -= place
+        self._pump()  # places may have become free without an answer
         return True
 
-    async def _state_of(self, item: QueuedImage, question: Question, *, stored: bool) -> QuestionState:
-        """The units of a question that reads other answers. These are `stored` first: no request is made from an answer
-        that could still be lost. Units are found on one thread, beside the event loop."""
-        if not stored:
+    @property
+    def _ending(self) -> bool:
+        """Whether nothing more is sent to the engine."""
+        return self._draining or self._dead is not None
+
+    async def _state_of(self, item: QueuedImage, question: Question, *, unstored: bool) -> QuestionState:
+        """The units of a question. If it reads other answers, those that are `unstored` are stored first: no request is
+        made from an answer that could still be lost. Units are found on one thread, beside the event loop."""
+        if unstored and question.over:
             await item.state.writer.stored()
         answers = item.state.answers
         assert answers is not None
@@ -303,12 +312,13 @@ class EngineHost:
                 each.rendered = result
 
     async def _load_answers(self, state: ChunkState) -> None:
-        """Read the stored answers of the assignment's shard, from which requests are made and which are not sent again.
+        """Read the stored answers of the assignment's shard about units, from which requests are made and which are not
+        sent again.
 
         Answers are kept from one assignment to the next. Files that other actors have stored meanwhile are read, too.
         """
-        over = [question for question in self._spec.questions if question.over]
-        if not over:
+        of_units = [question for question in self._spec.questions if question.per_unit]
+        if not of_units:
             return
         shard = state.chunk.shard.id
         async with self._loading:
@@ -317,7 +327,7 @@ class EngineHost:
             self._stored[shard] = answers
             while len(self._stored) > ANSWERS_KEPT:
                 self._stored.pop(next(iter(self._stored)))
-            await asyncio.to_thread(answers.refresh, closure(over))
+            await asyncio.to_thread(answers.refresh, closure(of_units))
         state.answers, state.writer.on_stored = answers, answers.add
 
     async def _answer(self, item: QueuedImage, queued: QueuedRequest) -> None:
@@ -384,12 +394,12 @@ class EngineHost:
         task.add_done_callback(self._ended)
 
     async def _reject(self, item: QueuedImage, error: ImageError) -> None:
-        rejected: Sequence[UnitRequest] = [queued.request for queued in item.requests]
-        self._add_rejects(item, rejected, error)
+        self._add_rejects(item, [queued.request for queued in item.requests], error)
+        unstored = bool(item.requests)
         for question in item.later:
-            state = await self._state_of(item, question, stored=not rejected)
-            rejected = state.missing
-            self._add_rejects(item, rejected, error)
+            state = await self._state_of(item, question, unstored=unstored)
+            self._add_rejects(item, state.missing, error)
+            unstored = bool(state.missing) or (unstored and not question.over)
             item.state.writer.finished(question, skipped=state.status == "skipped")
         item.state.finish(item.image.row)
 

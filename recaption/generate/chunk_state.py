@@ -28,7 +28,7 @@ class ChunkState:
         self.keys: dict[int, str] = {}  # of the images in flight
         self.unread = len(self.queued)
         self.writer = writer
-        self.answers: ShardAnswers | None = None  # if a question reads other answers
+        self.answers: ShardAnswers | None = None  # if a question asks about units
         self.error: RecaptionError | None = None
         self.ended = asyncio.Event()
         self._end_if_done()
@@ -123,7 +123,7 @@ class QueuedImage:
     image: Image
     data: bytes
     requests: list[QueuedRequest]
-    later: tuple[Question, ...] = ()  # what reads other answers: its requests are made once these are stored
+    later: tuple[Question, ...] = ()  # about units: only those without a stored answer are asked
     since: float = 0.0  # when it became ready
 
     @property

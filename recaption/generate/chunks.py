@@ -22,7 +22,7 @@ from recaption.output.complete import is_marked, mark
 from recaption.output.index import load_index
 from recaption.output.moved import MovedAnswers
 from recaption.output.paths import source_rejects
-from recaption.output.units import ShardAnswers, pending_identity
+from recaption.output.units import QuestionState, ShardAnswers, pending_identity
 from recaption.schema import REJECTS
 from recaption.source import Source
 from recaption.tasks.question import Identity, Question, requests_about
@@ -127,6 +127,8 @@ def list_one(
             name = f"{chunk.number:06d}.{job.epoch:06d}-0000"
             unstorable = put_part(store, question, shard.id, name, answers, rejects)
             counters.count(stored(items, unstorable), question.id)
+            for _ in missing:
+                counters.finished(question, skipped=False)
     return replace(listing, chunks=(), counters=counters)
 
 
@@ -153,28 +155,31 @@ def list_shard(
     usable = [image for image in images if image.reason is None and image.sha256 not in excluded]
     answers = ShardAnswers(store, shard.id, retry_reasons)
     masks: list[dict[int, int]] = [{} for _ in questions]  # per question: chunk number -> bits
-    missing: list[set[Identity]] = [set() for _ in questions]
+    missing: dict[str, set[Identity]] = {question.folder: set() for question in questions}
     done, duplicates = [0] * len(questions), [0] * len(questions)
     identities = [_identity(store, question, shard, usable, retry_reasons) for question in questions]
     marked = [i is not None and is_marked(store, q, shard.id, i) for q, i in zip(questions, identities, strict=True)]
     for image in usable:
         states = answers.of(image)
+        asked: set[str] = set()
+        for question, is_complete in zip(reversed(questions), reversed(marked), strict=True):  # from the last stage on
+            state = None if is_complete else states.state(question)
+            if state is None or state.complete:
+                continue
+            if question.folder in asked or not _wanted(state, image) <= missing[question.folder]:
+                asked.add(question.folder)
+                if state.status == "waiting":
+                    asked.update(other.folder for other in question.over)
         for i, question in enumerate(questions):
-            if marked[i]:
+            state = None if marked[i] else states.state(question)
+            if state is None or state.complete:
                 done[i] += 1
-                continue
-            state = states.state(question)
-            if state.complete:
-                done[i] += 1
-                continue
-            waiting = state.status == "waiting"
-            wanted = {pending_identity(question, image)} if waiting else {r.identity for r in state.missing}
-            if wanted <= missing[i]:
+            elif question.folder in asked:
+                missing[question.folder] |= _wanted(state, image)
+                number, offset = divmod(image.row, CHUNK_SIZE)
+                masks[i][number] = masks[i].get(number, 0) | 1 << offset
+            else:
                 duplicates[i] += 1  # equal images with equal prompts share one answer, which the build gives to each
-                continue
-            missing[i] |= wanted
-            number, offset = divmod(image.row, CHUNK_SIZE)
-            masks[i][number] = masks[i].get(number, 0) | 1 << offset
     for i, (question, identity) in enumerate(zip(questions, identities, strict=True)):
         if identity is not None and not marked[i] and not masks[i]:
             mark(store, question, shard.id, identity)
@@ -200,6 +205,13 @@ def list_shard(
         chunks=chunks,
         rejected=tuple(islice((source_reject(i) for i in images if i.reason in DECODE_REASONS), NAMED)),
     )
+
+
+def _wanted(state: QuestionState, image: Image) -> set[Identity]:
+    """The identities of what a question lacks. Images that lack the same ones are asked about once."""
+    if state.status == "waiting":
+        return {pending_identity(state.question, image)}
+    return {request.identity for request in state.missing}
 
 
 def _identity(
@@ -233,16 +245,22 @@ def recheck(questions: Sequence[Question], job: Job, chunk: Chunk) -> tuple[Chun
     return replace(chunk, missing=tuple(missing)), counters
 
 
-def reject_poison(questions: Sequence[Question], job: Job, chunk: Chunk, number: int, detail: str) -> list[Reject]:
-    """Task: store a `poison` reject for each missing answer of `chunk`. Returns them. `number` is unique in the run."""
+def reject_poison(
+    questions: Sequence[Question], job: Job, chunk: Chunk, number: int, detail: str
+) -> tuple[list[Reject], Counters]:
+    """Task: store a `poison` reject for each missing answer of `chunk`. Returns them with their counts. `number` is
+    unique in the run."""
     store = open_store(job.store_url)
     images, _ = load_index(store, job.source, chunk.shard)
     name = f"{chunk.number:06d}.{job.epoch:06d}-{number:04d}-poison"
     answers = ShardAnswers(store, chunk.shard.id, job.retry_reasons, job.epoch)
     made: list[Reject] = []
+    counters = Counters()
     for i, question in enumerate(questions):
         rejects = []
         for image in (images[row] for row in chunk.rows() if chunk.lacks(row, i)):
+            state = answers.of(image).state(question)
+            counters.finished(question, skipped=state.status == "skipped")
             rejects += [
                 Reject.of(
                     image,
@@ -254,12 +272,13 @@ def reject_poison(questions: Sequence[Question], job: Job, chunk: Chunk, number:
                     prompt_sha256=request.prompt_sha256,
                     unit=request.unit.id or None,
                 )
-                for request in answers.of(image).state(question).missing
+                for request in state.missing
             ]
         put_part(store, question, chunk.shard.id, name, [], rejects)
         answers.add(question, rejects)  # what reads them has nothing to ask about
+        counters.count(rejects, question.id)
         made += rejects
-    return made
+    return made, counters
 
 
 def _put_source_rejects(store: Store, shard: SourceShard, digest: str, images: Sequence[Image]) -> None:

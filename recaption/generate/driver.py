@@ -26,7 +26,6 @@ from recaption.generate.ray_tasks import ActorLost, last_line
 from recaption.generate.scheduler import Scheduler, Steal
 from recaption.generate.totals import Totals
 from recaption.generate.transport import RayTransport, Reply, Transport
-from recaption.types import Reject
 
 HORIZON = 16 * CHUNK_SIZE  # queued requests below which more shards are listed, at least
 LIST_AHEAD = 4, 64  # shards that are indexed at once: at least, at most
@@ -274,9 +273,8 @@ class ModelPass:
         self._poison.clear()
 
     def _poison_rejected(self, chunk: Chunk, reply: Reply) -> None:
-        rejects: list[Reject] = reply.result()
-        for reject in rejects:
-            self._totals.rejected(reject)
+        rejects, counters = reply.result()
+        self._totals.stored(counters)
         self._events.rejected(rejects)
         self.scheduler.poison_stored(chunk)
 

@@ -70,7 +70,7 @@ class Fleet:
         self._transport.kill(engine.handle)
 
     def failed(self, engine: EngineState, *, quarantined: bool, detail: str) -> None:
-        """Count a failure. Raises EngineDead with the engine's own message after too many without an answer."""
+        """Count a failure. After too many in a row without an answer, raises EngineDead with the engine's message."""
         self._fruitless_failures = 0 if engine.useful else self._fruitless_failures + 1
         if self._fruitless_failures >= (MAX_FRUITLESS_QUARANTINE[self.any_useful] if quarantined else MAX_FRUITLESS):
             raise EngineDead(

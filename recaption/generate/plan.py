@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from recaption.config import GenerationConfig, Model, Pipeline
+from recaption.demo import EMBEDDED
 from recaption.engine import EngineSpec, check_capable
 from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import ConfigError
-from recaption.models import SCENE, ResolvedModel, resolve
+from recaption.models import ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
 from recaption.tasks import registry
-from recaption.tasks.base import CAPTIONS, Task
+from recaption.tasks.base import CAPTIONS, TableSpec, Task
 from recaption.tasks.question import DEFAULT_RETRY, Question, closure
 from recaption.types import Generation, Modality, Sampling
 
@@ -122,7 +123,22 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
                 questions=of_pass,
             )
         )
-    return Plan(pipeline=pipeline, models=tuple(passes))
+    plan = Plan(pipeline=pipeline, models=tuple(passes))
+    _check_tables(plan.questions)
+    return plan
+
+
+def _check_tables(questions: Sequence[Question]) -> None:
+    """Raises ConfigError if two tasks make different tables of one name."""
+    made: dict[str, tuple[str, TableSpec]] = {}
+    for question in questions:
+        for name, spec in question.task.tables.items():
+            other, known = made.setdefault(name, (question.id, spec))
+            if known != spec:
+                raise ConfigError(
+                    f"generate {question.id}: its task makes a table {name}, and so does the task of {other}, with "
+                    "other columns. Give one of them another name"
+                )
 
 
 def _upstream_first(generate: Sequence[GenerationConfig]) -> list[GenerationConfig]:
@@ -188,10 +204,10 @@ def fitting_tasks(generate: Sequence[GenerationConfig]) -> list[ConfigError]:
 
 
 def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
-    """The prompt of a generation, if the source has its columns. None for engine `column`, and for a generation with
+    """The prompt of a generation, if the source has its columns. None for engine `column`, and for a caption with
     neither prompt nor column, which `config.validate` reports.
 
-    Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
+    Raises ConfigError for a prompt that is missing, not found or broken, and for a column that the source lacks.
     """
     if configured.column is not None and configured.column not in columns:
         has = ", ".join(sorted(columns)) or "none"
@@ -201,8 +217,12 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
     except ConfigError as error:
         raise ConfigError(f"generate {configured.id}: {error}") from error
     name = configured.prompt or task.prompt
-    if configured.column is not None or name is None:
+    if configured.column is not None:
         return None
+    if name is None:
+        if configured.task == registry.CAPTION:
+            return None
+        raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`, or engine column")
     prompt = load_prompt(name, folder)
     if task.makes_captions and not (prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
@@ -243,8 +263,7 @@ def _question(
             task=configured.task,
         )
         return Question(generation=generation, prompt=None, attempts=1, task=task)
-    if prompt is None:
-        raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`")
+    assert prompt is not None, "a caption without a prompt is no valid pipeline"
     s = configured.sampling
     sampling = Sampling(
         max_tokens=s.max_tokens,
@@ -361,7 +380,7 @@ def _engine_spec(
         if config.quantization:
             args.setdefault("quantization", config.quantization)
     assert config.model is not None
-    by_name = config.model == SCENE or not resolved.local  # each node has its copy or downloads one
+    by_name = config.model in EMBEDDED or not resolved.local  # each node has its copy or downloads one
     return EngineSpec(
         engine=config.engine,
         model=config.model if by_name else resolved.path_or_id,

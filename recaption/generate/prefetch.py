@@ -188,10 +188,10 @@ class Prefetcher:
             queued = [
                 QueuedRequest(request=request, first=first_attempt(request, content))
                 for question in questions
-                if not question.over
+                if not question.per_unit
                 for request in requests(question, image)
             ]
-            later = tuple(question for question in questions if question.over)
+            later = tuple(question for question in questions if question.per_unit)
             items.append(QueuedImage(state=state, image=image, data=content, requests=queued, later=later))
         return items
 

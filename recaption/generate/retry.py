@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import get_args
 
 import orjson
 
@@ -80,10 +81,19 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
 
 
 def _parsed(request: UnitRequest, completion: Completion) -> Parsed:
-    """What the task makes of a completion. A task that fails on it finds it invalid."""
-    task = request.question.task
-    parsed = attempt(lambda: task.parse(request.unit, completion))
+    """What the task makes of a completion. If the task fails on it, or its result cannot be stored, it is invalid."""
+    parsed = attempt(lambda: _storable(request.question.task.parse(request.unit, completion)))
     return Parsed(finish="invalid", detail=f"the task failed: {parsed.error}") if isinstance(parsed, Failed) else parsed
+
+
+def _storable(parsed: Parsed) -> Parsed:
+    """Raises TypeError or ValueError for what a task must not return."""
+    if not isinstance(parsed, Parsed):
+        raise TypeError(f"parse returned {type(parsed).__name__}, not Parsed")
+    if parsed.finish not in get_args(FinishReason) or parsed.reason not in (None, *get_args(Reason)):
+        raise ValueError(f"parse returned an unknown finish or reason: {parsed.finish}, {parsed.reason}")
+    orjson.dumps(parsed.value)
+    return parsed
 
 
 def answer_from_column(request: UnitRequest) -> Answer | Reject:

@@ -11,7 +11,6 @@ from recaption.generate.engine_state import EngineState
 from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import GenerationProgress
 from recaption.generate.utilisation import Meter
-from recaption.types import Reject
 
 _NO_ENGINE = -1  # answers from a column, and rejects of poison
 _NOTHING = Counters()
@@ -40,10 +39,6 @@ class Totals:
     def stored(self, counters: Counters, engine: int = _NO_ENGINE) -> None:
         """An assignment of an engine has ended, or something was stored without one."""
         self._stored[engine].add(counters)
-
-    def rejected(self, reject: Reject) -> None:
-        """A reject was stored without an engine."""
-        self._stored[_NO_ENGINE].count((reject,), str(reject.generation))
 
     def removed(self, engine: EngineState) -> None:
         if engine.poll is not None:

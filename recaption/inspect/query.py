@@ -76,7 +76,7 @@ def arrow_sql(
     rows: int = 50_000,
     unsafe: bool = False,
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The result as Arrow: its schema, and batches of about `rows` rows. Raises UserError as `run_sql`."""
+    """The result as Arrow: its schema, and batches of about `rows` rows. Raises UserError like `run_sql`."""
     connection = unwrapped(connection)
     with _sql_errors():
         statement = storable(sql) if unsafe else read_statement(connection, sql)

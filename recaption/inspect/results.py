@@ -57,7 +57,7 @@ class _Query:
 
 
 def output_sql(paths: Sequence[str], sql: str, form: ResultFormat, console: Console) -> None:
-    """Run one statement over all outputs at `paths`. Raises UserError, DatasetError as `connect`, `run_sql`."""
+    """Run one statement over all outputs at `paths`. Raises UserError, DatasetError like `connect`, `run_sql`."""
     query = _Query(outputs=find_all(paths), sql=_stdin() if sql == "-" else sql, values={}, limit=form.limit)
     _write([query], form, console)
 
@@ -112,7 +112,7 @@ def _stdin() -> str:
 def output_diff(one: str, other: str, form: ResultFormat, console: Console, *, show: bool = False) -> None:
     """Compare two outputs and print a page or, with format json, one JSON object; with `show`, print the SQL only.
 
-    Raises UserError for other formats, and as `diff`.
+    Raises UserError for other formats, and like `diff`.
     """
     if show:
         for part in PARTS:
@@ -152,9 +152,9 @@ def print_question_result(
     *,
     limit: int = SHOWN,
 ) -> None:
-    """Print a question's description and a table of up to `limit` rows, or its text for an empty result.
+    """Print a question's description and a table of up to `limit` rows or, without rows, the question's `if_empty`.
 
-    `image` prints a page with the image. Raises UserError as `run_sql`, and for an unknown key.
+    `image` prints a page with the image. Raises UserError for an unknown key, and like `run_sql`.
     """
     if question.name == "image" and len(outputs) == 1:
         print_image(connection, outputs[0], str(values["key"]), out)
@@ -170,7 +170,7 @@ def print_question_result(
 
 
 def show_sql(words: Sequence[str], limit: int | None, console: Console) -> None:
-    """Print a question's SQL, ready to run; coloured on a terminal. Raises UserError as `output_question`."""
+    """Print a question's SQL, ready to run; coloured on a terminal. Raises UserError like `output_question`."""
     question, given = parse_question(words, limit)
     _show(question.runnable(given), console)
 

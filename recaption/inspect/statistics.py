@@ -1,7 +1,8 @@
 """The statistics and samples of the overview, read from the views.
 
-A sample is a row with `key`, `captions` and `tags`: (lemma, attributes). A caption is a row with `generation`, `text`,
-`spans` of its sub-captions and `tags`, the spans of the objects in them: code points, half-open.
+A sample is a row with `key`, `captions` and `tags`, a list of (lemma, attributes). A caption is a row with
+`generation`, `text`, `spans` (of its sub-captions) and `tags` (spans of the objects in them). Spans are half-open, in
+code points.
 """
 
 from __future__ import annotations

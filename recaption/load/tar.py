@@ -99,4 +99,4 @@ def _members(file: BinaryIO, end: int | None = None) -> Iterator[Member]:
     except ShardError as error:  # of reading: the caller adds the path
         raise error.__cause__ or error from None
     except SourceError as error:
-        raise DatasetError(f"{error}. Samples are read in random order: decompress it") from error
+        raise DatasetError(f"{error}. Samples are read in random order") from error

@@ -157,7 +157,8 @@ def read_finished(
         for answer in read_answers(store, path):
             answers.setdefault(_identity(question, answer), answer)
     unread = _unread(found, store, paths.REJECTS, question, shard)
-    answered = {(sha256, key) for sha256, _, key in answers} if unread else set()
+    # A copy, because the thread of the event loop may add answers (`Finished.add`) while this one reads files.
+    answered = {(sha256, key) for sha256, _, key in list(answers)} if unread else set()
     for path in unread:
         numbers = paths.part_numbers(path)
         mine = epoch is not None and numbers is not None and numbers[1] == epoch

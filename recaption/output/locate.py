@@ -70,7 +70,7 @@ def locate(path: str) -> Location:
 def find_build(path: str) -> Build:
     """The build at `path`: OUT, OUT/dataset or a build's folder; a local path or a URL.
 
-    Raises UserError when there is none, DatasetError and StoreError as `locate`.
+    Raises UserError when there is none, DatasetError and StoreError like `locate`.
     """
     found = locate(path)
     if found.build is not None:

@@ -75,7 +75,7 @@ def compacted_shard(path: str) -> str:
 
 
 def parts_folder(kind: str, generation: str, shard: str = "") -> str:
-    """The folder of a shard's parts, or of those of all shards."""
+    """The folder of a shard's parts; without `shard`, that of the parts of all shards."""
     return f"{kind}/{generation}/{PARTS}/{shard}".rstrip("/")
 
 
@@ -85,7 +85,7 @@ def part_file(kind: str, generation: str, shard: str, name: str) -> str:
 
 
 def part_numbers(path: str) -> tuple[int, int, int] | None:
-    """Chunk, epoch and number of a part; None for another file."""
+    """Chunk, epoch and number of a part; None for any other file."""
     match = _PART.search(path)
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
@@ -96,7 +96,7 @@ def lease_file(epoch: int, kind: str) -> str:
 
 
 def lease_epoch(path: str) -> int | None:
-    """The epoch of the lease whose holder is described at `path`; None for another file."""
+    """The epoch in the path of a lease's `json` file; None for any other file."""
     match = re.fullmatch(rf"{LEASE}/(\d+)\.json", path)
     return int(match[1]) if match else None
 

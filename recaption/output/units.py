@@ -49,7 +49,11 @@ class QuestionState:
     @property
     def missing(self) -> list[UnitRequest]:
         """The requests to send: those without an answer or reject, each identity once."""
-        return list({r.identity: r for r, item in reversed(self.items) if item is None}.values())[::-1]
+        first: dict[Identity, UnitRequest] = {}
+        for request, item in self.items:
+            if item is None:
+                first.setdefault(request.identity, request)
+        return list(first.values())
 
     @property
     def found(self) -> list[Answer | Reject]:
@@ -75,10 +79,18 @@ class ShardAnswers:
     """The answers and rejects of a shard. The files of a question are read when it is first needed."""
 
     def __init__(
-        self, store: Store, shard: str, retry_reasons: frozenset[str] = frozenset(), epoch: int | None = None
+        self,
+        store: Store,
+        shard: str,
+        retry_reasons: frozenset[str] = frozenset(),
+        epoch: int | None = None,
+        *,
+        final: bool = False,
     ) -> None:
-        """`retry_reasons` and `epoch`: see `answers.finished`."""
+        """`retry_reasons` and `epoch`: see `answers.finished`. `final`: nothing more will be asked, so no question is
+        waiting, and units are found with the answers that there are."""
         self._store, self._shard, self._retry_reasons, self._epoch = store, shard, retry_reasons, epoch
+        self.final = final
         self._stored: dict[str, Finished] = {}
 
     def stored(self, question: Question) -> Finished:
@@ -122,7 +134,7 @@ class ImageAnswers:
 
     def _resolved(self, question: Question) -> QuestionState:
         above = [self.state(other) for other in question.over]
-        if any(not state.complete for state in above):
+        if not self._answers.final and any(not state.complete for state in above):
             return QuestionState(question=question, status="waiting")
         if any(state.status == "skipped" or (state.items and not state.has_answer) for state in above):
             return QuestionState(question=question, status="skipped")
@@ -133,10 +145,11 @@ class ImageAnswers:
 
     def _item(self, stored: Finished, request: UnitRequest) -> Answer | Reject | None:
         """The stored answer or reject of a request, or the answer of another generation to the same request."""
-        if (item := stored_item(stored, request)) is not None:
+        item = stored_item(stored, request)
+        if isinstance(item, Answer):
             return item
         answers = (self._answers.stored(twin).answers.get(request.identity) for twin in request.question.twins)
-        return next((answer for answer in answers if answer is not None), None)
+        return next((answer for answer in answers if answer is not None), item)
 
     def _upstream(self, state: QuestionState, settings: Annotate | None) -> Upstream:
         question = state.question

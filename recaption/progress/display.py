@@ -39,7 +39,7 @@ class Display:
         """Print the last line of a failed run, after its error was printed on standard error."""
 
     def summary(self, fields: dict[str, Any]) -> None:
-        """The result, for JSON lines only."""
+        """Report the result of the run. Only `JsonLines` prints it."""
 
 
 class ConsoleDisplay(Display):

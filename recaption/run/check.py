@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from recaption.annotate import Annotator
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
-from recaption.generate.plan import fitting_prompt, fitting_tasks, needs_of, prompts_beside, reachable
+from recaption.generate.plan import Plan, fitting_prompt, fitting_tasks, needs_of, prompts_beside, reachable
 from recaption.io.store import LocalStore, Store, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
@@ -119,6 +120,16 @@ def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exceptio
     if len(settings.tables) > 1 and not found:
         _tried(found, load_tables, settings.tables)
     return found
+
+
+def table_names(plan: Plan, annotator: Annotator) -> None:
+    """Raises ConfigError if a task and a class in `annotate.tables` make tables of one name."""
+    tasks = {name: question.id for question in plan.questions for name in question.task.tables}
+    if taken := tasks.keys() & set(annotator.table_names):
+        name = min(taken)
+        raise ConfigError(
+            f"annotate.tables: the table name {name!r} is that of a table of generation {tasks[name]}. Rename yours"
+        )
 
 
 def _each_or_all(names: tuple[str, ...], make: Callable[[tuple[str, ...]], Any]) -> list[tuple[str, ...]]:

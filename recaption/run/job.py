@@ -96,6 +96,7 @@ def run(
         source = check.opened_source(pipeline.source, store)
         plan = make_plan(pipeline, path, source)
         annotator = Annotator(pipeline.annotate)
+        check.table_names(plan, annotator)
         token_encoders(pipeline.output.token_ids)
         output_format(pipeline.output, source.kind)
         watch = StoreWatch(escape(store.url), display.message)

@@ -50,10 +50,10 @@ def _place(name: str) -> Path | None:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return None
-    if spec is None or spec.origin in (None, "built-in", "frozen"):
+    if spec is None or spec.origin in ("built-in", "frozen"):
         return None
-    file = Path(str(spec.origin)).resolve()
-    return file.parent if file.name == "__init__.py" else file
+    folders = list(spec.submodule_search_locations or ())  # a package, also one without __init__.py
+    return Path(folders[0] if folders else str(spec.origin)).resolve()
 
 
 def _is_installed(place: Path) -> bool:

@@ -79,7 +79,7 @@ def reproduce(out: str, key: str, *, generation: str | None = None, path: Path |
     plan = stored_plan(store, pipeline, path)
     chosen = _questions_of_models(plan, generation)
     data = _bytes(plan, image)
-    answers = ShardAnswers(store, image.shard).of(image)
+    answers = ShardAnswers(store, image.shard, final=True).of(image)
     results: list[Reproduced] = []
     supervise.at_work()  # so that Ctrl-C stops the engine in order
     for model in plan.models:

@@ -13,10 +13,10 @@ from typing import Any
 
 from recaption import strictyaml
 from recaption.config import GenerationConfig, Model, Pipeline, load, validate
+from recaption.demo import EMBEDDED
 from recaption.errors import ConfigError, SourceError, UserError
 from recaption.generate.plan import Plan, make_plan
 from recaption.io.store import Store
-from recaption.models import SCENE
 from recaption.output import paths
 from recaption.output.reports import shard_ids
 from recaption.resources import shipped
@@ -142,7 +142,7 @@ def _of_models(pipeline: Pipeline) -> Iterator[str]:
 
 
 def _of_model(name: str, model: Model) -> Iterator[str]:
-    """Settings of a model that need trust, one line each."""
+    """For a model, one line for each setting that is taken only from a file that the user names."""
     where = f"models.{name}"
     if ":" in model.engine:
         yield f"{where}.engine: {model.engine} (imports code)"
@@ -155,7 +155,7 @@ def _of_model(name: str, model: Model) -> Iterator[str]:
     for key, value in model.engine_args.items():
         if not _is_harmless(key, value):
             yield f"{where}.engine_args.{key}: {_short(value)} (may reach code, files or hosts)"
-    if model.model and model.model != SCENE and Path(model.model).expanduser().is_dir():
+    if model.model and model.model not in EMBEDDED and Path(model.model).expanduser().is_dir():
         yield f"{where}.model: {model.model} (a local folder, not a model of the hub)"
 
 

@@ -103,11 +103,13 @@ def requests(question: Question, image: Image, inputs: Inputs = NO_INPUTS) -> li
     `inputs` has what the generations of `question.over` have for the image. Prompts are filled in here only. Never
     raises: `UnitRequest.error` has the reason if a prompt cannot be filled in, or if the task fails on the image.
     """
-    units = attempt(lambda: tuple(question.task.units(image, inputs)))
-    if isinstance(units, Failed):
-        error = f"task {question.generation.task} finds no units: {units.error}"
-        return [UnitRequest(question=question, image=image, prompt=None, prompt_sha256=sha256(error), error=error)]
-    return [_request(question, image, unit) for unit in units]
+    made = attempt(lambda: [_request(question, image, unit) for unit in question.task.units(image, inputs)])
+    if not isinstance(made, Failed):
+        return made
+    what = f"task {question.generation.task} finds no units"
+    # The identity is without the message, which may differ between processes.
+    request = UnitRequest(question=question, image=image, prompt=None, prompt_sha256=sha256(what))
+    return [replace(request, error=f"{what}: {made.error}")]
 
 
 def requests_about(question: Question, images: Iterable[Image]) -> Iterator[UnitRequest]:

@@ -56,7 +56,7 @@ def check_order(shard: Shard) -> Iterator[Problem]:
     """images are in source order, the other tables sorted by key; every row has this shard's name."""
     rows = shard.column("images", "row")
     if any(a >= b for a, b in pairwise(rows)):
-        yield problem("order", shard.path("images"), "column row does not ascend")
+        yield problem("order", shard.path("images"), "the column row is not strictly ascending")
     for table in shard.tables:
         if table not in ("images", "rejects"):
             keys = shard.column(table, "key")

@@ -101,7 +101,8 @@ def check_sub_captions(shard: Shard) -> Iterator[Problem]:
         if sub_id != f"{caption_id}#{idx}" or of != caption.owner:
             yield problem("sub-caption", where, f"its ids or its owner are not those of {caption_id}, number {idx}")
         if idx != caption.next_idx or is_first != (idx == 0):
-            yield problem("sub-caption", where, f"idx is {idx}, expected {caption.next_idx}; is_first is {is_first}")
+            what = f"idx is {idx}, expected {caption.next_idx}; is_first is {is_first}, expected {idx == 0}"
+            yield problem("sub-caption", where, what)
         if dup_of is not None and dup_of not in earlier[of[0]]:
             yield problem("dup_of", where, f"dup_of is {dup_of}, which is not an earlier sub-caption of the image")
         earlier[of[0]].add(sub_id)

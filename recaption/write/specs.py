@@ -28,7 +28,7 @@ def spec_json(spec: TableSpec) -> dict[str, Any]:
 
 
 def spec_from_json(data: Mapping[str, Any]) -> TableSpec:
-    """Read from a manifest that is valid by its JSON Schema. Raises ValueError as `TableSpec`."""
+    """Read from a manifest that is valid by its JSON Schema. Raises ValueError like `TableSpec`."""
     columns = [
         schema.column(one["name"], schema.arrow_type(one["type"]), one["description"], null=one["nullable"])
         for one in data["columns"]
@@ -44,9 +44,9 @@ def specs_of(manifest: Mapping[str, Any]) -> dict[str, TableSpec]:
 
 
 def check_tables(shards: Sequence[ShardEntry], tables: Sequence[TableSpec]) -> None:
-    """Raises DatasetError if a shard lacks the file of a task's table, which it has also without rows."""
+    """Raises DatasetError if a shard lacks the file of a task's table. A table without rows has a file too."""
     for entry in shards:
         for name in sorted({spec.name for spec in tables} - {file.table for file in entry.files}):
             raise DatasetError(
-                f"no file of the table {name}: pass it to write_shard, also without rows", shard=entry.name
+                f"no file of the table {name}: pass one to write_shard, even if it has no rows", shard=entry.name
             )

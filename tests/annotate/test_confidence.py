@@ -145,6 +145,12 @@ def test_without_log_probabilities_that_fit_there_is_none() -> None:
         assert confidences("A dog.", caption, values, nbytes) == [None]
 
 
+def test_a_sub_caption_with_a_value_that_is_no_number_has_none() -> None:
+    caption = caption_of("A dog. A cat.", "A dog.", "A cat.")
+    found = confidences("A dog. A cat.", caption, [float("nan"), -1.0], [6, 7])
+    assert found == [None, Confidence(-1.0, -1.0, 0.0)]
+
+
 def test_the_values_in_sub_captions() -> None:
     answer = Answer(
         key="k",

@@ -4,10 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from written_shard import reject_of
 
-from recaption.build.assemble import split_of
+from recaption.build.assemble import Assembled, RecordRules, assemble_shard, split_of
+from recaption.build.results import Result
 from recaption.text import LONGEST
-from recaption.types import Record
+from recaption.types import Caption, CaptionFailure, Generation, Image, Record
+from recaption.write.entry import GenerationCounts
 
 
 def records(shard: Any) -> dict[int, Record]:
@@ -194,3 +197,83 @@ def test_lone_surrogates_in_names_can_be_stored(make: Any) -> None:
     one = make.Shard(pairs=[(image, data)], answers={"long": {image.key: make.answer(image)}}, rejects=[])
     record = records(one)[0]
     assert record.source_key == "a\ufffd" and record.url == "http://x/\ufffd"
+
+
+# generations that are not one caption per image
+
+CHECK = Generation(id="check", model="m", granularity=None, fingerprint="c" * 16, task="verify", over=("long",))
+FIXED = Generation(id="fixed", model="m", granularity="long", fingerprint="d" * 16, task="repair", over=("check",))
+ONE = GenerationCounts(asked=1, answered=1)
+
+
+def result(image: Image, generation: str = "check", **changes: Any) -> Result:
+    row = {"key": image.key, "generation": generation, "sub_id": f"{image.key}/long/0#0"}
+    return Result(**{"has_answer": True, "counts": ONE, "rows": {"verifications": [row]}} | changes)
+
+
+def assembled(one: Any, results: dict[str, dict[str, Result]], *require: str, generations: Any = None) -> Assembled:
+    generations = generations or [*one.generations, CHECK]
+    rules = RecordRules(generations=generations, require=frozenset(require or one.require))
+    images = [image for image, _ in one.pairs]
+    return assemble_shard(images, one.answers, one.rejects, rules, shard_name="00000", results=results)
+
+
+def test_a_result_makes_no_image_partial_and_leaves_no_rows_of_rejected_images(shard: Any) -> None:
+    one = shard(3)
+    images = [image for image, _ in one.pairs]
+    refused = GenerationCounts(asked=1, rejected=1, reasons={"refusal": 1})
+    rejected = reject_of(images[0], "refusal", "check", unit="long/0#0", attempts=3)
+    results = {i.key: result(i) for i in images[1:]}
+    results[images[0].key] = result(images[0], has_answer=False, counts=refused, rows={}, rejects=(rejected,))
+    made = assembled(one, {"check": results})
+    assert [r.status for r in made.records] == ["ok", "reject", "partial"], "as without the generation"
+    assert [row["key"] for row in made.rows["verifications"]] == [images[2].key]
+    assert made.asked["check"] == ONE + ONE + refused
+    found = [reject for reject in made.rejects if reject.generation == "check"]
+    assert [(r.key, r.reason, r.unit, r.attempts) for r in found] == [(images[0].key, "refusal", "long/0#0", 3)]
+
+
+def test_an_image_without_a_required_result_is_rejected_for_its_reason(shard: Any) -> None:
+    one = shard(1)
+    (image, data) = one.pairs[0]
+    other = replace(image, key="other", row=1)
+    one.pairs.append((other, data))
+    for answers in one.answers.values():
+        answers["other"] = answers[image.key]
+    nothing = {"has_answer": False, "rows": {}}
+    skipped = result(other, counts=GenerationCounts(skipped=1), **nothing)
+    refused = result(image, rejects=(reject_of(image, "refusal", "check"),), **nothing)
+    made = assembled(one, {"check": {image.key: refused, "other": skipped}}, "long", "check")
+    assert [(r.status, r.reason) for r in made.records] == [("reject", "refusal"), ("reject", "missing_required")]
+    assert [(r.key, r.generation, r.reason) for r in made.rejects] == [
+        (image.key, "check", "refusal"),
+        ("other", None, "missing_required"),
+    ]
+    assert made.rejects[1].detail == "no text of check" and made.asked["check"].skipped == 1
+
+
+def test_captions_of_results_are_in_pipeline_order(shard: Any) -> None:
+    one = shard(1)
+    image = one.pairs[0][0]
+    long, short = one.generations
+    fixed = [
+        Caption(
+            caption_id=f"{image.key}/fixed/{n}", generation="fixed", source="m:p", granularity="long", text="A cup."
+        )
+        for n in range(2)
+    ]
+    results = {"fixed": {image.key: result(image, "fixed", captions=tuple(fixed))}, "check": {image.key: result(image)}}
+    made = assembled(one, results, generations=[long, CHECK, FIXED, short])
+    ids = [caption.caption_id.partition("/")[2] for caption in made.records[0].captions]
+    assert ids == ["raw/0", "long/0", "fixed/0", "fixed/1", "short/0"]
+    one.pairs[0] = (replace(image, raw_captions=()), one.pairs[0][1])
+    made = assembled(one, {"fixed": results["fixed"]}, "fixed", generations=[FIXED])
+    assert [r.status for r in made.records] == ["ok"], "captions of a result alone make an image usable"
+
+
+def test_failures_of_tasks_are_kept(shard: Any) -> None:
+    one = shard(1)
+    image = one.pairs[0][0]
+    failure = CaptionFailure(caption_id=f"{image.key}/check/0", table="verifications", error="ValueError")
+    made = assembled(one, {"check": {image.key: result(image, rows={}, failures=(failure,))}})
+    assert made.failures == (failure,) and made.records[0].status == "ok"

@@ -11,7 +11,6 @@ import pytest
 from recaption.engine import EngineSpec
 from recaption.engine.capabilities import BOTH, capabilities, check_capable
 from recaption.errors import ConfigError
-from recaption.models import SCENE
 from recaption.tasks.output import TEXT, Output
 
 YES_NO, SCORES = Output(choices=("yes", "no")), Output(scores=True)
@@ -68,7 +67,7 @@ def test_what_is_not_on_this_machine_counts_as_possible(tmp_path: Path, monkeypa
         assert capabilities(EngineSpec(engine="vllm", model=model)).accepts == BOTH
     (tmp_path / "config.json").write_text("[]")
     assert capabilities(EngineSpec(engine="vllm", model=str(tmp_path))).accepts == BOTH
-    assert capabilities(EngineSpec(engine="vllm", model=SCENE)).accepts == BOTH
+    assert capabilities(EngineSpec(engine="vllm", model="scene")).accepts == BOTH
 
 
 @pytest.mark.parametrize(

@@ -141,3 +141,8 @@ def test_a_text_that_is_changed_loses_its_logprobs() -> None:
     kept = Logprobs(tokens=(-0.5, -1.0), nbytes=(1, 1))
     assert accepted("ab", logprobs=kept).logprobs == kept
     assert accepted("a\0b", logprobs=kept).logprobs is None
+
+
+@pytest.mark.parametrize("nbytes", [(2,), (1, 1, 1), (3, -1)])
+def test_logprobs_without_the_bytes_of_each_token_are_dropped(nbytes: tuple[int, ...]) -> None:
+    assert accepted("ab", logprobs=Logprobs(tokens=(-1.0, -2.0), nbytes=nbytes)).logprobs is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toy_tasks
 from samples import damaged_png, jpeg, sample, write_tar
 
 from recaption import config
@@ -17,10 +19,13 @@ from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, Rende
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError, ShardError, StoreError
 from recaption.generate.actor import ActorSpec, EngineHost
 from recaption.generate.chunks import Chunk, Job, list_shard, recheck
+from recaption.generate.counters import Counters
 from recaption.generate.engine_state import Assignment
 from recaption.generate.render import RenderWorker, Result, WorkerLost
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
+from recaption.output.index import load_index
+from recaption.output.units import ShardAnswers
 from recaption.prompt import Prompt, load
 from recaption.source import open_source
 from recaption.tasks.question import Question
@@ -843,3 +848,234 @@ def test_a_prompt_is_filled_in_once_in_the_listing_and_once_in_the_actor(
 
     asyncio.run(asyncio.wait_for(work(), 60))
     assert len(fill_ins) == 150
+
+
+# units
+
+WORDS = toy_tasks.words()
+CHECK = toy_tasks.check(WORDS)
+BELOW = toy_tasks.question(toy_tasks.Again, "below", "{{ word }} again?", CHECK)
+SIDES = toy_tasks.question(toy_tasks.Sides, "sides", "What is on the {{ side }}?")
+
+
+class Talks(Engine):
+    """Gives two words, and yes to every question. `prompts` has what it was asked, by image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts: dict[str, list[str]] = {}
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        assert isinstance(work, Request)
+        self.prompts.setdefault(work.sha256, []).append(work.prompt)
+        await self.before(work)
+        text = "cat dog" if work.prompt == "List words." else "yes"
+        return Completion(text=text, finish_reason="stop", prompt_tokens=1, output_tokens=2)
+
+    async def before(self, work: Request) -> None:
+        """What a test does with a request."""
+
+    @property
+    def all_prompts(self) -> list[str]:
+        return sorted(prompt for prompts in self.prompts.values() for prompt in prompts)
+
+
+OF_AN_IMAGE = ["Is cat there?", "Is dog there?", "List words.", "cat again?", "dog again?"]
+
+
+@pytest.fixture
+def staged(spec: ActorSpec, monkeypatch: pytest.MonkeyPatch) -> ActorSpec:
+    monkeypatch.setattr("recaption.generate.part_writer.GATHER_SECONDS", 0)
+    return replace(spec, questions=(WORDS, CHECK, BELOW))
+
+
+def images_of(spec: ActorSpec) -> list[Image]:
+    return load_index(LocalStore(spec.store_url), spec.source, next(iter(spec.source.shards())))[0]
+
+
+def settle(spec: ActorSpec, asked: Question, image: Image, *texts: str) -> None:
+    """Store an answer for each of the first missing requests about an image."""
+    store = LocalStore(spec.store_url)
+    missing = ShardAnswers(store, image.shard).of(image).state(asked).missing
+    items = [toy_tasks.answer(request, text) for request, text in zip(missing, texts, strict=False)]
+    toy_tasks.put(store, asked, *items, shard=image.shard, epoch=0)
+
+
+async def worked(spec: ActorSpec, engine: Engine, chunk: Chunk) -> Counters:
+    """The counts of a chunk that an actor has answered."""
+    host = EngineHost(spec, engine)
+    await host.start()
+    counters = Counters()
+    await host.run_chunk(assignment(chunk), counters)
+    assert (await host.poll()).in_flight == 0
+    await host.stop()
+    return counters
+
+
+def test_an_answer_is_in_the_store_before_a_request_is_made_from_it(staged: ActorSpec) -> None:
+    (chunk,) = chunk_of(staged)
+    shard = chunk.shard.id
+    seen: list[str] = []
+
+    class Looks(Talks):
+        async def before(self, work: Request) -> None:
+            above = {"Is": WORDS, "ca": CHECK, "do": CHECK}.get(work.prompt[:2])
+            if above is not None:
+                stored = parts.finished(LocalStore(staged.store_url), above, shard).answers
+                assert len([sha256 for sha256, _, _ in stored if sha256 == work.sha256]) == (1 if above is WORDS else 2)
+                seen.append(work.prompt)
+
+    engine = Looks()
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only(range(6))), 30))
+    assert len(seen) == 6 * 4 and engine.all_prompts == sorted(OF_AN_IMAGE * 6)
+    assert counters.answers == {"words": 6, "check": 12, "below": 12}
+    assert counters.images == {"check": 6, "below": 6} and counters.skipped.total() == 0
+    assert chunk_of(staged)[0].rows() == list(range(6, 150))
+
+
+def test_a_resumed_chunk_asks_only_the_missing_units(staged: ActorSpec) -> None:
+    first, second, third = images_of(staged)[:3]
+    settle(staged, WORDS, first, "cat dog")
+    settle(staged, CHECK, first, "yes")
+    for asked, texts in ((WORDS, ["cat dog"]), (CHECK, ["yes", "yes"]), (BELOW, ["yes"])):
+        settle(staged, asked, second, *texts)
+    settle(staged, WORDS, third, " ")
+    (chunk,) = chunk_of(staged)
+    assert third.row not in chunk.rows(), "there is nothing to ask about"
+    engine = Talks()
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only([first.row, second.row])), 30))
+    assert {sha256: sorted(prompts) for sha256, prompts in engine.prompts.items()} == {
+        first.sha256: ["Is dog there?", "cat again?", "dog again?"],
+        second.sha256: ["dog again?"],
+    }
+    assert counters.answers == {"check": 1, "below": 3} and counters.images == {"check": 1, "below": 2}
+
+
+def test_units_of_a_task_that_reads_nothing_are_resumed_one_by_one(staged: ActorSpec) -> None:
+    staged = replace(staged, questions=(SIDES,))
+    first = images_of(staged)[0]
+    settle(staged, SIDES, first, "a cat")
+    engine = Talks()
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk_of(staged)[0].only(range(3))), 30))
+    assert engine.prompts[first.sha256] == ["What is on the right?"] and len(engine.all_prompts) == 5
+    assert counters.answers == {"sides": 5} and counters.images == {"sides": 3}
+
+
+def test_an_undecodable_image_is_rejected_once_and_skipped_by_what_reads_it(staged: ActorSpec, tmp_path: Path) -> None:
+    write_tar(tmp_path / "other" / "a.tar", [sample("a", jpeg(1)), sample("b", damaged_png())])
+    staged = replace(staged, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
+    engine = Talks()
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, *chunk_of(staged)), 30))
+    assert engine.all_prompts == OF_AN_IMAGE
+    assert counters.rejects == {("words", "undecodable"): 1}
+    assert counters.images == {"check": 2, "below": 2} and counters.skipped == {"check": 1, "below": 1}
+    assert chunk_of(staged) == ()
+
+
+def test_an_image_that_has_become_undecodable_rejects_its_missing_units(staged: ActorSpec, tmp_path: Path) -> None:
+    write_tar(tmp_path / "other" / "a.tar", [sample("b", damaged_png())])
+    staged = replace(staged, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
+    settle(staged, WORDS, images_of(staged)[0], "cat dog")
+    counters = asyncio.run(asyncio.wait_for(worked(staged, Talks(), *chunk_of(staged)), 30))
+    assert counters.rejects == {("check", "undecodable"): 2}
+    assert counters.images == {"check": 1, "below": 1} and +counters.skipped == {"below": 1}
+    assert chunk_of(staged) == ()
+
+
+def test_a_drain_between_stages_keeps_what_is_answered_and_nothing_is_asked_twice(staged: ActorSpec) -> None:
+    (chunk,) = chunk_of(staged)
+    chunk = chunk.only(range(4))
+    reached = asyncio.Event()
+
+    class Reaches(Talks):
+        async def before(self, work: Request) -> None:
+            if work.prompt == "Is dog there?":
+                reached.set()
+                await asyncio.sleep(0)
+
+    async def work() -> None:
+        host = EngineHost(staged, engine)
+        await host.start()
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
+        await reached.wait()
+        await host.drain(30.0)
+        with pytest.raises(Interrupted):
+            await running
+        await host.stop()
+
+    engine, after = Reaches(), Talks()
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert "cat again?" not in engine.all_prompts
+    (left,) = chunk_of(staged)
+    asyncio.run(asyncio.wait_for(worked(staged, after, left.only(range(4))), 30))
+    assert sorted(engine.all_prompts + after.all_prompts) == sorted(OF_AN_IMAGE * 4)
+
+
+def test_only_images_with_units_in_flight_are_suspects(staged: ActorSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine dies while another image waits for the store: nothing about it is sent to the dead engine."""
+    first, second = images_of(staged)[:2]
+    settle(staged, WORDS, first, "cat dog")
+    (chunk,) = chunk_of(staged)
+    putting, dead = threading.Event(), threading.Event()
+    real = parts.put_part
+
+    def put(*args: Any) -> Any:
+        putting.set()
+        dead.wait()
+        return real(*args)
+
+    monkeypatch.setattr(parts, "put_part", put)
+
+    class Dies(Talks):
+        async def before(self, work: Request) -> None:
+            if work.sha256 == first.sha256:
+                await asyncio.to_thread(putting.wait)
+                dead.set()
+                raise EngineDead("signal 11")
+
+    async def work() -> None:
+        engine = Dies()
+        host = EngineHost(staged, engine)
+        await host.start()
+        with pytest.raises(EngineDead) as told:
+            await host.run_chunk(assignment(chunk.only([first.row, second.row])))
+        assert told.value.rows == (first.row,) and told.value.keys == (first.key,)
+        while host._running:
+            await asyncio.sleep(0)
+        assert engine.prompts == {second.sha256: ["List words."], first.sha256: ["Is cat there?", "Is dog there?"]}
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_images_without_a_missing_unit_make_room_for_the_next(staged: ActorSpec) -> None:
+    """Others have stored the answers since the chunk was cut."""
+    images = images_of(staged)[:3]
+    for image in images:
+        settle(staged, WORDS, image, "cat dog")
+    (chunk,) = chunk_of(staged)
+    for image in images:
+        settle(staged, CHECK, image, "yes", "no")
+        settle(staged, BELOW, image, "yes", "no")
+    engine = Talks()
+    engine.capacity = 1
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only(range(3))), 30))
+    assert engine.prompts == {} and counters.images == {"check": 3, "below": 3}
+
+
+def test_a_shard_of_which_another_actor_stores_answers_is_read_again(staged: ActorSpec) -> None:
+    (chunk,) = chunk_of(staged)
+    first, second = images_of(staged)[:2]
+
+    async def work() -> None:
+        engine = Talks()
+        host = EngineHost(staged, engine)
+        await host.start()
+        await host.run_chunk(assignment(chunk.only([first.row])))
+        settle(staged, WORDS, second, "cat owl")
+        await host.run_chunk(assignment(recheck(staged.questions, job, chunk)[0].only([second.row]), id=1))
+        assert sorted(engine.prompts[second.sha256]) == ["Is cat there?", "Is owl there?", "cat again?", "owl again?"]
+        await host.stop()
+
+    job = Job(source=staged.source, store_url=staged.store_url, epoch=staged.epoch)
+    asyncio.run(asyncio.wait_for(work(), 30))

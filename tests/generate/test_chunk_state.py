@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from task_units import IMAGE
 
 from recaption.errors import EngineDead, Interrupted, ShardError
-from recaption.generate.chunk_state import ChunkState
+from recaption.generate.chunk_state import ChunkState, QueuedImage, QueuedRequest
 from recaption.generate.chunks import Chunk
 from recaption.generate.scheduler import Assignment
 from recaption.tasks.question import Question
@@ -123,3 +124,24 @@ def test_an_assignment_that_has_ended_keeps_its_result() -> None:
     done = opened(0, 0)
     done.abort(EngineDead("gone"))
     assert done.error is None
+
+
+def test_a_row_that_begins_without_requests_is_a_suspect_once_it_has_some() -> None:
+    state = opened(0b1, 0b1)
+    state.begin(0, "k", 0)
+    assert (state.open, state.suspects, state.ended.is_set()) == ((0, 0), (), False)
+    state.more(0, 2)
+    assert (state.open, state.suspects) == ((2, 0), (0,))
+    state.answered(0)
+    state.answered(0)
+    assert state.suspects == () and not state.ended.is_set()
+    state.finish(0)
+    assert state.ended.is_set() and state.keys == {}
+
+
+@pytest.mark.parametrize(("requests", "load"), [(0, 1), (1, 1), (3, 3)])
+def test_an_image_takes_a_place_for_what_comes_later(requests: int, load: int) -> None:
+    state = opened(0b1, 0b1)
+    queued = [QueuedRequest(request=None, first=None) for _ in range(requests)]  # type: ignore[arg-type]
+    item = QueuedImage(state=state, image=IMAGE, data=b"123", requests=queued, later=(QUESTIONS[1],))
+    assert (item.load, item.nbytes) == (load, 3)

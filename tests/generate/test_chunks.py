@@ -8,16 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import toy_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.errors import ShardError
-from recaption.generate.chunks import CHUNK_SIZE, Chunk, Job, ShardListing, list_shard, recheck, reject_poison
+from recaption.generate.chunks import (
+    CHUNK_SIZE,
+    Chunk,
+    Job,
+    ShardListing,
+    list_one,
+    list_shard,
+    recheck,
+    reject_poison,
+)
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
 from recaption.output.index import load_index
+from recaption.output.units import ShardAnswers
 from recaption.prompt import load
 from recaption.source import Source, open_source
 from recaption.tasks.question import Question, requests
@@ -289,8 +300,9 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
     settle(store, short, images_of(store, source)[7:8])
     (found,) = listed(store, source, long, short).chunks
     poison = found.only([6, 7])
-    made = reject_poison([long, short], job(store, source), poison, 0, "signal 11")
+    made, counters = reject_poison([long, short], job(store, source), poison, 0, "signal 11")
     assert [(each.generation, each.row) for each in made] == [("long", 6), ("long", 7), ("short", 6)]
+    assert counters.rejects == {("long", "poison"): 2, ("short", "poison"): 1} and not counters.images
     left = recheck([long, short], job(store, source), found)[0]
     assert left == found.without([6, 7])
     rejects = parts.finished(store, long, found.shard.id).rejects.values()
@@ -298,6 +310,110 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
         (6, "poison", "signal 11", "generate"),
         (7, "poison", "signal 11", "generate"),
     ]
+
+
+# units
+
+WORDS = toy_tasks.words()
+CHECK = toy_tasks.check(WORDS)
+BELOW = toy_tasks.question(toy_tasks.Again, "below", "{{ word }} again?", CHECK)
+STAGES = (WORDS, CHECK, BELOW)
+
+
+def answer_missing(store: LocalStore, asked: Question, images: list[Image], *texts: str | None) -> None:
+    """Store an answer for each missing request of each image, or a reject for None. Others stay missing."""
+    for image in images:
+        missing = ShardAnswers(store, image.shard).of(image).state(asked).missing
+        items = [
+            toy_tasks.reject(r) if text is None else toy_tasks.answer(r, text)
+            for r, text in zip(missing, texts, strict=False)
+        ]
+        toy_tasks.put(store, asked, *items, shard=image.shard)
+
+
+def lacks(chunk: Chunk, rows: int) -> list[list[int]]:
+    """The rows that lack each question."""
+    return [[row for row in range(rows) if chunk.lacks(row, i)] for i in range(len(chunk.missing))]
+
+
+def test_an_image_is_missing_in_each_stage_until_all_of_its_units_are_answered(
+    store: LocalStore, source: Source
+) -> None:
+    images = images_of(store, source)[:5]
+    (found,) = listed(store, source, *STAGES).chunks
+    assert lacks(found, 10) == [list(range(10))] * 3
+    answer_missing(store, WORDS, images[:3], "cat dog")
+    answer_missing(store, WORDS, images[3:4], None)
+    answer_missing(store, WORDS, images[4:5], " ")
+    answer_missing(store, CHECK, images[:1], "yes", "no")
+    answer_missing(store, CHECK, images[1:2], "yes")
+    listing = listed(store, source, *STAGES)
+    assert listing.done == (5, 3, 2), "also of images without an upstream answer, and of those without units"
+    left = [[5, 6, 7, 8, 9], [1, 2, 5, 6, 7, 8, 9], [0, 1, 2, 5, 6, 7, 8, 9]]
+    assert lacks(listing.chunks[0], 10) == left
+    rechecked, counters = recheck(STAGES, job(store, source), found)
+    assert lacks(rechecked, 10) == left
+    assert (counters.answers, counters.rejects) == ({"words": 4, "check": 3}, {("words", "refusal"): 1})
+    assert counters.images == {"check": 3, "below": 2}
+    assert counters.skipped == {"check": 1, "below": 1}
+
+
+def test_units_of_a_task_that_reads_nothing_are_found_one_by_one(store: LocalStore, source: Source) -> None:
+    sides = toy_tasks.question(toy_tasks.Sides, "sides", "What is on the {{ side }}?")
+    answer_missing(store, sides, images_of(store, source)[:1], "a cat")
+    answer_missing(store, sides, images_of(store, source)[1:2], "a cat", None)
+    (found,) = listed(store, source, sides).chunks
+    assert found.rows() == [0, *range(2, 10)]
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> Source:
+    """Three equal images; the second and the third have the same title."""
+    samples = [sample(key, jpeg(1), title=title) for key, title in (("a", "A"), ("b", "B"), ("c", "B"))]
+    write_tar(tmp_path / "alike" / "00000.tar", samples)
+    return source_of(tmp_path / "alike")
+
+
+def test_equal_images_are_asked_about_once_in_all_stages(store: LocalStore, alike: Source) -> None:
+    listing = listed(store, alike, *STAGES)
+    assert lacks(listing.chunks[0], 3) == [[0], [0], [0]] and listing.duplicates == (2, 2, 2)
+    answer_missing(store, WORDS, images_of(store, alike)[:1], "cat dog")
+    listing = listed(store, alike, *STAGES)
+    assert lacks(listing.chunks[0], 3) == [[], [0], [0]] and listing.duplicates == (0, 2, 2)
+
+
+def test_an_image_that_reads_an_answer_about_an_equal_one_gets_its_own(store: LocalStore, alike: Source) -> None:
+    """Its row may be worked on before the row that has the answer, and nothing could be made of it."""
+    titled = toy_tasks.question(toy_tasks.Words, "titled", "List words of {{ title }}.")
+    both = toy_tasks.check(WORDS, titled)
+    listing = listed(store, alike, WORDS, titled, both)
+    assert lacks(listing.chunks[0], 3) == [[0, 1], [0, 1], [0, 1]] and listing.duplicates == (1, 1, 1)
+    listing = listed(store, alike, WORDS, titled)
+    assert lacks(listing.chunks[0], 3) == [[0], [0, 1]], "without a question that reads both"
+
+
+def test_poison_rejects_only_missing_units_and_counts_the_images(store: LocalStore, source: Source) -> None:
+    images = images_of(store, source)
+    (found,) = listed(store, source, *STAGES).chunks
+    answer_missing(store, WORDS, images[1:2], "cat dog")
+    answer_missing(store, CHECK, images[1:2], "yes")
+    poison = recheck(STAGES, job(store, source), found)[0].only([0, 1])
+    made, counters = reject_poison(STAGES, job(store, source), poison, 0, "signal 11")
+    assert [(each.generation, each.row, each.unit) for each in made] == [
+        ("words", 0, None),
+        ("check", 1, "words#1"),
+        ("below", 1, "check#0"),
+    ]
+    assert counters.images == {"check": 2, "below": 2} and counters.skipped == {"check": 1, "below": 1}
+    assert recheck(STAGES, job(store, source), found)[0].rows() == list(range(2, 10))
+
+
+def test_answers_of_a_column_about_units_count_their_images(store: LocalStore, source: Source) -> None:
+    sides = toy_tasks.question(toy_tasks.Sides, "sides", "")
+    sides = replace(sides, prompt=None, generation=replace(sides.generation, column="caption"))
+    (shard,) = source.shards()
+    listing = list_one((sides,), job(store, source), shard, from_source=True)
+    assert listing.counters.images == {"sides": 10} and listing.chunks == ()
 
 
 def test_a_chunk_lists_its_rows() -> None:

@@ -18,7 +18,7 @@ from sim_cluster import plan as sim_plan
 
 from recaption import config
 from recaption.engine.base import Completion, Rendered, Request
-from recaption.errors import EngineDead
+from recaption.errors import EngineDead, UserError
 from recaption.generate.actor import NAMED, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Job
 from recaption.generate.driver import ModelPass
@@ -49,14 +49,19 @@ class Moody(CountingEngine):
         return Completion(text=text, finish_reason="stop", prompt_tokens=3, output_tokens=4)
 
 
-def told(source: Path, out: Path, engine: Callable[[int], Any]) -> list[dict[str, Any]]:
+LONG = {"id": "long", "model": "m", "prompt": "describe_long", "attempts": 1}
+
+
+def told(
+    source: Path, out: Path, engine: Callable[[int], Any], *generate: dict[str, Any], **options: Any
+) -> list[dict[str, Any]]:
     """The events of a pass over `source`."""
     settings = config.validate(
         {
             "name": "test",
             "source": {"path": f"{source}/*.tar"},
             "models": {"m": {"engine": "fake_engine:FakeEngine", "model": "scene", "replicas": 1}},
-            "generate": [{"id": "long", "model": "m", "prompt": "describe_long", "attempts": 1}],
+            "generate": generate or [LONG],
             "output": {"path": str(out)},
         }
     )
@@ -68,7 +73,7 @@ def told(source: Path, out: Path, engine: Callable[[int], Any]) -> list[dict[str
         found.append({"event": event, "level": level, **fields})
 
     try:
-        for _ in ModelPass(make_plan(settings).models[0], job, transport=transport, emit=emit).run():
+        for _ in ModelPass(make_plan(settings).models[0], job, transport=transport, emit=emit, **options).run():
             pass
     finally:
         lease.release()
@@ -105,6 +110,59 @@ def test_of_many_rejects_some_are_logged_and_all_are_counted(make_source: Callab
     assert NAMED <= len(named) <= 150 and {e["reason"] for e in named} == {"refusal"}
     assert len({e["key"] for e in named}) == len(named)
     assert len(named) + sum(e["count"] for e in of(events, "rejects_not_named")) == 150
+
+
+# units
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> list[dict[str, Any]]:
+    """A generation that gives words, and one that asks about each word."""
+    for name, text in (("words", "List words."), ("check", "Is {{ word }} there?")):
+        (tmp_path / f"{name}.md").write_text(f"---\nid: {name}\nversion: 1\n---\n{text}\n")
+    words = LONG | {"id": "words", "prompt": str(tmp_path / "words.md"), "task": "toy_tasks:Words"}
+    check = LONG | {"id": "check", "prompt": str(tmp_path / "check.md"), "task": "toy_tasks:EachWord", "over": "words"}
+    return [words, check]
+
+
+class DiesOfAWord(Moody):
+    """Dies of a question about a word of one image."""
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        assert isinstance(work, Request)
+        if "Is" not in work.prompt:
+            return Completion(text="cat dog", finish_reason="stop", prompt_tokens=3, output_tokens=4)
+        return await super().generate(work)
+
+
+def test_the_sums_hold_with_units_whose_image_crashes_engines(
+    make_source: Callable[..., Path], tmp_path: Path, stages: list[dict[str, Any]]
+) -> None:
+    last: list[PassProgress] = []
+    source, out = make_source(shards=1, per_shard=8), tmp_path / "out"
+    events = told(source, out, lambda number: DiesOfAWord(), *stages, report=lambda p: last.append(p))
+    rejects = [(e["key"], e["reason"], e["generation"]) for e in of(events, "image_rejected")]
+    assert rejects.count(("000000005", "poison", "check")) == 2
+    done = last[-1].generations
+    assert (done["words"].answers, done["words"].rejected) == (8, 0)
+    assert (done["check"].finished, done["check"].skipped, done["check"].done) == (8, 0, 8)
+    assert (done["check"].answers, done["check"].rejects) == (14, {"poison": 2})
+
+
+def test_a_build_needs_no_engine_for_units_without_an_answer(
+    make_source: Callable[..., Path], tmp_path: Path, stages: list[dict[str, Any]]
+) -> None:
+    source, out = make_source(shards=1, per_shard=3), tmp_path / "out"
+
+    def none(number: int) -> Any:
+        raise AssertionError("an engine is started")
+
+    with pytest.raises(UserError, match="3 answers are missing in shard 00000, and a build uses no model"):
+        told(source, out, none, *stages, answer=False)
+    told(source, out, lambda number: DiesOfAWord(), stages[0])
+    last: list[PassProgress] = []
+    told(source, out, none, *stages, answer=False, report=lambda p: last.append(p))
+    assert last[-1].generations["check"].done == 0
 
 
 class OneBloats(SimTransport):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import toy_tasks
 
 from recaption.errors import StoreError
 from recaption.generate.chunks import Chunk
@@ -207,3 +209,95 @@ def test_a_flush_waits_for_a_cancelled_one(store: LocalStore, monkeypatch: pytes
         assert rows(store, QUESTIONS[0]) == [0]
 
     asyncio.run(asyncio.wait_for(fill(), 20))
+
+
+# what further requests are made from
+
+
+def test_answers_that_others_are_made_from_share_a_put(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    puts = Puts(monkeypatch)
+    monkeypatch.setattr("recaption.generate.part_writer.GATHER_SECONDS", 0)
+    stored: list[tuple[str, list[int], list[int]]] = []
+
+    async def fill() -> None:
+        out = writer(store)
+        out.on_stored = lambda question, items: stored.append(
+            (question.id, [item.row for item in items], rows(store, question))
+        )
+        out.add(QUESTIONS[0], answer(0))
+        first = asyncio.create_task(out.stored())
+        await asyncio.sleep(0)
+        out.add(QUESTIONS[0], answer(1))
+        await asyncio.gather(first, out.stored())
+        assert rows(store, QUESTIONS[0]) == [0, 1] and len(puts.calls) == 1
+        out.add(QUESTIONS[0], answer(2))
+        await out.stored()
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
+    assert stored == [("long", [0, 1], [0, 1]), ("long", [2], [0, 1, 2])], "after the store has them"
+
+
+def test_items_added_during_a_put_wait_for_the_next_one(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recaption.generate.part_writer.GATHER_SECONDS", 0)
+
+    async def fill() -> None:
+        loop, go, begun = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        real = parts.put_part
+
+        def slow(*args: Any) -> Any:
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+            return real(*args)
+
+        monkeypatch.setattr(parts, "put_part", slow)
+        out = writer(store)
+        out.add(QUESTIONS[0], answer(0))
+        first = asyncio.create_task(out.stored())
+        await begun.wait()
+        out.add(QUESTIONS[0], answer(1))
+        second = asyncio.create_task(out.stored())
+        go.set()
+        await second
+        assert first.done() and rows(store, QUESTIONS[0]) == [0, 1]
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
+
+
+def test_one_that_gives_up_leaves_the_put_to_the_others(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recaption.generate.part_writer.GATHER_SECONDS", 0)
+
+    async def fill() -> None:
+        out = writer(store)
+        out.add(QUESTIONS[0], answer(0))
+        first, second = asyncio.create_task(out.stored()), asyncio.create_task(out.stored())
+        await asyncio.sleep(0)
+        first.cancel()
+        await second
+        assert first.cancelled() and rows(store, QUESTIONS[0]) == [0]
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
+
+
+def test_images_are_counted_with_the_put_of_their_units(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    puts = Puts(monkeypatch)
+    puts.failures = 1
+    monkeypatch.setattr("recaption.generate.part_writer.GATHER_SECONDS", 0)
+    check = toy_tasks.check(toy_tasks.words())
+    counters = Counters()
+
+    async def fill() -> None:
+        chunk = Chunk(shard=SHARD, digest="d", number=3, first=0, missing=(1, 1))
+        out = PartWriter(store, (QUESTIONS[0], check), chunk, "000003.000001", "7_9", Meter(), (counters,))
+        out.add(check, replace(answer(0), unit="words#0"))
+        out.finished(check, skipped=False)
+        out.finished(QUESTIONS[0], skipped=False)
+        assert counters.images == {}
+        with pytest.raises(StoreError):
+            await out.stored()
+        assert counters.images == {}, "the store did not take the units"
+        out.finished(check, skipped=True)
+        await out.flush()
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
+    assert counters.images == {"check": 2} and counters.skipped == {"check": 1}, "captions are counted as answers"
+    assert counters.answers == {"check": 1}

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.errors import ConfigError, MissingExtra
-from recaption.generate.plan import fingerprint, make_plan, reachable
+from recaption.generate.plan import Plan, fingerprint, fitting_tasks, make_plan, reachable
+from recaption.run.check import prompt_faults
 from recaption.tasks.base import Parsed, Task, Unit
 from recaption.tasks.output import Output
 from recaption.types import Completion
@@ -163,3 +165,150 @@ def test_scores_need_a_dual_encoder(data: dict[str, Any], tmp_path: Path) -> Non
         make_plan(of_task(data, TextTask, "dual_encoder", clip))
     with pytest.raises(ConfigError, match="CLIPModel, which writes no text: use engine dual_encoder"):
         make_plan(of_task(data, ScoreTask, "vllm", clip))
+
+
+# generations that read others
+
+LONG = {"id": "long", "model": "m", "prompt": "describe_long"}
+CHECK = {"id": "check", "model": "m", "task": "verify", "over": "long"}
+REPAIR = {"id": "fixed", "model": "m", "task": "repair", "over": "check"}
+
+
+def planned(data: dict[str, Any], *generate: dict[str, Any]) -> Plan:
+    models = dict.fromkeys([str(each["model"]) for each in generate], data["models"]["m"])
+    return make_plan(config.validate(data | {"models": models, "generate": list(generate)}))
+
+
+def passes(plan: Plan) -> list[tuple[str, list[str]]]:
+    return [(each.title, [question.id for question in each.questions]) for each in plan.models]
+
+
+def test_generations_of_one_model_share_a_pass_upstream_first(data: dict[str, Any]) -> None:
+    plan = planned(data, REPAIR, CHECK, LONG)
+    assert passes(plan) == [("m", ["long", "check", "fixed"])]
+    assert [question.id for question in plan.questions] == ["fixed", "check", "long"], "in the order of the pipeline"
+    long, check, fixed = plan.models[0].questions
+    assert (long.over, check.over, fixed.over) == ((), (long,), (check,))
+    assert [question.per_unit for question in (long, check, fixed)] == [False, True, True]
+
+
+def test_models_take_turns_and_independent_generations_join_the_first_pass(data: dict[str, Any]) -> None:
+    check, fixed, short = CHECK | {"model": "b"}, REPAIR, LONG | {"id": "short"}
+    plan = planned(data, LONG, check, fixed, short)
+    assert passes(plan) == [("m", ["long", "short"]), ("b", ["check"]), ("m (pass 2)", ["fixed"])]
+    assert [each.number for each in plan.models] == [1, 1, 2]
+    assert passes(planned(data, check, LONG)) == [("m", ["long"]), ("b", ["check"])], "whatever the order of models"
+
+
+def test_the_passes_are_listed_if_generations_read_others(data: dict[str, Any]) -> None:
+    plan = planned(data, LONG, CHECK | {"model": "b"}, REPAIR)
+    assert plan.lines() == [
+        "pass 1 of 3, m, fake_engine:FakeEngine: long (1 request per image)",
+        "pass 2 of 3, b, fake_engine:FakeEngine: check (verify over long, several requests per image)",
+        "pass 3 of 3, m, fake_engine:FakeEngine: fixed (repair over check, several requests per image)",
+    ]
+    assert planned(data, LONG).lines() == []
+
+
+@pytest.mark.parametrize(
+    ("generation", "said"),
+    [
+        (CHECK | {"over": []}, "generate check: task verify needs `over`, a generation that makes captions"),
+        (
+            REPAIR | {"over": "long"},
+            "task repair reads .*, but long makes captions; name another in `over`",
+        ),
+        (LONG | {"id": "b", "over": "long"}, "generate b: task caption reads no other generations; remove `over`"),
+        (
+            CHECK | {"prompt": "describe_long"},
+            r"prompt .*\.md has to use statement, which task verify fills in",
+        ),
+        (
+            CHECK | {"task": "verfy"},
+            "generate check: unknown task 'verfy'; allowed: caption, verify, ",
+        ),
+        (CHECK | {"which": "none"}, r"generate check: task verify: which: .*'content' or 'all'"),
+        (
+            CHECK | {"wich": "all"},
+            r"generate check: task verify: wich: unknown key; allowed here: which, method",
+        ),
+        (LONG | {"id": "b", "settings": {"n": 1}}, "generate b: task caption: n: unknown key"),
+        (LONG | {"id": "b", "task": f"{__name__}:TextTask", "prompt": None, "over": "long"}, "reads no other"),
+        (
+            LONG | {"id": "b", "task": f"{__name__}:NoPrompt", "prompt": None},
+            "NoPrompt needs `prompt`, or engine",
+        ),
+    ],
+)
+def test_a_task_that_does_not_fit_is_an_error_of_the_plan(
+    data: dict[str, Any], generation: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as error:
+        planned(data, LONG, generation)
+    pipeline = config.validate(data | {"generate": [LONG, generation]})
+    found = [*fitting_tasks(pipeline.generate), *prompt_faults(pipeline.generate, None, frozenset())]
+    assert str(error.value) in map(str, found), "all commands give the same message"
+
+
+class NoPrompt(TextTask):
+    needs = frozenset({"image"})
+    prompt = None
+
+
+def test_a_prompt_of_captions_needs_a_granularity_and_a_task_a_variable(data: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "p.md"
+    file.write_text("---\nid: p\nversion: 1\n---\nIs this true: {{ statement }} {{ nothing }}\n")
+    with pytest.raises(ConfigError, match=r"prompt .*p\.md has no granularity; set it to short or long"):
+        planned(data, LONG | {"prompt": str(file)})
+    with pytest.raises(ConfigError, match=r"uses nothing, which the source lacks; its columns are caption, .*title"):
+        planned(data, LONG, CHECK | {"prompt": str(file)})
+    with pytest.raises(ConfigError, match=r"uses nothing, statement, which the source lacks"):
+        planned(data, LONG | {"prompt": str(file), "granularity": "long"})
+
+
+# fingerprints of tasks
+
+
+def of(data: dict[str, Any], *generate: dict[str, Any]) -> str:
+    """The fingerprint of the last generation."""
+    return planned(data, *generate).questions[-1].generation.fingerprint
+
+
+def test_a_fingerprint_of_a_task_has_what_determines_its_answers(
+    data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data["models"]["m"]["engine"] = "transformers"
+    same = of(data, LONG, CHECK)
+    other = LONG | {"id": "other"}
+    for changes in ({"which": "all"}, {"share": 0.5}, {"calibration": {"bias": 0.4}}, {"id": "second"}):
+        assert of(data, LONG, CHECK | changes) == same, "these only choose among the requests, or apply at build"
+    assert of(data, LONG, other, CHECK | {"over": ["long", "other"]}) == same, "the request has what is read"
+    assert of(data, LONG, CHECK | {"logprobs": True}) == same
+    assert of(data, LONG | {"logprobs": True}) == of(data, LONG)
+    assert of(data, LONG, CHECK | {"method": "both"}) != same
+    assert of(data, LONG, CHECK | {"attempts": 1}) != same
+    monkeypatch.setattr("recaption.tasks.verify.VerifyTask.version", "next")
+    assert of(data, LONG, CHECK) != same
+
+
+def test_captions_have_the_fingerprint_of_earlier_versions(data: dict[str, Any], tmp_path: Path) -> None:
+    """Their parts, and no others. That of the column is the name of a folder in tests/stored."""
+    server = {"engine": "openai", "model": "n", "engine_args": {"base_url": "http://localhost:1/v1"}}
+    write_tar(tmp_path / "old.tar", [sample("a", jpeg(1), old_caption="A cup.")])
+    asked = data | {"source": {"path": str(tmp_path / "old.tar")}, "models": {"m": server, "c": {"engine": "column"}}}
+    asked["generate"] = [LONG, {"id": "old", "model": "c", "column": "old_caption"}]
+    long, old = make_plan(config.validate(asked)).questions
+    sampling = {"max_tokens": 320, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0, "stop": []}
+    nothing = dict.fromkeys(("quantization", "chat_template", "max_pixels", "max_model_len", "output_schema"))
+    assert long.prompt is not None
+    parts = {"model": "n", "commit": "", "dtype": "auto", "prompt": long.prompt.sha256, "attempts": 3}
+    assert long.generation.fingerprint == fingerprint(parts | nothing | {"sampling": sampling})
+    assert old.folder == "old-dca4d11af8d5f3e6"
+
+
+def test_a_second_verification_has_the_first_as_its_twin(data: dict[str, Any]) -> None:
+    again = CHECK | {"id": "again", "over": ["long", "fixed"], "which": "all"}
+    long, check, fixed, second = planned(data, LONG, CHECK, REPAIR, again).questions
+    assert second.twins == (check,) and check.twins == fixed.twins == long.twins == ()
+    *_, other = planned(data, LONG, CHECK, REPAIR, again | {"attempts": 1}).questions
+    assert other.twins == ()

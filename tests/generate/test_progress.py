@@ -36,6 +36,31 @@ def test_missing_null_and_unknown_fields_of_other_versions_are_tolerated() -> No
     assert (read.seconds, read.meter.share, read.generations["long"].answers) == (0.0, None, 3)
 
 
+def test_a_generation_about_units_counts_images_and_units_apart() -> None:
+    check = GenerationProgress(
+        total=10, resumed=2, duplicates=1, finished=7, skipped=3, answers=1200, rejects={"refusal": 1}
+    )
+    assert (check.done, check.share, check.fresh, check.fresh_images) == (10, 1.0, 1201, 7)
+    assert check.sums_text("check") == (
+        "check: images 10 = from earlier runs 2 + duplicate images 1 + finished 7 (3 of them without an answer to read)"
+        "; units asked 1,201 = answered 1,200 + rejected 1"
+    )
+    assert check.sums | {"finished": 7, "skipped": 3, "units": 1201} == check.sums
+    none_skipped = check.model_copy(update={"skipped": 0})
+    assert "finished 7; units asked" in none_skipped.sums_text("check")
+    nothing = GenerationProgress(total=3, finished=0)
+    assert nothing.done == 0 and "finished 0; units asked 0" in nothing.sums_text("check"), "nothing is done yet"
+    assert PassProgress(model="m", generations={"check": check}).event()["generations"]["check"]["units"] == 1201
+
+
+def test_the_sums_of_captions_are_those_of_images() -> None:
+    long = GenerationProgress(total=1000, resumed=900, answers=99, rejects={"refusal": 1})
+    assert long.sums_text("long") == (
+        "long: asked 1,000 = from earlier runs 900 + duplicate images 0 + answered 99 + rejected 1"
+    )
+    assert long.done == 1000 and not {"finished", "skipped", "units"} & long.sums.keys()
+
+
 def test_the_rate_of_an_event_is_the_rate_since_the_last_event() -> None:
     events = ProgressEvents(-1.0)
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -19,7 +19,7 @@ from recaption.errors import EngineDead, ImageError, RequestError, RequestTimeou
 from recaption.generate.plan import make_plan
 from recaption.generate.retry import answer_from_column, answer_with_retries, first_attempt
 from recaption.prompt import load
-from recaption.tasks.base import Unit
+from recaption.tasks.base import NoSettings, Parsed, Task, Unit
 from recaption.tasks.caption import is_refusal
 from recaption.tasks.question import Question, requests
 from recaption.types import Answer, FinishReason, Generation, Image, Locator, Reject, Sampling
@@ -246,6 +246,41 @@ def test_a_refusal_is_retried_and_three_are_a_reject() -> None:
     item, _ = put([refusal] * 3, question())
     assert isinstance(item, Reject)
     assert item.reason == "refusal"
+
+
+class Parses(Task):
+    """Returns what the test gives, or raises it."""
+
+    result: ClassVar[Any] = None
+
+    def parse(self, unit: Unit, completion: Completion) -> Parsed:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("result", "part"),
+    [
+        (KeyError("x"), "the task failed: KeyError: 'x'"),
+        (None, "parse returned NoneType, not Parsed"),
+        (Parsed(finish="stop", value={"p": object()}), "not JSON serializable"),
+        (Parsed(finish="stop", value="\ud800"), "surrogates not allowed"),
+        (Parsed(finish="bad"), "unknown finish or reason: bad"),  # type: ignore[arg-type]
+        (Parsed(finish="invalid", reason="odd"), "unknown finish or reason: invalid, odd"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_task_that_fails_on_a_completion_is_asked_again_and_then_rejects_it(
+    result: Any, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Parses, "result", result)
+    asked = replace(question(attempts=3), task=Parses(NoSettings()))
+    made, sent = put([completion("a")] * 3, asked)
+    assert isinstance(made, Reject) and (made.reason, made.attempts, len(sent)) == ("invalid_answer", 3, 3)
+    assert part in made.detail
+    monkeypatch.setattr(Parses, "result", Parsed(finish="stop", value=[1, None]))
+    made, _ = put([completion("a")], asked)
+    assert isinstance(made, Answer) and made.value == "[1,null]"
 
 
 def test_seeds_of_equal_images_differ_only_without_deduplication() -> None:

@@ -35,5 +35,5 @@ def test_a_truncated_tar_of_others(tmp_path: Path) -> None:
 def test_a_tar_whose_content_is_compressed_is_refused(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [sample("a", jpeg(1))])
     (tmp_path / "0.tar").write_bytes(compress((tmp_path / "0.tar").read_bytes()))
-    with pytest.raises(DatasetError, match=r"compressed with (gzip|bzip2|xz).*decompress it"):
+    with pytest.raises(DatasetError, match=r"compressed with (gzip|bzip2|xz).*Decompress it to a plain .tar"):
         CaptionDataset(tmp_path, policy=raw_text, batch_size=1)

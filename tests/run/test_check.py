@@ -14,7 +14,8 @@ from recaption.cli import main
 from recaption.doctor import diagnose
 from recaption.errors import ConfigError, SourceError
 from recaption.progress import Display
-from recaption.run import run
+from recaption.run import check, run
+from recaption.tasks.verify import VerifyTask
 
 FAULTS = {  # what is changed, and what the message says of it
     "source.path": ("/nowhere/*.tar", "no file matches '/nowhere/*.tar'"),
@@ -150,3 +151,18 @@ def test_a_single_error_is_raised_as_it_is(data: dict[str, Any]) -> None:
     pipeline = config.validate(broken(data, "source.path"))
     with pytest.raises(SourceError, match="nowhere"), Display() as shown:
         run(pipeline, None, shown)
+
+
+def test_a_custom_table_with_the_name_of_a_tasks_table_is_an_error(tmp_path: Path) -> None:
+    class Annotator:
+        table_names = ("verifications",)
+
+    class Question:
+        id = "check"
+        task = VerifyTask(VerifyTask.settings())
+
+    class Plan:
+        questions = (Question(),)
+
+    with pytest.raises(ConfigError, match="'verifications' is that of a table of generation check"):
+        check.table_names(Plan(), Annotator())  # type: ignore[arg-type]

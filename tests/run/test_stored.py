@@ -171,3 +171,43 @@ def test_these_settings_come_from_the_file_and_not_from_the_output(tmp_path: Pat
     own.write_text(yaml.safe_dump(BASE | other))
     with pytest.raises(ConfigError, match=r"(?s)has no model 'm'.*has no generation 'long'"):  # all at once
         trusted(stored, own, "out")
+
+
+def test_a_task_of_ones_own_comes_from_the_file_with_its_settings(tmp_path: Path) -> None:
+    def check(task: str, **more: Any) -> dict[str, Any]:
+        generation = {"id": "check", "model": "m", "prompt": "is_it_true", "task": task, "over": "long", **more}
+        return BASE | {"generate": [*BASE["generate"], generation]}
+
+    stored = config.validate(check("evil_tasks:Task", n="evil", attempts=2))
+    with pytest.raises(
+        UserError, match=r"(?s)check\.task: evil_tasks:Task \(imports code\).*--pipeline FILE"
+    ):
+        trusted(stored, None, "out")
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump(check("mine:Task", n=3)))
+    long, used = trusted(stored, own, "out").generate
+    assert (used.task, used.settings, used.attempts, used.over) == ("mine:Task", {"n": 3}, 2, ("long",))
+    assert long == stored.generate[0] and "evil" not in repr(used)
+    own.write_text(yaml.safe_dump(BASE))
+    with pytest.raises(ConfigError, match="has no generation 'check'; its generations are long"):
+        trusted(stored, own, "out")
+
+
+def test_a_shipped_task_needs_no_file() -> None:
+    check = {"id": "check", "model": "m", "task": "verify", "over": "long", "which": "all"}
+    stored = config.validate(BASE | {"generate": [*BASE["generate"], check]})
+    assert trusted(stored, None, "out") is stored
+
+
+def test_the_task_of_a_dataset_is_not_imported(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "imported"
+    (tmp_path / "evil_task_of_a_dataset.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = output / "out" / "pipeline.yaml"
+    data = yaml.safe_load(path.read_text())
+    data["generate"][0]["task"] = "evil_task_of_a_dataset:Task"
+    path.write_text(yaml.safe_dump(data))
+    for attempt in attempts(str(output / "out")):
+        with pytest.raises(UserError, match=r"(?s)task: evil_task_of_a_dataset:Task.*--pipeline FILE"):
+            attempt()
+    assert not mark.exists()

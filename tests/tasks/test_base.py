@@ -63,8 +63,8 @@ def test_the_example_asks_about_each_sub_caption_with_an_object(example: Any, tm
     asked = prompt.load(example.prompt, tmp_path / "prompts")
     units = example.units(IMAGE, inputs(with_sub(caption("A kite flies.", "It is calm.", "A boy runs."), 1, tags=())))
     assert [(unit.id, asked.fill_in(unit.variables)) for unit in units] == [
-        ("long/0#0", "Which colour has the flies?"),
-        ("long/0#2", "Which colour has the runs?"),
+        ("long/0#0", "What colour is the flies?"),
+        ("long/0#2", "What colour is the runs?"),
     ]
 
 

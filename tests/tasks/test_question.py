@@ -124,3 +124,22 @@ def test_a_prompt_without_columns_is_filled_in_once(
     for row in range(3):
         one(asked, row=row, columns={"title": str(row)})
     assert len(calls) == times
+
+
+class Fails(Scoring):
+    def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        raise ValueError(f"no units: {image.key}")
+
+
+class Texts(Scoring):
+    def units(self, image: Image, inputs: Inputs) -> Any:
+        return ["A kite."]
+
+
+@pytest.mark.parametrize("task", [Fails, Texts])
+def test_a_task_that_fails_on_an_image_gives_one_request_with_the_error(tmp_path: Path, task: type[Task]) -> None:
+    asked = question(tmp_path, "Is it {{ text }}?", task=task(NoSettings()))
+    request, other = one(asked), one(asked, key="other")
+    assert request.prompt is None and request.error is not None
+    assert request.error.startswith("task caption finds no units: ")
+    assert request.identity == other.identity, "the message is not part of the identity"

@@ -54,6 +54,6 @@ def test_every_shard_needs_a_file_of_every_table() -> None:
     )
     entries = [ShardEntry(name=name, files=(file,), counts={}, splits={}) for name in "01"]
     check_tables(entries, [VERIFICATIONS])
-    with pytest.raises(DatasetError, match="no file of the table verifications: pass it to write_shard") as caught:
+    with pytest.raises(DatasetError, match="no file of the table verifications: pass one to write_shard") as caught:
         check_tables([entries[0], ShardEntry(name="1", files=(), counts={}, splits={})], [VERIFICATIONS])
     assert caught.value.shard == "1"

@@ -99,6 +99,18 @@ def _check_object(sentence: str, found: re.Match[str], scene: Scene) -> Statemen
     return Statement(kind="object", text=sentence, wrong=tuple(n for n, a, b in pairs if a != b), cell=cell)
 
 
+def parse_object(sentence: str) -> tuple[int, list[str]] | None:
+    """The cell of an object sentence, and its size, fill, colour and shape; None for another sentence."""
+    found = _OBJECT.fullmatch(sentence.removesuffix("."))
+    return (PLACES.index(found[1]), list(found.groups()[1:])) if found else None
+
+
+def parse_relation(sentence: str) -> tuple[list[str], str, list[str]] | None:
+    """Colour and shape of the first object, the relation, colour and shape of the second; None for another sentence."""
+    found = _RELATION.fullmatch(sentence.removesuffix("."))
+    return ([found[1], found[2]], found[3], [found[4], found[5]]) if found else None
+
+
 def check_long(caption: str, scene: Scene) -> Verdict:
     """Check a long caption. The second statement about the same object is wrong."""
     statements: list[Statement] = []

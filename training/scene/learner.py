@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,6 +11,16 @@ from transformers import Idefics3ForConditionalGeneration
 
 from recaption.demo.scenes import BACKGROUNDS
 from training.scene.batches import HEADS, IGNORE, Batch
+
+
+class Seen(Protocol):
+    """What the heads read from images: see `Batch`."""
+
+    @property
+    def cells(self) -> torch.Tensor: ...
+
+    @property
+    def background(self) -> torch.Tensor: ...
 
 
 def position_maps(side: int) -> list[torch.Tensor]:
@@ -46,7 +58,7 @@ class Learner(nn.Module):
         hidden = vision.encoder(inputs_embeds=hidden, attention_mask=None).last_hidden_state
         return self.model.model.connector(vision.post_layernorm(hidden))
 
-    def look_up(self, tokens: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def look_up(self, tokens: torch.Tensor, batch: Seen) -> tuple[torch.Tensor, torch.Tensor]:
         """The auxiliary loss, and the shares of cells and backgrounds classed right: float [2]."""
         parts = self.cell_head(tokens).split(list(HEADS.values()), dim=-1)
         background = self.background_head(tokens.mean(1))

@@ -157,8 +157,8 @@ def test_shards_without_an_index_are_extrapolated_by_size(tmp_path: Path) -> Non
     write_source(tmp_path, shards=3, per_shard=4)
     pipeline = config.validate(pipeline_data(tmp_path))
     sizes = module._shard_sizes(open_store(str(tmp_path / "out")), open_source(pipeline.source))
-    assert [size.images for size in sizes] == [4, None, None]
-    assert [size.nbytes for size in sizes] == [p.stat().st_size for p in sorted((tmp_path / "source").iterdir())]
+    assert [images for images, _ in sizes] == [4, None, None]
+    assert [nbytes for _, nbytes in sizes] == [p.stat().st_size for p in sorted((tmp_path / "source").iterdir())]
 
 
 def test_a_parquet_source_is_counted_by_its_footers(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_parquet_source_is_counted_by_its_footers(tmp_path: Path) -> None:
         pq.write_table(table, tmp_path / f"{name}.parquet")
     source = open_source(config.Source(path=f"{tmp_path}/*.parquet"))
     sizes = module._shard_sizes(open_store(str(tmp_path / "out")), source)
-    assert [size.images for size in sizes] == [3, 5]
+    assert [images for images, _ in sizes] == [3, 5]
 
 
 def test_names_from_a_pipeline_are_text_and_not_markup(ran: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Training of the dual encoder for scenes: `python -m training.score.train`."""

@@ -1,0 +1,1 @@
+"""Training of the scene verifier: `python -m training.verify.train`."""
