@@ -15,8 +15,9 @@ from recaption.types import SCHEMA_VERSION
 
 FLAT = ("images", "captions", "sub_captions", "tags", "rejects")
 """The flat tables that every build has, one folder each. Tasks add tables, and a pipeline can add custom ones."""
-RESERVED = frozenset((*FLAT, "data", "tar_index", "tokens", "objects", "records", "shards", "answers", "runs", "index"))
-RESERVED |= {"metrics"}
+BINARY = ("tar_index", "tokens", "embeddings")
+"""What files of a build have that are neither data nor tables."""
+RESERVED = frozenset((*FLAT, *BINARY, "data", "objects", "records", "shards", "answers", "runs", "index", "metrics"))
 """Names that no other table can have: those of folders and views."""
 TABLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 VERSION_KEY = b"recaption.schema_version"
@@ -95,6 +96,7 @@ ANSWERS = _table(
         _f("unit", _STR, "what the request was about; null: the whole image", null=True, since="1.3"),
         _f("value", _STR, "what the task made of the answer, as JSON", null=True, since="1.3"),
         _f("logprobs", pa.binary(), "log-probabilities of the tokens of text", null=True, since="1.3"),
+        _f("embedding", pa.binary(), "embedding of the unit: float16, little-endian", null=True, since="1.3"),
     ],
 )
 

@@ -274,6 +274,7 @@ class Answer:
     unit: str | None = None  # id of the unit when it was asked, for people; None: the whole image
     value: str | None = None  # what the task parsed, as JSON
     logprobs: bytes | None = None  # of the tokens of `text`: see `tasks.logprobs`
+    embedding: bytes | None = None  # of the unit: float16, little-endian
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

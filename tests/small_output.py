@@ -14,6 +14,7 @@ from writing import write_manifest
 from recaption import config, engine
 from recaption.annotate import Annotator
 from recaption.build import builder
+from recaption.build.results import specs_of
 from recaption.build.shard import BuildSpec, finish_shard, token_encoders
 from recaption.engine.base import Completion, EngineSpec, Rendered, Request
 from recaption.generate.plan import Plan, make_plan
@@ -21,8 +22,9 @@ from recaption.generate.retry import answer_with_retries, first_attempt
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.index import load_index
+from recaption.output.units import ShardAnswers
 from recaption.source import open_source
-from recaption.tasks.question import requests
+from recaption.tasks.question import Question, requests
 from recaption.types import Answer, Reject
 from recaption.write import publish
 
@@ -98,6 +100,8 @@ def build_all(plan: Plan) -> Path:
         primary=pipeline.primary,
         sampling=pipeline.output.sampling.model_dump(mode="json"),
         provenance=builder._provenance(plan, Annotator(pipeline.annotate)),
+        tables=list(specs_of(plan.questions).values()),
+        embeddings=[question.id for question in plan.questions if question.output.embeddings],
         token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
         holdout=holdout.fraction if holdout else 0.0,
         pixels=builder.pixel_checks(pipeline),
@@ -117,7 +121,7 @@ def answer_all(data: dict[str, Any], *, put_together: bool = True) -> Plan:
         for model in plan.models:
             assert model.engine is not None
             asked = engine.build(model.engine)
-            for question in model.questions:
+            for question in (question for question in model.questions if not question.over):
                 made = [
                     asyncio.run(answer_with_retries(request, first_attempt(request, image_bytes), asked.generate))
                     for image, image_bytes in source.read([image for image in images if image.reason is None])
@@ -129,4 +133,26 @@ def answer_all(data: dict[str, Any], *, put_together: bool = True) -> Plan:
                 parts.put_part(store, question, shard.id, "000000.000001-0000", answers, rejects)
                 if put_together:
                     parts.compact(store, question, shard.id)
+        for model in plan.models:
+            for question in (question for question in model.questions if question.over):
+                answers, rejects = asyncio.run(
+                    _answer_over(model.engine, question, ShardAnswers(store, shard.id), source.read(images))
+                )
+                parts.put_part(store, question, shard.id, "000000.000001-0000", answers, rejects)
     return plan
+
+
+async def _answer_over(spec: EngineSpec | None, question: Question, stored: ShardAnswers, images: Any) -> Any:
+    """The answers and rejects of a question that reads others."""
+    assert spec is not None
+    asked = engine.build(spec)
+    await asked.start()
+    try:
+        made = [
+            await answer_with_retries(request, first_attempt(request, data), asked.generate)
+            for image, data in images
+            for request in stored.of(image).state(question).missing
+        ]
+    finally:
+        await asked.stop()
+    return [one for one in made if isinstance(one, Answer)], [one for one in made if isinstance(one, Reject)]

@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "scrub",
             "problems",
             "tokenids",
+            "embeddings",
             "tokenizer",
             "threads",
             "tablefile",
@@ -53,9 +54,13 @@ NEIGHBOURS_ALLOWED = {0, 1, 2, 4, 14}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 SHARED = {"types", "errors", "schema", "text", "threads", "io", "output.paths", "output.locate", "__init__"}
 APART = {folder: SHARED | {folder} for folder in ("load", "inspect")}
-APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy
+APART["load"] |= {
+    "tokenids",
+    "tokenizer",
+    "embeddings",
+}  # what write and load share, as they share schema: no more than numpy
 APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
-APART["inspect"] |= {"formatting", "tablefile"}  # no more than pyarrow
+APART["inspect"] |= {"embeddings", "formatting", "tablefile"}  # no more than pyarrow
 APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")

@@ -192,6 +192,7 @@ class Builder:
                 "keys": self._source_keys,
                 **provenance,
             },
+            embeddings=[question.id for question in self._plan.questions if question.output.embeddings],
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
             holdout=holdout.fraction if holdout else 0.0,
             pixels=pixel_checks(pipeline),
@@ -287,6 +288,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
             **_token_ids(plan.pipeline),
+            **_task_settings(plan),
             "excluded": hashlib.sha256("".join(sorted(excluded)).encode()).hexdigest() if excluded else None,
             "limit": limit,
         }
@@ -305,6 +307,13 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
     """A tokenizer can change under the same name or file, so its behaviour is part of the identity."""
     made = [[encoder.facts.name, encoder.facts.sha256] for encoder in token_encoders(pipeline.output.token_ids)]
     return {"token_ids": made} if made else {}
+
+
+def _task_settings(plan: Plan) -> dict[str, Any]:
+    """Settings of tasks that are in no fingerprint of answers: they choose the requests, and so the rows and files."""
+    made = {question.id: question.task.options.model_dump(mode="json") for question in plan.questions}
+    made = {q.id: made[q.id] for q in plan.questions if made[q.id] != dict(q.task.identity())}
+    return {"tasks": made} if made else {}
 
 
 def _public(value: Any) -> Any:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.guard import Failed, attempt
+from recaption.output.paths import EMBEDDINGS
 from recaption.output.units import ImageAnswers, QuestionState
 from recaption.tasks.base import Rows, TableSpec
 from recaption.tasks.caption import CaptionTask
@@ -29,7 +30,7 @@ class Result:
     has_answer: bool
     counts: GenerationCounts
     captions: tuple[Caption, ...] = ()
-    rows: TableRows = field(default_factory=dict)  # by table, with `key` and `generation`
+    rows: TableRows = field(default_factory=dict)  # by table, or EMBEDDINGS, with `key` and `generation`
     rejects: tuple[Reject, ...] = ()
     failures: tuple[CaptionFailure, ...] = ()
 
@@ -53,6 +54,8 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
         return Result(has_answer=state.has_answer, counts=counts, rejects=rejects, failures=(failed,))
     head = {"key": image.key, "generation": question.id}
     rows = {name: [{**row, **head} for row in of_table] for name, of_table in made.tables.items()}
+    if made.embeddings:
+        rows[EMBEDDINGS] = [{**head, "id": id, "embedding": data} for id, data in made.embeddings.items()]
     return Result(has_answer=state.has_answer, counts=counts, captions=made.captions, rows=rows, rejects=rejects)
 
 
@@ -66,6 +69,8 @@ def _rows(state: QuestionState, image: Image) -> Rows:
         expected = f"{image.key}/{question.id}/{number}"
         if not isinstance(caption, Caption) or (caption.caption_id, caption.generation) != (expected, question.id):
             raise DatasetError(f"caption {number} is not a Caption of generation {question.id} with id {expected}")
+    if made.embeddings and not question.output.embeddings:
+        raise DatasetError("embeddings of a task whose output has none")
     for name, rows in made.tables.items():
         _arrow(question.task.tables[name], [{**row, "key": "", "generation": ""} for row in rows])
     return made
@@ -83,6 +88,14 @@ def _counts(state: QuestionState) -> GenerationCounts:
         skipped=int(state.status == "skipped"),
         unanswered=unanswered,
     )
+
+
+def embeddings_of(questions: Iterable[Question], rows: TableRows) -> dict[str, dict[str, dict[str, bytes]]]:
+    """The embeddings by generation, key and id, also of generations without any."""
+    made: dict[str, dict[str, dict[str, bytes]]] = {q.id: {} for q in questions if q.output.embeddings}
+    for row in rows.get(EMBEDDINGS, ()):
+        made[row["generation"]].setdefault(row["key"], {})[row["id"]] = row["embedding"]
+    return made
 
 
 def specs_of(questions: Iterable[Question]) -> dict[str, TableSpec]:

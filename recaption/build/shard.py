@@ -15,7 +15,7 @@ import pyarrow as pa
 from recaption.annotate import Annotator
 from recaption.annotate.confidence import with_confidence
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
-from recaption.build.results import Result, is_whole, result_of, task_tables
+from recaption.build.results import Result, embeddings_of, is_whole, result_of, task_tables
 from recaption.build.support import VERIFICATIONS, weighed
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
@@ -180,6 +180,7 @@ def write_assembled(
         asked=assembled.asked,
         inputs=inputs,
         custom_tables=custom_tables,
+        embeddings=embeddings_of(spec.questions, assembled.rows),
         failures=(*annotated.failures, *assembled.failures),
     )
     shape = ShardFormat(

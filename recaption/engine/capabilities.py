@@ -16,14 +16,14 @@ from recaption.errors import ConfigError
 from recaption.tasks.output import Form, Output
 from recaption.types import Modality
 
-Ability = Form | Literal["logprobs"]  # likelihood is a form, and goes beside choices
+Ability = Form | Literal["logprobs", "embeddings"]  # likelihood is a form, and goes beside choices
 BOTH: Final[frozenset[Modality]] = frozenset(get_args(Modality))
 _OUTPUTS: Final[dict[str, frozenset[Ability]]] = {
     "vllm": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood"}),
     "transformers": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood"}),
     "openai": frozenset({"text", "choices", "json_schema", "logprobs"}),
     "column": frozenset({"text", "choices", "json_schema"}),
-    "dual_encoder": frozenset({"scores"}),
+    "dual_encoder": frozenset({"scores", "embeddings"}),
 }
 _NAMES: Final[dict[Ability, str]] = {
     "text": "free text",
@@ -32,6 +32,7 @@ _NAMES: Final[dict[Ability, str]] = {
     "scores": "scores",
     "logprobs": "log-probabilities",
     "likelihood": "the likelihood of a given text",
+    "embeddings": "embeddings",
 }
 _DUAL_ENCODERS: Final = frozenset({"CLIPModel", "SiglipModel", "Siglip2Model"})
 _GENERATIVE: Final = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")  # ends of names of architectures
@@ -55,6 +56,7 @@ class Capabilities:
             output.form: True,
             "logprobs": output.logprobs,
             "likelihood": output.likelihood,
+            "embeddings": output.embeddings,
         }
         return [part for part, is_wanted in wanted.items() if is_wanted and part not in self.outputs]
 

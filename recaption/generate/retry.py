@@ -128,7 +128,7 @@ def answer_from_column(request: UnitRequest) -> Answer | Reject:
 def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
     """The first attempt of a request about the image in `data`; None if its prompt cannot be filled in.
 
-    A task that needs no image gets a request without one.
+    A task that needs no image gets a request without one, and so does a unit that embeds a text.
 
     The seed is a pure function of the pipeline's seed, the image, the question and the number of the attempt.
     """
@@ -138,7 +138,7 @@ def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
     assert sampling is not None
     sampling = replace(sampling, seed=_seed(request, sampling.seed, 0))
     output = request.question.output
-    if "image" not in request.question.task.needs:
+    if "image" not in request.question.task.needs or request.unit.embeds == "text":
         return Request(prompt=request.prompt, sampling=sampling, output=output, statement=request.unit.statement)
     return Request(
         image=data,
@@ -201,6 +201,7 @@ def _answer(request: UnitRequest, completion: Completion, parsed: Parsed, attemp
         unit=request.unit.id or None,
         value=None if parsed.value is None else orjson.dumps(parsed.value).decode(),
         logprobs=None if logprobs is None else stored_logprobs(logprobs),
+        embedding=parsed.embedding,
     )
 
 

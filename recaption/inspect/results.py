@@ -22,6 +22,7 @@ from recaption.inspect.image_page import known_key, print_image, unknown_key
 from recaption.inspect.paths import OutputPaths, find_all, names
 from recaption.inspect.query import SHOWN, Values, arrow_sql, run_sql
 from recaption.inspect.questions import Question, check_tables, load
+from recaption.inspect.similar import by_embedding
 from recaption.inspect.stoppable import closing
 from recaption.inspect.table import print_result
 from recaption.inspect.writers import check_outside, format_of, head, open_bytes, open_text, write_batches
@@ -159,6 +160,7 @@ def print_question_result(
         print_image(connection, outputs[0], str(values["key"]), out)
         return
     check_tables(connection, question)
+    question = by_embedding(connection, outputs, question, values)
     out.print(Text(question.description, style="dim"))
     answer = run_sql(connection, question.sql, values=values, limit=limit)
     if answer.rows:
@@ -218,9 +220,11 @@ def _batches(queries: Sequence[_Query], form: ResultFormat) -> Iterator[tuple[pa
 
         def opened(one: _Query) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
             connection = stack.enter_context(closing(open_outputs(*one.outputs, unsafe=form.unsafe)))
-            if one.question:
-                check_tables(connection, one.question)
-            return arrow_sql(connection, one.sql, values=one.values, unsafe=form.unsafe)
+            if one.question is None:
+                return arrow_sql(connection, one.sql, values=one.values, unsafe=form.unsafe)
+            check_tables(connection, one.question)
+            question = by_embedding(connection, one.outputs, one.question, one.values)
+            return arrow_sql(connection, question.sql, values=one.values, unsafe=form.unsafe)
 
         first_schema, first = opened(queries[0])
         if queries[0].dataset is None:

@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recaption.load.config import LoaderConfig
     from recaption.load.dataset import CaptionDataset
+    from recaption.load.embeddings import StoredEmbeddings
     from recaption.load.mixture import Mixture
     from recaption.load.resumable import CaptionLoader, loader
 
-__all__ = ["CaptionDataset", "CaptionLoader", "LoaderConfig", "Mixture", "loader"]
+__all__ = ["CaptionDataset", "CaptionLoader", "LoaderConfig", "Mixture", "StoredEmbeddings", "loader"]
 
 _MODULES = {
     "CaptionDataset": "dataset",
     "CaptionLoader": "resumable",
     "LoaderConfig": "config",
     "Mixture": "mixture",
+    "StoredEmbeddings": "embeddings",
     "loader": "resumable",
 }
 

@@ -37,6 +37,7 @@ FOLDERS: Final = (INDEX, ANSWERS, REJECTS, BUILDS, LEASE, METRICS)
 MANIFEST: Final = "manifest.json"  # in a build
 DATA: Final = "data"  # in a build
 TOKENS: Final = "tokens"  # in a build
+EMBEDDINGS: Final = "embeddings"  # in a build
 
 SOURCE: Final = "source"  # the folder in `rejects` of images that are unusable when the source is listed
 PARTS: Final = ".parts"
@@ -137,3 +138,8 @@ def tokens_file(data: str, tokenizer: str) -> str:
     Not in `data/`: pandas and pyarrow open that folder as a whole, and fail at a file that is not Parquet.
     """
     return f"{TOKENS}/{tokenizer}/{data.removeprefix(f'{DATA}/').rpartition('.')[0]}.bin"
+
+
+def embeddings_file(generation: str, shard: str) -> str:
+    """In a build: the embeddings of a generation for a shard, with all splits."""
+    return f"{EMBEDDINGS}/{generation}/{shard}.npy"

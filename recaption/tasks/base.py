@@ -48,13 +48,15 @@ class Unit:
 
     `variables` fill in the prompt beside the columns of the source, which they hide. With a `crop`, the model is shown
     only this part of the upright image. `statement` is the text that a task with `Output.likelihood` has scored: see
-    `engine.base.Request`.
+    `engine.base.Request`. With `embeds`, the request is about the image without a prompt, or about the prompt
+    without the image: see `Output.embeddings`.
     """
 
     id: str = ""  # "" the image · "long/0#3" a sub-caption: <generation>/<n>#<idx> · "boxes#2" a region
     variables: Mapping[str, Any] = field(default_factory=dict)  # JSON values
     crop: Box | None = None
     statement: str = ""
+    embeds: Literal["image", "text"] | None = None
 
 
 WHOLE_IMAGE: Final = Unit()
@@ -71,6 +73,7 @@ class Parsed:
 
     finish: FinishReason
     value: Any = None  # JSON; stored with the answer
+    embedding: bytes | None = None  # float16, little-endian; stored with the answer
     reason: Reason | None = None
     detail: str | None = None
 
@@ -145,10 +148,15 @@ class TableSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """What a generation adds to a build for one image: captions, and rows by table."""
+    """What a generation adds to a build for one image: captions, rows by table, and embeddings by id.
+
+    An id is a key, a caption_id or a sub_id; an embedding is float16, little-endian. Only a task with
+    `Output.embeddings` has any.
+    """
 
     captions: tuple[Caption, ...] = ()
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    embeddings: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class NoSettings(Section):
@@ -163,7 +171,7 @@ class Task:
 
     version: ClassVar[str] = "1"
     """Part of the fingerprint. Raise it when `units` or `parse` change, so that answers are made anew."""
-    needs: ClassVar[frozenset[Modality]] = frozenset({"image"})
+    needs: frozenset[Modality] = frozenset({"image"})
     """Requests with an image, or text only. Compared with the engine's `accepts` when the run is planned."""
     settings: ClassVar[type[Section]] = NoSettings
     """The keys of the pipeline file that belong to this task."""

@@ -25,6 +25,9 @@ class Output:
     `json_schema` is a JSON Schema (draft 2020-12) as UTF-8 JSON. `logprobs` asks for log-probabilities: of each token
     of the answer or, with `choices`, of the choices.
 
+    `embeddings`, with `scores`, allows requests about one thing only: an image with an empty prompt, or a prompt
+    without an image. Their scores are its embedding.
+
     `likelihood` asks for the log-probabilities of a text that the request names (`Request.statement`), one prefill and
     no generated text. It may be set beside `choices` with `logprobs`: one request then returns both.
 
@@ -34,6 +37,7 @@ class Output:
     choices: tuple[str, ...] = ()
     json_schema: bytes | None = None
     scores: bool = False  # no text: the numbers of a dual encoder or a detector
+    embeddings: bool = False
     logprobs: bool = False
     likelihood: bool = False
 
@@ -49,6 +53,8 @@ class Output:
         ]
         if len(given) > 1:
             raise ConfigError(f"output: {' and '.join(given)} are set; at most one of them is allowed")
+        if self.embeddings and not self.scores:
+            raise ConfigError("output: embeddings are returned as scores; set scores too")
         if self.scores and self.logprobs:
             raise ConfigError("output: scores have no log-probabilities; set only one of scores and logprobs")
         if self.likelihood and (self.scores or self.json_schema is not None):

@@ -73,8 +73,8 @@ class UnitRequest:
     """One request of a question about a unit of an image, before its first attempt. See `requests`.
 
     `prompt_sha256` is stored with the answer. It is the hash of the filled-in prompt and, where they are set, of the
-    image's orientation, the crop, the form of the answer and the statement. Without a prompt, it is the hash of the
-    columns that determine the answer or the error.
+    image's orientation, the crop, the form of the answer, the statement and `Unit.embeds`. Without a prompt, it is the
+    hash of the columns that determine the answer or the error.
     """
 
     question: Question
@@ -129,7 +129,7 @@ def _request(question: Question, image: Image, unit: Unit) -> UnitRequest:
         digest = sha256(f"column:{name}:{columns.get(name)!r}")
         return UnitRequest(question=question, image=image, prompt=None, prompt_sha256=digest, unit=unit)
     try:
-        text = prompt.fill_in(columns)
+        text = "" if unit.embeds == "image" else prompt.fill_in(columns)
     except RequestError as error:
         values = {name: columns.get(name) for name in sorted(prompt.columns)}
         return UnitRequest(
@@ -157,6 +157,8 @@ def _prompt_sha256(image: Image, prompt: str, unit: Unit = WHOLE_IMAGE, output: 
         parts.append(f"json_schema {hashlib.sha256(output.json_schema).hexdigest()}")
     if output is not None and output.likelihood:
         parts.append(f"likelihood {unit.statement}")
+    if unit.embeds is not None:
+        parts.append(f"embed {unit.embeds}")
     return sha256("\0".join(parts))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from recaption.schema import column
 from recaption.section import OneOrMore, Section
@@ -40,14 +41,24 @@ SCORES: Final = TableSpec(
 )
 
 _Scored = Literal["captions", "sub_captions", "objects"]
+_Embedded = Literal["images", "captions", "sub_captions"]
+_EMBEDDING: Final = "embedding:"  # before the name of what a unit embeds
 
 
 class ScoreSettings(Section):
-    """What is scored."""
+    """What is scored, and what is embedded."""
 
+    embed: Annotated[tuple[_Embedded, ...], OneOrMore] = Field((), description="images, captions, sub_captions")
     of: Annotated[tuple[_Scored, ...], OneOrMore] = Field(
-        ("captions", "sub_captions", "objects"), min_length=1, description="captions, sub_captions, objects"
+        ("captions", "sub_captions", "objects"), description="captions, sub_captions, objects"
     )
+
+    @field_validator("of")
+    @classmethod
+    def _something(cls, of: tuple[_Scored, ...], info: ValidationInfo) -> tuple[_Scored, ...]:
+        if not of and not info.data.get("embed"):
+            raise ValueError("nothing is scored and nothing is embedded; name captions, sub_captions or objects")
+        return of
 
 
 class ScoreTask(Task):
@@ -55,6 +66,8 @@ class ScoreTask(Task):
 
     The texts are those of the tables: a sub-caption with its opener, an object as its lemma. The table has F-CLIPScore
     (arXiv:2502.20034): the mean of the logits of a sentence and its nouns, here its objects.
+
+    With `embed`, there are further requests, about the image alone and about texts alone.
     """
 
     settings = ScoreSettings
@@ -64,21 +77,28 @@ class ScoreTask(Task):
     tables: ClassVar = {SCORES.name: SCORES}
     options: ScoreSettings
 
+    def __init__(self, options: ScoreSettings) -> None:
+        super().__init__(options)
+        if {"captions", "sub_captions"} & set(options.embed):
+            self.needs = frozenset({"image", "text"})
+
     def identity(self) -> Mapping[str, Any]:
-        """`of` only chooses among the requests."""
+        """The settings only choose among the requests."""
         return {}
 
     def output(self) -> Output:
-        return Output(scores=True)
+        return Output(scores=True, embeddings=bool(self.options.embed))
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
         captions = [caption for upstream in inputs.values() for caption in upstream.captions]
-        return [
-            Unit(id=name, variables={"text": text})
-            for caption in captions
-            for kind, name, text in _texts(image.key, caption)
-            if kind in self.options.of and text.strip()
-        ]
+        units = [Unit(id=f"{_EMBEDDING}image", embeds="image")] if "images" in self.options.embed else []
+        for caption in captions:
+            for kind, name, text in _texts(image.key, caption):
+                if kind in self.options.embed and text.strip():
+                    units.append(Unit(id=f"{_EMBEDDING}{name}", variables={"text": text}, embeds="text"))
+                if kind in self.options.of and text.strip():
+                    units.append(Unit(id=name, variables={"text": text}))
+        return units
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
         try:
@@ -89,12 +109,24 @@ class ScoreTask(Task):
             return Parsed(finish="error", detail=f"the engine ended with {completion.finish_reason!r}")
         if not scores or not all(map(math.isfinite, scores)):
             return Parsed(finish="invalid", detail=f"the engine returned the scores {completion.scores!r:.200}")
-        return Parsed(finish="stop", value={"scores": scores, "is_cut": completion.finish_reason == "length"})
+        is_cut = completion.finish_reason == "length"
+        if unit.embeds is None:
+            return Parsed(finish="stop", value={"scores": scores, "is_cut": is_cut})
+        try:
+            embedding = struct.pack(f"<{len(scores)}e", *scores)
+        except OverflowError:
+            return Parsed(finish="invalid", detail="the engine returned an embedding with a number above 65504")
+        return Parsed(finish="stop", value={"is_cut": is_cut}, embedding=embedding)
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         made: list[dict[str, Any]] = []
+        embeddings: dict[str, bytes] = {}
         logits = defaultdict[str, list[float | None]](list)  # of the sub-captions and their objects
         for found in answers:
+            if found.unit.embeds is not None:
+                if found.answer is not None and found.answer.embedding is not None:
+                    embeddings[_embedded_id(image.key, found.unit)] = found.answer.embedding
+                continue
             name, _, lemma = found.unit.id.partition(":")
             value = None if found.answer is None else value_in(found.answer)
             if "#" in name:
@@ -117,7 +149,12 @@ class ScoreTask(Task):
             for row in made:
                 if row["sub_id"] is not None and row["object"] is None:
                     row["f_clip_score"] = _mean(logits[row["sub_id"].removeprefix(f"{image.key}/")])
-        return Rows(tables={SCORES.name: made})
+        return Rows(tables={SCORES.name: made}, embeddings=embeddings)
+
+
+def _embedded_id(key: str, unit: Unit) -> str:
+    """The key, caption_id or sub_id of what a unit embeds."""
+    return key if unit.embeds == "image" else f"{key}/{unit.id.removeprefix(_EMBEDDING)}"
 
 
 def _texts(key: str, caption: Caption) -> Iterator[tuple[_Scored, str, str]]:

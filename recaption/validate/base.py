@@ -53,6 +53,7 @@ KINDS: Final = {
     "sample": _AGAIN,
     "txt": _AGAIN,
     "token ids": f"A trainer that reads them would train on wrong texts. {_AGAIN}",
+    "embeddings": f"A reader would get the embedding of something else, or none. {_AGAIN}",
     "answer": "The answers changed after the build, or belong to another output. Build again from the present answers",
     "no answers": "Captions were not compared with the stored answers. Validate the output that contains the build",
     "source": "Readers of a sidecar join it by position: put the source back as it was, or run the pipeline again",
@@ -74,8 +75,8 @@ class Shard:
     """A shard and what was read of it.
 
     `tables` has the flat tables that could be read. `found` has the contents of the data files by split (None: both),
-    with the columns of `schema.records`, one row per sample, without pixels. `tokens` has the files of token ids by
-    path. `answers` caches what is read from the output once for all shards.
+    with the columns of `schema.records`, one row per sample, without pixels. `tokens` and `embeddings` have the
+    files of token ids and embeddings by path. `answers` caches what is read from the output once for all shards.
     """
 
     build: Build
@@ -84,6 +85,7 @@ class Shard:
     tables: dict[str, pa.Table] = field(default_factory=dict)
     found: dict[str | None, pa.Table] = field(default_factory=dict)
     tokens: dict[str, bytes] = field(default_factory=dict)
+    embeddings: dict[str, bytes] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
     pixels: bool = False  # decode all images
 

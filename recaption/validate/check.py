@@ -12,11 +12,13 @@ import pyarrow as pa
 from recaption import schema
 from recaption.io.store import Store
 from recaption.output.locate import Build, find_build
+from recaption.output.paths import EMBEDDINGS
 from recaption.problems import Problem
 from recaption.types import SCHEMA_VERSION
 from recaption.validate import files, manifest
 from recaption.validate.base import Manifest, Shard, problem
 from recaption.validate.data import check_data, check_source, read_data
+from recaption.validate.embeddings import check_embeddings, read_embeddings
 from recaption.validate.tables import (
     Keys,
     Splits,
@@ -56,6 +58,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_answers, ("images", "captions")),
     (check_source, ("images",)),
     (check_token_ids, ()),
+    (check_embeddings, ("images", "captions", "sub_captions")),
 )
 """The checks of a shard, each with the flat tables that it needs. A check is skipped when one of its tables cannot be
 read; the table's own problem is reported instead."""
@@ -129,6 +132,8 @@ def _read(shard: Shard) -> Iterator[Problem]:
             yield from _read_index(store, file)
         elif table == "tokens":
             yield from read_tokens(shard, file)
+        elif table == EMBEDDINGS:
+            yield from read_embeddings(shard, file)
         else:
             target = expected.get(table) or schema.custom_table(table, pa.schema([]))
             for item in files.read_table(store, file, target, table if table in expected else "custom"):

@@ -14,10 +14,10 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from referencing import Registry, Resource
 
 from recaption.io.store import Store
-from recaption.output.paths import MANIFEST, data_file, table_file, tokens_file
+from recaption.output.paths import EMBEDDINGS, MANIFEST, data_file, embeddings_file, table_file, tokens_file
 from recaption.problems import Problem
 from recaption.resources import shipped
-from recaption.schema import FLAT
+from recaption.schema import BINARY, FLAT
 from recaption.types import SCHEMA_VERSION
 from recaption.validate.base import Manifest, problem
 from recaption.write.described import generations_of
@@ -137,7 +137,7 @@ def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
 def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str | None, str]]:
     format, name = manifest["format"], entry["name"]
     custom = {file["table"] for file in entry["files"]} | {table["name"] for table in manifest.get("tables", ())}
-    custom -= {*FLAT, "data", "tar_index", "tokens"}
+    custom -= {*FLAT, *BINARY, "data"}
     paths: list[tuple[str, str | None, str]] = [
         (table, None, table_file(table, name)) for table in (*FLAT, *filter(_CUSTOM_TABLE.fullmatch, custom))
     ]
@@ -152,6 +152,7 @@ def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str 
         paths += [("tar_index", split, f"{path}.idx") for _, split, path in data]
     for facts in manifest.get("token_ids", ()):
         paths += [("tokens", split, tokens_file(path, facts["name"])) for _, split, path in data]
+    paths += [(EMBEDDINGS, None, embeddings_file(generation, name)) for generation in manifest.get("embeddings", ())]
     return Counter(paths)
 
 

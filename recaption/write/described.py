@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recaption.schema import FLAT
+from recaption.schema import BINARY, FLAT
 
 SUFFIX = {"sidecar": "parquet", "webdataset": "tar", "parquet": "parquet"}  # of files in data/, by format
 
@@ -44,7 +44,7 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             rows[name][split] += file["rows"]
     known = ("data", *FLAT)
     described = {table["name"]: table["description"] for table in manifest.get("tables", ())}
-    order = [*known, *sorted(set(files) - {*known, "tar_index", "tokens"})]
+    order = [*known, *sorted(set(files) - {*known, *BINARY})]
     return [
         Table(
             name=name,

@@ -66,9 +66,9 @@ class FileEntry:
     """One file of a shard. `split` is None if the file holds all splits."""
 
     path: str  # relative to the build
-    table: str  # data | tar_index | tokens | a flat table | a table of a task | a custom table
+    table: str  # data | tar_index | tokens | embeddings | a flat table | a table of a task | a custom table
     split: str | None
-    rows: int  # of a table; samples of a tar, or of its tokens
+    rows: int  # of a table; samples of a tar, or of its tokens; embeddings
     bytes: int
     sha256: str
 

@@ -14,7 +14,7 @@ from recaption.errors import DatasetError
 from recaption.io.store import Store
 from recaption.output.paths import MANIFEST
 from recaption.resources import shipped
-from recaption.schema import FLAT
+from recaption.schema import BINARY, FLAT
 from recaption.tasks.base import TableSpec
 from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
@@ -30,7 +30,8 @@ class BuildInfo:
     """The contents of the manifest except the shards.
 
     `sampling` has policy, k, max_merge and p_raw. `provenance` has everything that the bytes depend on, and nothing
-    that differs between runs. `token_ids` are the tokenizers whose ids were written. `holdout` is the share of images
+    that differs between runs. `token_ids` are the tokenizers whose ids were written, `embeddings` the
+    generations whose embeddings were. `holdout` is the share of images
     in split val, None if it is unknown. `pixels` has how images were checked (`orientation`, `checked`, `limits`).
     `generations` has all of them, also those whose task makes no captions; `tables` are those of their tasks.
     """
@@ -46,6 +47,7 @@ class BuildInfo:
     tokenizers: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     token_ids: Sequence[TokenizerFacts] = ()
+    embeddings: Sequence[str] = ()
     holdout: float | None = None
     pixels: Mapping[str, Any] = field(default_factory=dict)
     tables: Sequence[TableSpec] = ()
@@ -101,6 +103,8 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
             facts.to_json() | {"composable": all(entry.composable[facts.name] for entry in entries)}
             for facts in info.token_ids
         ]
+    if info.embeddings:
+        head["embeddings"] = list(info.embeddings)
     for path, body in loader_files(entries, info.format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", views_of(entries, info.tables).encode())
@@ -173,7 +177,7 @@ def views_of(entries: Sequence[ShardEntry], tables: Sequence[TableSpec] = ()) ->
 
 def _more_views(entries: Sequence[ShardEntry], descriptions: Mapping[str, str]) -> str:
     """Views of the tables of tasks and the custom tables."""
-    known = {*FLAT, "data", "tar_index", "tokens"}
+    known = {*FLAT, *BINARY, "data"}
     names = {file.table for entry in entries[:1] for file in entry.files} - known
     view = (
         "{1}\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"

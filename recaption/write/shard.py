@@ -13,10 +13,11 @@ import pyarrow as pa
 from recaption.errors import ConfigError, DatasetError, ImageError
 from recaption.io.outfile import Sink
 from recaption.io.store import Store
-from recaption.output.paths import data_file, tokens_file
+from recaption.output.paths import EMBEDDINGS, data_file, embeddings_file, tokens_file
 from recaption.scrub import Scrubber
 from recaption.types import CaptionFailure, Image, Record, Reject
 from recaption.write.columns import Columns
+from recaption.write.embeddings import write_embeddings
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry, tally
 from recaption.write.parquet import parquet_writer
 from recaption.write.pixels import ImageMode, Stored, store_image
@@ -37,8 +38,9 @@ Placed = Mapping[str | None, Sequence[int]]
 class ShardContent:
     """The inputs of one written shard: annotated records in source order, their images, and further results.
 
-    `rejects` and `asked` are those of `assemble_shard`; `custom_tables` holds rows by table name,
-    `failures` the captions on which annotation failed; `inputs` is the identity of the shard's inputs.
+    `rejects` and `asked` are those of `assemble_shard`; `custom_tables` holds rows by table name, `embeddings` those of
+    each generation by key and id (float16, little-endian), `failures` the captions on which annotation failed; `inputs`
+    is the identity of the shard's inputs.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ShardContent:
     asked: Mapping[str, GenerationCounts] = field(default_factory=dict)
     inputs: str = ""
     custom_tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    embeddings: Mapping[str, Mapping[str, Mapping[str, bytes]]] = field(default_factory=dict)
     failures: Sequence[CaptionFailure] = ()
 
 
@@ -99,6 +102,10 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     rejects = sorted([*content.rejects, *late], key=lambda reject: reject.row)
     flat = write_flat(store, prefix, shard, columns, rejects, content.custom_tables)
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
+    for generation, by_key in content.embeddings.items():
+        kept = {id: v for record in records if record.captions for id, v in by_key.get(record.key, {}).items()}
+        path = embeddings_file(generation, shard)
+        files.append(_file(path, EMBEDDINGS, None, len(kept), write_embeddings(store, f"{prefix}/{path}", kept)))
     failed = list(content.failures)
     composable = dict.fromkeys([encoder.facts.name for encoder in shape.token_ids], True)
     for data in [file for file in files if file.table == "data" and shape.token_ids]:

@@ -7,8 +7,9 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -21,12 +22,21 @@ from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
 from recaption.annotate import Annotator, Token
-from recaption.build.builder import failure_warnings, log_failures, output_format, too_few_shards
+from recaption.build.builder import (
+    _build_fingerprint,
+    _task_settings,
+    failure_warnings,
+    log_failures,
+    output_format,
+    too_few_shards,
+)
 from recaption.build.pool import RayPool
 from recaption.config import Trainer
 from recaption.errors import ConfigError
+from recaption.generate.plan import make_plan
 from recaption.io.store import open_store
 from recaption.output.locate import current_build
+from recaption.tasks import registry
 from recaption.types import Caption, CaptionFailure, SubCaption
 from recaption.write import ShardEntry, entry, prune
 
@@ -124,6 +134,21 @@ def test_the_format_and_its_valid_shard_sizes(tmp_path: Path, output: dict[str, 
         return
     with pytest.raises(ConfigError, match=f"output.samples_per_shard is 5, but output.format is {found}"):
         output_format(pipeline.output, kind)
+
+
+def test_task_settings_that_only_choose_requests_are_part_of_the_name(tmp_path: Path) -> None:
+    write_source(tmp_path, shards=1, per_shard=1)
+    plan = make_plan(config.validate(pipeline_data(tmp_path)))
+    annotator = Annotator(plan.pipeline.annotate)
+
+    def name(**settings: Any) -> str:
+        questions = [replace(question, task=registry.load("score", settings)) for question in plan.questions]
+        scored: Any = SimpleNamespace(pipeline=plan.pipeline, questions=questions)
+        return _build_fingerprint(scored, annotator, frozenset(), None)
+
+    names = {name(), name(of="objects"), name(embed="images"), name(embed=["images", "captions"])}
+    assert len(names) == 4 and name() in names
+    assert _task_settings(plan) == {}
 
 
 def test_unused_settings_keep_the_names_of_earlier_builds(tmp_path: Path) -> None:

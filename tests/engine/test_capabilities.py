@@ -24,6 +24,10 @@ class Verifier:
     outputs = frozenset({"text", "choices"})
 
 
+class Scorer:
+    outputs = frozenset({"scores"})
+
+
 class Plain:
     def __init__(self, spec: EngineSpec) -> None:
         self.accepts = BOTH
@@ -70,6 +74,11 @@ def test_what_is_not_on_this_machine_counts_as_possible(tmp_path: Path, monkeypa
     ("engine", "output", "message"),
     [
         ("vllm", SCORES, "engine vllm does not return scores; engines that do: dual_encoder"),
+        (
+            f"{__name__}:Scorer",
+            Output(scores=True, embeddings=True),
+            "does not return embeddings; engines that do: dual_encoder",
+        ),
         ("dual_encoder", TEXT, "does not return free text; engines that do: vllm, transformers, openai, column"),
         (
             "column",

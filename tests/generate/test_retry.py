@@ -202,6 +202,15 @@ def test_the_first_attempt_is_the_request_that_renderers_get() -> None:
     assert first(question(), IMAGE) == sent[0]
 
 
+def test_an_image_and_a_text_are_embedded_alone() -> None:
+    unit = Unit(embeds="image")
+    (request,) = requests(question(), IMAGE)
+    image = first_attempt(replace(request, prompt="", unit=unit), b"jpeg")
+    text = first_attempt(replace(request, prompt="A dog.", unit=replace(unit, embeds="text")), b"jpeg")
+    assert image is not None and (image.prompt, image.image) == ("", b"jpeg")
+    assert text is not None and (text.prompt, text.image, text.sha256) == ("A dog.", None, "")
+
+
 @pytest.mark.parametrize(
     ("outcome", "reason"),
     [

@@ -179,9 +179,7 @@ def test_a_task_of_ones_own_comes_from_the_file_with_its_settings(tmp_path: Path
         return BASE | {"generate": [*BASE["generate"], generation]}
 
     stored = config.validate(check("evil_tasks:Task", n="evil", attempts=2))
-    with pytest.raises(
-        UserError, match=r"(?s)check\.task: evil_tasks:Task \(imports code\).*--pipeline FILE"
-    ):
+    with pytest.raises(UserError, match=r"(?s)check\.task: evil_tasks:Task \(imports code\).*--pipeline FILE"):
         trusted(stored, None, "out")
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump(check("mine:Task", n=3)))

@@ -20,6 +20,7 @@ SCHEMA = b'{"type":"object","properties":{"n":{"type":"integer"}},"required":["n
         ({"choices": ("yes",), "json_schema": SCHEMA}, "choices and json_schema are set; at most one"),
         ({"choices": ("yes",), "scores": True}, "choices and scores are set"),
         ({"scores": True, "logprobs": True}, "scores have no log-probabilities"),
+        ({"embeddings": True}, "embeddings are returned as scores"),
         ({"likelihood": True, "scores": True}, "likelihood goes with choices only"),
         ({"likelihood": True, "choices": ("yes", "no")}, "likelihood and choices need logprobs"),
         ({"choices": ("yes", "")}, "must not be empty"),

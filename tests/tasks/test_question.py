@@ -45,6 +45,14 @@ class Scoring(Task):
         return [Unit(id=text, variables={"text": "it"}, statement=text) for text in ("A kite.", "A dog.")]
 
 
+class Embedding(Task):
+    def output(self) -> Output:
+        return Output(scores=True, embeddings=True)
+
+    def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        return [Unit(id="image", embeds="image"), Unit(id="text", variables={"text": "it"}, embeds="text")]
+
+
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -68,6 +76,12 @@ def test_a_scored_statement_is_part_of_the_hash(tmp_path: Path) -> None:
     assert one_request.prompt == other.prompt == "Is it true?"
     assert one_request.prompt_sha256 == sha256("Is it true?\0likelihood A kite.")
     assert other.prompt_sha256 == sha256("Is it true?\0likelihood A dog.")
+
+
+def test_an_image_is_embedded_without_a_prompt_and_a_text_without_its_score(tmp_path: Path) -> None:
+    image, text = requests(question(tmp_path, "{{ text }}", task=Embedding(NoSettings())), IMAGE)
+    assert [(r.prompt, r.error) for r in (image, text)] == [("", None), ("it", None)]
+    assert [r.prompt_sha256 for r in (image, text)] == [sha256("\0embed image"), sha256("it\0embed text")]
 
 
 def test_without_dedupe_the_key_is_part_of_the_identity(tmp_path: Path) -> None:

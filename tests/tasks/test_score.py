@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from task_units import IMAGE, answered, caption, completion, generation, inputs,
 from recaption import prompt, schema
 from recaption.errors import ConfigError
 from recaption.tasks import registry
-from recaption.tasks.base import WHOLE_IMAGE, Unit
+from recaption.tasks.base import WHOLE_IMAGE, Unit, UnitAnswer
 from recaption.tasks.output import Output
 from recaption.tasks.score import SCORES, ScoreTask
 
@@ -167,10 +168,58 @@ def test_one_number_has_no_logit() -> None:
     [
         ({"of": []}, "of: "),
         ({"of": "pixels"}, "of.0: Input should be 'captions', 'sub_captions' or 'objects'"),
-        ({"on": "objects"}, "on: unknown key; allowed here: of"),
+        ({"on": "objects"}, "on: unknown key; allowed here: embed, of"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         registry.load("score", settings)
     assert str(error.value).startswith(f"task score: {message}")
+
+
+def embeds(made: ScoreTask, *captions: Any) -> dict[str, Any]:
+    return {u.id: (u.embeds, u.variables.get("text")) for u in made.units(IMAGE, inputs(*captions)) if u.embeds}
+
+
+def test_the_image_and_texts_are_embedded_on_request() -> None:
+    assert embeds(task(), LONG) == {}
+    assert embeds(task(embed="images"), LONG) == {"embedding:image": ("image", None)}
+    assert embeds(task(of=[], embed=["sub_captions", "images"]), LONG) == {
+        "embedding:image": ("image", None),
+        "embedding:long/0#0": ("text", "A kite flies."),
+        "embedding:long/0#1": ("text", "A boy runs."),
+    }
+    made = task(embed=["captions"])
+    assert embeds(made, LONG) == {"embedding:long/0": ("text", "A kite flies. A boy runs.")}
+    assert texts(task(), LONG).items() <= {u.id: u.variables["text"] for u in made.units(IMAGE, inputs(LONG))}.items()
+
+
+def test_embeddings_need_requests_without_an_image_only_for_texts() -> None:
+    assert task(embed="images").needs == task().needs == {"image"}
+    assert task(embed="captions").needs == {"image", "text"}
+    assert task(embed="images").output() == Output(scores=True, embeddings=True)
+    assert task(embed=["images", "captions"]).identity() == {}
+
+
+def test_an_embedding_is_stored_as_float16() -> None:
+    found = parsed(task(), Unit(embeds="text"), completion("", "length", scores=(0.5, -1.0, 65504.0)))
+    assert (found.finish, found.value) == ("stop", {"is_cut": True})
+    assert found.embedding == struct.pack("<3e", 0.5, -1.0, 65504.0)
+
+
+@pytest.mark.parametrize("scores", [None, (), (math.nan, 1.0), (0.5, 70000.0)])
+def test_a_vector_that_float16_cannot_hold_is_a_fault(scores: Any) -> None:
+    found = task().parse(Unit(embeds="image"), completion("", scores=scores))
+    assert (found.finish, found.embedding) == ("invalid", None)
+
+
+def test_embeddings_have_the_ids_of_what_they_are_about() -> None:
+    made = task(of=[], embed=["images", "captions", "sub_captions"])
+    units = list(made.units(IMAGE, inputs(LONG)))
+    stored = [
+        UnitAnswer(unit=a.unit, answer=None if a.answer is None else replace(a.answer, embedding=bytes([n])))
+        for n, a in enumerate(answered(units, [{"is_cut": False}, {"is_cut": False}, None, {"is_cut": False}]))
+    ]
+    rows = made.rows(generation("clip"), IMAGE, {}, stored)
+    assert rows.embeddings == {"k": b"\0", "k/long/0": b"\1", "k/long/0#1": b"\3"}
+    assert rows.tables == {"scores": []}

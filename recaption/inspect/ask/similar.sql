@@ -1,5 +1,6 @@
 -- The images most similar to one, by shared objects and sub-captions.
 -- objects_alike: Jaccard's measure, 0 to 1, in which rare objects count for more (inverse document frequency).
+-- Where the build has embeddings of images (task score, embed: images), inspect takes the cosine of these instead.
 -- $key: the image's key
 -- $limit = 20: rows
 -- if empty: no other image shares an object or a sub-caption with it
