@@ -30,7 +30,7 @@ from training.score.texts import Text, keys, sample_texts
 
 OWN_WEIGHT = 4.0  # of the pairs of a text and the image that it was made for: half of these texts are nearly true
 NOUN_WEIGHT = 0.1  # of all pairs of a single noun, which is true of many images
-VISION_RATE = 0.3  # of the rate
+VISION_RATE = 0.7  # of the rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
