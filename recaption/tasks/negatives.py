@@ -68,7 +68,7 @@ class NegativesTask(Task):
         by_model = options.method == "model"
         self._output = _output(options.n, self._number, options.categories) if by_model else TEXT
         if not by_model:
-            self.needs = frozenset()  # type: ignore[misc]
+            self.needs = frozenset()
 
     def output(self) -> Output:
         return self._output
