@@ -1,4 +1,7 @@
-"""An engine without a model: answers after a random time, and keeps when it had how many requests at once."""
+"""An engine without a model: answers after a random time, and keeps when it had how many requests at once.
+
+A caption has ten sentences. Of choices it takes the first one, after a tenth of the time.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,17 @@ import random
 import time
 from pathlib import Path
 
-from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, Request
+from recaption.engine.base import Completion, EngineSpec, Gauge, Logprobs, Rendered, Request
+
+COLOURS = ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"]
 
 
 class TimedEngine:
     """engine_args: `slots` (requests that it answers at once; like vLLM it wants a few more, which wait inside it),
     `latency` (mean seconds), `spread` (each is latency x [1 - spread, 1 + spread]), `log` (a folder for the times at
     which requests came and went)."""
+
+    outputs = frozenset({"text", "choices", "logprobs"})
 
     def __init__(self, spec: EngineSpec) -> None:
         options = dict(spec.engine_args)
@@ -38,10 +45,17 @@ class TimedEngine:
         self._change(1)
         try:
             async with self._slots:
-                await asyncio.sleep(self._latency * self._rng.uniform(1 - self._spread, 1 + self._spread))
+                share = 0.1 if work.output.choices else 1.0
+                await asyncio.sleep(share * self._latency * self._rng.uniform(1 - self._spread, 1 + self._spread))
         finally:
             self._change(-1)
-        return Completion(text="A red cup. A table.", finish_reason="stop", prompt_tokens=300, output_tokens=100)
+        if choices := work.output.choices:
+            logprobs = Logprobs(tokens=(-0.1,), nbytes=(3,), choices=(-0.1, *(-5.0 for _ in choices[1:])))
+            return Completion(
+                text=choices[0], finish_reason="stop", prompt_tokens=300, output_tokens=1, logprobs=logprobs
+            )
+        text = " ".join(f"There is a {colour} cup on the table." for colour in COLOURS)
+        return Completion(text=text, finish_reason="stop", prompt_tokens=300, output_tokens=100)
 
     async def stop(self) -> None:
         (self._log / f"{os.getpid()}.json").write_text(json.dumps(self._times))

@@ -4,6 +4,7 @@
     speed       captions/s of `recaption generate` over those of bare vLLM, interleaved, medians
     rendered    the same with the inputs rendered beforehand on both sides
     fleet       eight real Ray actors with simulated engines: how busy they are, the tail, Ray's calls a chunk
+    units       the same with ten questions about the sentences of each caption
     scheduler   a thousand engines and a hundred thousand chunks on a fake clock: CPU and memory of the driver
     parts       a million part names in one folder: how long a listing takes, and its memory
     annotate    splitting, tagging and flags on one core and two, against stock spaCy; growth of memory
@@ -49,6 +50,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "speed": speed.measure,
     "rendered": speed.measure_rendered,
     "fleet": fleet.measure,
+    "units": fleet.measure_units,
     "scheduler": scheduler.measure,
     "parts": parts.measure,
     "annotate": annotate.measure,

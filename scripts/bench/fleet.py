@@ -21,11 +21,23 @@ SHARDS, PER_SHARD = 10, 512
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    return _measure([{"id": "long", "model": "m", "prompt": "describe_long"}], SHARDS)
+
+
+def measure_units(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same with a question about each of ten sentences of each caption, which takes a tenth of a caption's time."""
+    caption = {"id": "long", "model": "m", "prompt": "describe_long"}
+    return _measure(
+        [caption, {"id": "check", "model": "m", "task": "verify", "over": "long", "which": "all"}], SHARDS // 2
+    )
+
+
+def _measure(generate: list[dict[str, Any]], shards: int) -> dict[str, Any]:
     from recaption.run import run
 
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        for shard in range(SHARDS):
+        for shard in range(shards):
             images = [jpeg(shard * PER_SHARD + i) for i in range(PER_SHARD)]
             write_tar(base / "s" / f"{shard:02d}.tar", [sample(f"{shard}-{i}", d) for i, d in enumerate(images)])
         (base / "log").mkdir()
@@ -46,7 +58,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                     },
                 }
             },
-            "generate": [{"id": "long", "model": "m", "prompt": "describe_long"}],
+            "generate": generate,
             "output": {"path": str(base / "out")},
         }
         tests = str(Path(__file__).resolve().parent.parent.parent / "tests")
@@ -67,12 +79,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         logs = [json.loads(path.read_text()) for path in sorted((base / "log").glob("*.json"))]
         answers = [path.stat().st_mtime for path in (base / "out" / "answers").rglob("*.parquet")]
         rates = json.loads(next((base / "out" / "metrics").glob("run-*.json")).read_text())["models"]["m"]
-    chunks = SHARDS * PER_SHARD // 256
+    chunks = shards * PER_SHARD // 256
     busy, handed_out = _busy(logs)
     last = max(at for times in logs for at, _ in times)
     return {
         "engines": len(logs),
-        "images": SHARDS * PER_SHARD,
+        "images": shards * PER_SHARD,
+        "requests_per_image": 1 + 10 * (len(generate) - 1),
         "busy_share_lowest": min(busy),
         "busy_share_mean": sum(busy) / len(busy),
         "tail_seconds": last - handed_out,
