@@ -29,7 +29,11 @@ from recaption.section import AsYaml, Free, OneOrMore, Section, explain
 from recaption.types import FlairList, WholeImage
 
 _S = TypeVar("_S", bound=Section)
-Names = Annotated[tuple[str, ...], OneOrMore]
+Names = Annotated[
+    tuple[str, ...],
+    OneOrMore,
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}),
+]
 _ID = r"^[a-z][a-z0-9_]{0,31}$"
 Id = Annotated[str, Field(pattern=_ID)]
 

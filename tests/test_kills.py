@@ -60,9 +60,10 @@ def work(source: Path, tmp_path: Path) -> Iterator[KilledRun]:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """What a run makes, but for what differs from run to run; a kill may leave temporary files."""
+    """What a run makes, but for what differs from run to run: temporary files, and marks that spare a resume work."""
     found = [path for folder in ("answers", "rejects", "index", "builds") for path in (out / folder).rglob("*")]
-    return {str(p.relative_to(out)): p.read_bytes() for p in found if p.is_file() and not p.name.startswith(".tmp-")}
+    kept = (p for p in found if p.is_file() and not p.name.startswith(".tmp-") and ".complete" not in p.parts)
+    return {str(p.relative_to(out)): p.read_bytes() for p in kept}
 
 
 @pytest.fixture(scope="module")

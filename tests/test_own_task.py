@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -71,10 +73,12 @@ def test_a_task_of_a_users_package_needs_no_change_anywhere_else(
     assert work.wait_until_asked(IMAGES) and work.kill("driver") and work.wait() == 3
     work.start(PYTHONPATH=paths)
     assert work.wait() == 0, work.said()
+    environment = {**os.environ, "PYTHONPATH": paths}
     units = 2 * IMAGES
     assert work.asked() <= IMAGES + units + 2 * 8 + 64, "no more is asked twice than was in flight or not stored yet"
     for form in ("webdataset", "parquet", "sidecar"):
-        assert main(["build", str(work.pipeline), "--set", f"output.format={form}", "--quiet"]) == 0
+        command = ["build", str(work.pipeline), "--set", f"output.format={form}", "--quiet"]
+        subprocess.run([sys.executable, "-m", "recaption", *command], env=environment, check=True)
         rows = pq.read_table(work.out / "dataset" / "moods").to_pylist()
         subs = pq.read_table(work.out / "dataset" / "sub_captions", columns=["sub_id", "generation"]).to_pylist()
         assert {row["sub_id"] for row in rows} == {s["sub_id"] for s in subs if s["generation"] == "long"}

@@ -14,7 +14,6 @@ IMAGES = 8
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_session")
 @pytest.mark.filterwarnings("default")  # vLLM and what it imports warn at will
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])

@@ -29,7 +29,7 @@ def test_findings_are_shown_with_their_fixes(capsys: pytest.CaptureFixture[str])
         "ok       python   3.11.7",
         "warning  gpu      none",
         "                  -> add one",
-        "error    model m  the key *** is wrong [2J [bold]",
+        "error    model m  the key *** is wrong [bold]",
         "                  -> set another",
         "skipped  spacy    not installed",
         "",
@@ -40,7 +40,7 @@ def test_findings_are_shown_with_their_fixes(capsys: pytest.CaptureFixture[str])
         "✓  python   3.11.7",
         "!  gpu      none",
         "            → add one",
-        "✗  model m  the key *** is wrong [2J [bold]",
+        "✗  model m  the key *** is wrong [bold]",
     ]
     assert printed(False, capsys, [ok("a", ""), ok("b", "")]).endswith("no problems found (2 checks)\n")
 

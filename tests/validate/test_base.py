@@ -19,13 +19,13 @@ def test_a_problem_has_its_location_and_the_advice_of_its_kind(out: Path) -> Non
 
 
 def test_every_kind_of_problem_is_tested() -> None:
-    """By the tables RECORDS and FILES of the tests in this folder."""
-    tested = {"token ids", "pixels"}  # test_texts.py, tests/test_run_pixels.py
+    """By the tables RECORDS, FILES and TASK_TABLES of the tests in this folder."""
+    tested = {"token ids", "pixels", "embeddings"}  # test_texts.py, tests/test_run_pixels.py, test_embeddings.py
     for path in Path(__file__).parent.glob("test_*.py"):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        cases = (*getattr(module, "RECORDS", ()), *getattr(module, "FILES", ()))
+        cases = (case for table in ("RECORDS", "FILES", "TASK_TABLES") for case in getattr(module, table, ()))
         tested |= {kind for case in cases for kind in case[0].split("+")}
     assert tested == set(KINDS)
