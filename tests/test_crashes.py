@@ -14,6 +14,8 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.build.shard import BuildSpec, finish_shard
+from recaption.engine.base import Completion, Rendered, Request
+from recaption.errors import EngineDead
 from recaption.generate.chunks import Job
 from recaption.generate.driver import ModelPass
 from recaption.generate.plan import make_plan
@@ -240,6 +242,36 @@ def test_a_crash_between_stages_loses_no_answer_and_asks_for_none_twice(
     make, undisturbed = stages
     assert any("/repaired" in name or "repaired-" in name for name in undisturbed[0]), "something is repaired"
     check(make, source, tmp_path, seed, undisturbed, monkeypatch)
+
+
+class DyingEngine(CountingEngine):
+    """Dies at its `at`-th request."""
+
+    def __init__(self, asked: list[tuple[str, str]], at: int) -> None:
+        super().__init__(asked, CAPACITY, 0)
+        self._at = at
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        self._at -= 1
+        if self._at <= 0:
+            raise EngineDead("out of memory")
+        return await super().generate(work)
+
+
+@pytest.mark.parametrize("at", [3, 11, 23, 38, 51, 64, 80])
+def test_the_sums_hold_when_an_engine_dies_between_stages(source: Path, tmp_path: Path, at: int) -> None:
+    """Some images are complete by then without the actor knowing it: they have nothing to repair."""
+    settings, asked = one_pass(source, tmp_path), list[tuple[str, str]]()
+    (model,), store = make_plan(settings).models, LocalStore(settings.output.path)
+    job = Job(source=open_source(settings.source), store_url=store.url, epoch=1)
+    transport = LocalTransport(lambda n: DyingEngine(asked, at) if n == 0 else CountingEngine(asked, CAPACITY, n))
+    try:
+        work = ModelPass(model, job, transport=transport)
+        assert len(list(work.run())) == 2, "run raises DatasetError if a sum does not hold"
+    finally:
+        transport.close()
+    repaired = work.progress.generations["repaired"]
+    assert work.progress.engine_deaths == 1 and repaired.done == repaired.total
 
 
 @pytest.mark.soak

@@ -44,6 +44,11 @@ class Counters:
             self.images[question.id] += 1
             self.skipped[question.id] += skipped
 
+    def split(self) -> tuple[Counters, Counters]:
+        """The counts of images with all units, and all other counts."""
+        images = Counters(images=self.images, skipped=self.skipped)
+        return images, dataclasses.replace(self, images=Counter(), skipped=Counter())
+
     def add(self, other: Counters) -> None:
         for each in dataclasses.fields(self):
             getattr(self, each.name).update(getattr(other, each.name))

@@ -239,7 +239,11 @@ class ModelPass:
         if not isinstance(reply.value, Ended):
             return reply.error
         if self.scheduler.reported(assignment):
-            self._totals.stored(reply.value.counters, assignment.actor)
+            _, others = reply.value.counters.split()
+            # Of an assignment that failed, the recheck counts the images: some are complete without the actor knowing,
+            # because there is nothing to ask about their last units.
+            counters = reply.value.counters if reply.value.error is None else others
+            self._totals.stored(counters, assignment.actor)
         return reply.value.error
 
     def _recheck(self) -> None:
@@ -252,8 +256,8 @@ class ModelPass:
     def _rechecked(self, assignment: Assignment, reply: Reply) -> None:
         self._rechecking.discard(assignment.id)
         missing, stored = reply.result()
-        if not assignment.reported:
-            self._totals.stored(stored, assignment.actor)
+        images, _ = stored.split()
+        self._totals.stored(images if assignment.reported else stored, assignment.actor)
         before = self.scheduler.in_quarantine
         self.scheduler.rechecked(assignment, missing)
         if not assignment.quarantined and self.scheduler.in_quarantine > before:
