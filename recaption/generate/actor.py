@@ -31,7 +31,7 @@ from recaption.generate.utilisation import Meter, Where
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.paths import lease_file
-from recaption.output.units import QuestionState, ShardAnswers
+from recaption.output.units import QuestionState, ShardAnswers, annotator
 from recaption.source import Source
 from recaption.tasks.question import Question, UnitRequest, closure
 from recaption.types import Answer, Reject
@@ -125,6 +125,9 @@ class EngineHost:
             # Before the engine starts: two threads that import its packages at the same time see partial modules.
             spec = None if self._spec.renderers == 0 else await asyncio.to_thread(self._engine.renderer)
             await asyncio.to_thread(parts.load_libraries)
+            # Loading it for the first image left engines idle: bench `units`, busy 0.88 of the time, 0.98 with this.
+            for settings in {question.annotate for question in self._spec.questions if question.annotate is not None}:
+                await asyncio.get_running_loop().run_in_executor(self._units, annotator, settings)
             rendering = asyncio.create_task(self._start_renderers(spec))
             try:
                 await self._engine.start()
