@@ -189,7 +189,7 @@ class EngineHost:
             flusher.cancel()
             ended.cancel()
             try:
-                await writer.flush()  # finished results are stored, whatever else failed
+                await writer.close()  # finished results are stored, whatever else failed
             finally:
                 del self._chunks[assignment.id]
         if isinstance(state.error, EngineDead):

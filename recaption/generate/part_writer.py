@@ -45,6 +45,7 @@ class PartWriter:
         self._failure: BaseException | None = None  # of a put that no call awaits
         self._finished: list[tuple[Question, bool]] = []  # images with all units added, and whether they were skipped
         self._gathering: asyncio.Task[None] | None = None
+        self._closed = False
         self.on_stored: Callable[[Question, list[Answer | Reject]], None] = lambda question, items: None
         self.on_unstorable: Callable[[Reject], None] = lambda reject: None
 
@@ -53,6 +54,8 @@ class PartWriter:
 
         Raises the error of an earlier put.
         """
+        if self._closed:
+            return
         self._items[question.id].append((time.monotonic(), item))
         if self._failure is not None:
             raise self._failure
@@ -85,6 +88,13 @@ class PartWriter:
     async def flush(self) -> None:
         """Store all items. If the caller is cancelled, the put goes on and the next flush waits for it."""
         await asyncio.shield(self._begin_put())
+
+    async def close(self) -> None:
+        """Store all items; later ones are dropped. What is stored after an assignment ended would not be counted."""
+        await self.flush()
+        self._closed = True
+        if any(self._items.values()):  # added meanwhile
+            await self.flush()
 
     def _begin_put(self) -> asyncio.Task[None]:
         put = asyncio.create_task(self._put())
