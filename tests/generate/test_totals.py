@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,3 +61,12 @@ def test_polls_and_reports_of_an_engine_are_bounds_of_the_same_counts() -> None:
     assert (made.finished, made.skipped, made.answers) == (6, 1, 7), (
         "the larger of both, and what is stored without one"
     )
+
+
+def test_counts_of_images_are_split_from_all_others() -> None:
+    counters = Counters(images=Counter(check=3), skipped=Counter(check=1), answers=Counter(check=9))
+    images, others = counters.split()
+    assert (images.images, images.skipped, images.answers) == ({"check": 3}, {"check": 1}, {})
+    assert (others.images, others.skipped, others.answers) == ({}, {}, {"check": 9})
+    images.add(others)
+    assert images == counters
