@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from recaption.tasks.base import Inputs, Parsed, Rows, Task, Unit, UnitAnswer
@@ -52,6 +53,20 @@ def caption_of(generation: Generation, key: str, number: int, found: UnitAnswer)
         text=cleaned.text,
         finish_reason="length" if "cut" in cleaned.removed else answer.finish_reason,
         cleaned=cleaned.removed or None,
+    )
+
+
+def reworded(caption: Caption, generation: Generation, key: str, number: int, text: str) -> Caption:
+    """Another text in place of a caption, made by `generation`: not split yet, of the same granularity."""
+    return replace(
+        caption,
+        caption_id=f"{key}/{generation.id}/{number}",
+        generation=generation.id,
+        source=f"{generation.model}:{generation.prompt}",
+        text=text,
+        lang=None,
+        cleaned=None,
+        sub_captions=(),
     )
 
 

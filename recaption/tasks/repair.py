@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import Field
 
 from recaption.section import Section
 from recaption.tasks.base import Inputs, Parsed, Rows, Task, Unit, UnitAnswer, sub_captions, unit_id, value_in
-from recaption.tasks.caption import classify
+from recaption.tasks.caption import classify, reworded
 from recaption.tasks.cleaning import published
 from recaption.tasks.verify import VERIFICATIONS
 from recaption.text import cut, normalise
@@ -86,18 +85,7 @@ class RepairTask(Task):
         for caption in (caption for upstream in _verified(inputs).values() for caption in upstream.captions):
             text = _repaired(caption, new)
             if text and not new.keys().isdisjoint(sub.sub_id for sub in caption.sub_captions):
-                made.append(
-                    replace(
-                        caption,
-                        caption_id=f"{image.key}/{generation.id}/{len(made)}",
-                        generation=generation.id,
-                        source=f"{generation.model}:{generation.prompt}",
-                        text=text,
-                        lang=None,
-                        cleaned=None,
-                        sub_captions=(),
-                    )
-                )
+                made.append(reworded(caption, generation, image.key, len(made), text))
         return Rows(captions=tuple(made))
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from recaption.section import Section
 from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
+from recaption.tasks.caption import reworded
 from recaption.tasks.changes import WORD
 from recaption.tasks.cleaning import published
 from recaption.tasks.faults import fault
@@ -92,19 +93,8 @@ class RewriteTask(Task):
             caption = captions.get(found.unit.id)
             for text in value_in(found.answer)["rewrites"] if found.answer is not None and caption else ():
                 assert caption is not None
-                made.append(
-                    replace(
-                        caption,
-                        caption_id=f"{image.key}/{generation.id}/{len(made)}",
-                        generation=generation.id,
-                        source=f"{generation.model}:{generation.prompt}",
-                        text=text,
-                        finish_reason="stop",
-                        lang=None,
-                        cleaned=None,
-                        sub_captions=(),
-                    )
-                )
+                new = reworded(caption, generation, image.key, len(made), text)
+                made.append(replace(new, finish_reason="stop"))
         return Rows(captions=tuple(made))
 
     def _problem(self, text: str, caption: str, others: Sequence[str], facts: Sequence[str]) -> str | None:

@@ -19,14 +19,8 @@ SCENES = [sample_scene(seed) for seed in range(FIRST_SEED + 100_000, FIRST_SEED 
 
 
 @pytest.fixture(scope="module")
-def captioner():
-    import torch
-
-    # One thread: matrices are small, and on a busy machine two threads wait for each other (125 s in place of 3 s).
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield transformers_captioner(model_path())
-    torch.set_num_threads(threads)
+def captioner(one_thread):
+    return transformers_captioner(model_path())
 
 
 @pytest.fixture(scope="module")

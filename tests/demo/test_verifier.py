@@ -20,14 +20,7 @@ SEEDS = range(FIRST_SEED + 100_000, FIRST_SEED + 100_040)
 MODEL = model_path("scene-verifier")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

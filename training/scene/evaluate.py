@@ -103,6 +103,14 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 4) if whole else 0.0
 
 
+def write_figures(result: dict[str, Any], path: Path | None) -> None:
+    """Print the figures as JSON, and write them to `path` if there is one."""
+    text = json.dumps(result, indent=2)
+    print(text)
+    if path:
+        path.write_text(text + "\n", encoding="utf-8")
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.scene.evaluate", description=__doc__)
     parser.add_argument("--model", type=Path, default=model_path())
@@ -116,10 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     images = [photograph(scene) for scene in scenes]
     result = evaluate(transformers_captioner(args.model, dtype=args.dtype), scenes, images)
     result = {"dtype": args.dtype, "first_seed": args.seed, **result, "seconds": round(time.monotonic() - began, 1)}
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
+    write_figures(result, args.json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ over all pairs. Changed: the share of true texts that score above the same text 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from PIL import Image
 from recaption.demo import model_path
 from recaption.demo.scenes import COLOURS, SHAPES, Scene, sample_scene
 from training.scene.captions import article, describe_long, describe_short, phrase
-from training.scene.evaluate import photograph
+from training.scene.evaluate import photograph, write_figures
 from training.score.texts import changed_object
 from training.verify.evaluate import auroc
 from training.verify.statements import changed, true_sentences
@@ -152,10 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     scenes = [sample_scene(seed) for seed in range(FIRST_SEED, FIRST_SEED + args.scenes)]
     result = evaluate(transformers_encoder(args.model), scenes)
     result["seconds"] = round(time.monotonic() - began, 1)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
+    write_figures(result, args.json)
 
 
 if __name__ == "__main__":

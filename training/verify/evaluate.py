@@ -10,7 +10,6 @@ measured. The verifier's own captions are checked as `training.scene.evaluate` d
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from recaption.demo import model_path
 from recaption.demo.scenes import Scene, sample_scene
 from training.scene.check import check_sentence, split
 from training.scene.evaluate import FIRST_SEED as CAPTION_SEED
-from training.scene.evaluate import Captioner, photograph, transformers_captioner
+from training.scene.evaluate import Captioner, photograph, transformers_captioner, write_figures
 from training.scene.evaluate import evaluate as evaluate_captions
 from training.scene.prompts import LONG_PROMPTS
 from training.verify.build import ASK, QUESTION, question
@@ -259,10 +258,7 @@ def main(argv: list[str] | None = None) -> None:
         "captions": {"first_seed": CAPTION_SEED, **captions},
         "seconds": round(time.monotonic() - began, 1),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
+    write_figures(result, args.json)
 
 
 if __name__ == "__main__":
