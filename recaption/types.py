@@ -271,7 +271,7 @@ class Answer:
     prompt_sha256: str  # of the filled-in prompt
     attempts: tuple[Attempt, ...] = ()
     engine_finish: str | None = None  # the engine's own finish word; None: it gave none, or it was not recorded
-    unit: str | None = None  # id of the unit when it was asked, for people; None: the whole image
+    unit: str | None = None  # id of the unit at the time of the request, for display only; None: the whole image
     value: str | None = None  # what the task parsed, as JSON
     logprobs: bytes | None = None  # of the tokens of `text`: see `tasks.logprobs`
     embedding: bytes | None = None  # of the unit: float16, little-endian

@@ -127,7 +127,7 @@ class EngineProcess:
 
 
 class FakeEngine:
-    """Says what it was asked about whom: a pure function of (image, prompt). Of choices it takes one, at 0.9."""
+    """Its answer is a pure function of (image, prompt). Of several choices, one has the probability 0.9."""
 
     outputs = frozenset({"text", "choices", "logprobs"})
 

@@ -19,7 +19,7 @@ REGIONS: Final = TableSpec(
         [
             column("region_id", pa.string(), "<key>/<generation>#<rank>"),
             column("sub_id", pa.string(), "first sub-caption with the phrase; null: labels", null=True),
-            column("phrase", pa.string(), "what is in the box, as the model was asked for it"),
+            column("phrase", pa.string(), "phrase of the request: what is in the box"),
             column("char_start", pa.int32(), "start of the phrase in the caption, in code points", null=True),
             column("char_end", pa.int32(), "its end, exclusive", null=True),
             column("x0", pa.float64(), "left edge, as a share of the upright image's width; x0 < x1"),

@@ -859,7 +859,7 @@ SIDES = toy_tasks.question(toy_tasks.Sides, "sides", "What is on the {{ side }}?
 
 
 class Talks(Engine):
-    """Gives two words, and yes to every question. `prompts` has what it was asked, by image."""
+    """Answers with two words, or with yes. `prompts` has the prompts of its requests, by image."""
 
     def __init__(self) -> None:
         super().__init__()

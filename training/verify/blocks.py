@@ -2,7 +2,7 @@
 
 A sequence is the image and, behind it, blocks: a caption with its prompt in some sequences, and questions about
 statements. Each block attends to the image and to itself alone, and its positions continue the image's, so that each
-question is computed as if it were asked alone. Sharing the image saves about a third of the tokens.
+question is computed independently of the others. Sharing the image saves about a third of the tokens.
 """
 
 from __future__ import annotations
