@@ -258,7 +258,6 @@ class DyingEngine(CountingEngine):
         return await super().generate(work)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("at", [3, 11, 23, 38, 51, 64, 80])
 def test_the_sums_hold_when_an_engine_dies_between_stages(source: Path, tmp_path: Path, at: int) -> None:
     """Some images are complete by then without the actor knowing it: they have nothing to repair."""

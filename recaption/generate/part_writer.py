@@ -93,8 +93,7 @@ class PartWriter:
         """Store all items; later ones are dropped. What is stored after an assignment ended would not be counted."""
         await self.flush()
         self._closed = True
-        if any(self._items.values()):  # added meanwhile
-            await self.flush()
+        await self.flush()  # what was added meanwhile, and what another put has taken and not stored yet
 
     def _begin_put(self) -> asyncio.Task[None]:
         put = asyncio.create_task(self._put())

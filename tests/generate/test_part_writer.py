@@ -301,3 +301,42 @@ def test_images_are_counted_with_the_put_of_their_units(store: LocalStore, monke
     asyncio.run(asyncio.wait_for(fill(), 20))
     assert counters.images == {"check": 2} and counters.skipped == {"check": 1}, "captions are counted as answers"
     assert counters.answers == {"check": 1}
+
+
+def test_a_closed_writer_has_stored_and_counted_what_others_put(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = Counters()
+
+    async def fill() -> None:
+        loop, gates = asyncio.get_running_loop(), [asyncio.Event(), asyncio.Event()]
+        begun, real, waiting = [asyncio.Event(), asyncio.Event()], parts.put_part, iter((0, 1))
+
+        def slow(*args: Any) -> Any:
+            number = next(waiting)
+            loop.call_soon_threadsafe(begun[number].set)
+            asyncio.run_coroutine_threadsafe(gates[number].wait(), loop).result()
+            return real(*args)
+
+        monkeypatch.setattr(parts, "put_part", slow)
+        chunk = Chunk(shard=SHARD, digest="d", number=3, first=0, missing=(1, 1))
+        out = PartWriter(store, QUESTIONS, chunk, "000003.000001", "0_0", Meter(), (counters,))
+        out.add(QUESTIONS[0], answer(0))
+        closing = asyncio.create_task(out.close())
+        await begun[0].wait()
+        out.add(QUESTIONS[0], answer(1))
+        other = asyncio.create_task(out.flush())  # takes the second answer as soon as the first one is stored
+        await asyncio.sleep(0)
+        gates[0].set()
+        await begun[1].wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not closing.done(), "the second answer is not stored yet"
+        gates[1].set()
+        await asyncio.gather(closing, other)
+        assert rows(store, QUESTIONS[0]) == [0, 1] and counters.answers == {"long": 2}
+        out.add(QUESTIONS[0], answer(2))
+        await out.flush()
+        assert rows(store, QUESTIONS[0]) == [0, 1] and counters.answers == {"long": 2}, "it is closed"
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
