@@ -39,6 +39,10 @@ def export(
             help="Samples per tar or Parquet file. Default: 5000 in tars, as in the build in Parquet",
         ),
     ] = None,
+    images: Annotated[
+        Literal["none", "jpg", "symlink"],
+        typer.Option(help="Image files for formats that name them: none, JPEGs, or links to those of a local folder"),
+    ] = "none",
     pipeline_file: Annotated[
         Path | None,
         typer.Option(
@@ -65,6 +69,7 @@ def export(
             split=split,
             fill=fill,
             samples_per_shard=samples_per_shard,
+            images=images,
             progress=report,
         )
         done = exporter.export(dataset, destination, options)
@@ -85,6 +90,10 @@ def validate(
     gpus: Annotated[
         int | None, typer.Option(parser=positive, metavar="N", help="GPUs of the training run, on all nodes")
     ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="With --for: where its images are. Default: the folder images of PATH"),
+    ] = None,
 ) -> int:
     """Check an output, or any dataset for a trainer."""
     from recaption.problems import print_problems
@@ -95,7 +104,7 @@ def validate(
         from recaption.export.dataset import refuse_output
 
         refuse_output(path, name)
-        problems = load(name).validate(path, loaders=loaders)
+        problems = load(name).validate(path, loaders=loaders, images=images)
     else:
         from recaption.validate import validate_output
 

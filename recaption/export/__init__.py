@@ -25,6 +25,12 @@ MODULES: Final = MappingProxyType(
         "pixelprose": "recaption.export.pixelprose",
         "llava": "recaption.export.llava",
         "fg_clip": "recaption.export.fg_clip",
+        "fgclip2": "recaption.export.fgclip2",
+        "sharegpt4v": "recaption.export.sharegpt4v",
+        "mllms_augmented": "recaption.export.mllms_augmented",
+        "grain": "recaption.export.grain",
+        "monkey": "recaption.export.monkey",
+        "ce_clip": "recaption.export.ce_clip",
     }
 )
 """The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""

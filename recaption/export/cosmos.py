@@ -26,7 +26,7 @@ _MODES: Final = {
 }
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from problems_in(path, _sample_findings, loaders=loaders)
 

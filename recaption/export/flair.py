@@ -37,7 +37,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return replace(done, notes=(described(profile.sources), loading_limit(done), flags(dest, done)))
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from problems_in(path, sample_findings, loaders=loaders)
 

@@ -16,12 +16,19 @@ from recaption.export import MODULES
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
 
 
-@pytest.mark.parametrize("name", list(MODULES))
+NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v"}
+"""Formats that need more than the golden output has: tables of tasks, or more samples."""
+WITH_FILES = {"dreamlip", "llava", "fg_clip", "mllms_augmented", "monkey"}
+"""Formats that name image files."""
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in NEEDY])
 def test_an_export_is_valid_and_is_not_overwritten(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dest = str(tmp_path / "a" / "b" / name)
-    assert main(["export", str(GOLDEN), "--to", name, dest]) == 0
+    more = ["--images", "jpg"] if name in WITH_FILES else []
+    assert main(["export", str(GOLDEN), "--to", name, dest, *more]) == 0
     out = capsys.readouterr().out
     samples = 12 if name == "fg_clip" else 13  # one has no short caption
     assert out.startswith(f"{samples} samples in ") and " = long" in out
@@ -36,7 +43,8 @@ def test_an_object_store_is_written_and_read(name: str, capsys: pytest.CaptureFi
 
     url = f"memory://bucket/exports/{name}"
     try:
-        assert main(["export", str(GOLDEN), url, "--to", name]) == 0
+        more = ["--images", "jpg"] if name in WITH_FILES else []
+        assert main(["export", str(GOLDEN), url, "--to", name, *more]) == 0
         assert main(["validate", url, "--for", name]) == 0
         assert main(["export", str(GOLDEN), url, "--to", name]) == 2
         assert main(["validate", f"{url}/nothing", "--for", name]) == 2
