@@ -13,6 +13,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v", "structure_clip", "beta_clip", "cocu", "maya"}
+"""Formats that need more than a build of captions has, or more than a few samples."""
 IMAGES = {"png", "jpg", "jpeg", "webp"}
 
 

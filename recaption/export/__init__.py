@@ -31,9 +31,16 @@ MODULES: Final = MappingProxyType(
         "grain": "recaption.export.grain",
         "monkey": "recaption.export.monkey",
         "ce_clip": "recaption.export.ce_clip",
+        "structure_clip": "recaption.export.structure_clip",
+        "beta_clip": "recaption.export.beta_clip",
+        "cocu": "recaption.export.cocu",
+        "maya": "recaption.export.maya",
     }
 )
 """The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""
+
+WITHOUT_IMAGE_FILES: Final = frozenset({"flair", "cosmos", "open_clip", "recap", "pixelprose", "cocu"})
+"""Formats that name no image files: they have the images in tars, or none."""
 
 
 def load(name: str) -> Exporter:

@@ -21,11 +21,11 @@ from typing import Any, Final
 import numpy as np
 
 from recaption.errors import RecaptionError, UserError
-from recaption.export.base import Exported, Finding, Options, described, found_in, lacking, named, refuse_fill
+from recaption.export.base import Exported, Finding, Options, Usage, described, found_in, lacking, named
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
-from recaption.export.needs import NEGATIVES, required, texts_only
-from recaption.export.rows import Add, Made, Row, Sample, export_rows, path_of
+from recaption.export.negatives import changed, first_of, maker_of_negatives
+from recaption.export.rows import Add, Layout, Made, Row, Sample, export_rows, path_of
 from recaption.io import files
 from recaption.io.store import Store
 from recaption.problems import Problem
@@ -47,10 +47,7 @@ ROWS: Final = 50_000  # of a file, as in CE-CLIP's own
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. There is a row for each sub-caption with a negative."""
-    refuse_fill(options)
-    generation = required(dataset, options, NEGATIVES)
-    if texts_only(options, NEGATIVES).map:
-        raise UserError(f"the only name in --map is {NEGATIVES.table}: captions are those that the negatives change")
+    negatives = maker_of_negatives(dataset, options)
     where = files.absolute(dest)
     if "coco" in where:
         raise UserError(f'{where} contains "coco": CE-CLIP would open images of COCO instead. Name another folder')
@@ -62,38 +59,26 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         written += len(made)
         return [("", line) for line in made] or "no sub-caption with a negative"
 
-    notes = [described({NEGATIVES.table: generation}), f"--dataset-type npy --train-data {path_of(dest)}"]
+    notes = [described(negatives)]
     if options.images == "none":
         notes.append("image_path is KEY.jpg: start the training in the folder of the images, or use --images jpg")
-    done = export_rows(
-        dataset,
-        dest,
-        options,
+    arguments = f"--dataset-type npy --train-data {path_of(dest)}"
+    layout = Layout(
         kinds={"": _numpy_files},
-        row=row,
         notes=notes,
-        tables={NEGATIVES.table: generation},
+        usage=(Usage(program="CE-CLIP (cvpr of 2024-03)", arguments=arguments),),
+        tables=negatives,
         sub_captions=True,
     )
+    done = export_rows(dataset, dest, options, layout, row)
     return replace(done, files=math.ceil(written / ROWS))
 
 
 def _rows(sample: Sample) -> Iterator[Row]:
-    negatives: dict[str, dict[str, str]] = {}
-    for row in sample.tables[NEGATIVES.table]:
-        negatives.setdefault(row["sub_id"], {}).setdefault(row["category"], fold(row["text"]))
-    for caption in sample.record.captions:
-        for sub in caption.sub_captions:
-            by_category = negatives.get(sub.sub_id, {})
-            false = {name: _first(by_category, categories) for name, categories in SLOTS.items()}
-            valid = [int(text != NONE) for text in false.values()]
-            if any(valid):
-                about = {"caption": fold(sub.text), **false, "valid_caption": [1, *valid]}
-                yield {**about, "image_id": sample.record.key, "image_path": sample.path}
-
-
-def _first(by_category: Mapping[str, str], categories: Sequence[str]) -> str:
-    return next((by_category[name] for name in categories if name in by_category), NONE)
+    for sub, negatives in changed(sample):
+        false = {name: first_of(negatives, categories) or NONE for name, categories in SLOTS.items()}
+        about = {"caption": fold(sub.text), **false, "valid_caption": [1, *(int(t != NONE) for t in false.values())]}
+        yield {**about, "image_id": sample.record.key, "image_path": sample.path}
 
 
 @contextmanager

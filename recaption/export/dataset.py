@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError, RecaptionError, UserError
+from recaption.export import WITHOUT_IMAGE_FILES
 from recaption.io.store import Store, open_store
 from recaption.output.locate import find_build, read_manifest
 from recaption.output.paths import ANSWERS, INDEX, PIPELINE
@@ -208,10 +209,11 @@ def refuse_output(path: str, name: str) -> None:
             ) from None
         return
     if _READ_AS_BUILT.get(name) != dataset.format:
+        images = "" if name in WITHOUT_IMAGE_FILES else " --images jpg"
         raise UserError(
             f"{path} is an output of recaption (format {dataset.format}), not a dataset for {name}. Export it first: "
-            f"recaption export {path} DEST --to {name}; then recaption validate DEST --for {name}. To check the output "
-            f"itself: recaption validate {path}"
+            f"recaption export {path} DEST --to {name}{images}; then recaption validate DEST --for {name}. To check "
+            f"the output itself: recaption validate {path}"
         )
 
 

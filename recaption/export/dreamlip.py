@@ -20,10 +20,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from recaption.annotate.split import split_like_flair
+from recaption.errors import UserError
 from recaption.export.base import (
     Exported,
     Finding,
     Options,
+    Usage,
     chosen,
     described,
     found_in,
@@ -32,7 +34,7 @@ from recaption.export.base import (
 )
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
-from recaption.export.rows import PLACE, Made, Sample, csv_file, export_rows, path_of
+from recaption.export.rows import PLACE, Layout, Made, Sample, csv_file, export_rows, path_of
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.types import Record
@@ -78,6 +80,12 @@ def cell(text: str) -> str:
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `fill` is repeat unless set: every column gets a text of its granularity."""
     sources = chosen(dataset, TEXTS, options, "repeat")
+    path = f"{files.absolute(dest).rstrip('/')}/{FILE}"
+    if _is_short(path):
+        raise UserError(
+            f"{dest} is not deep enough: DreamLIP takes the dataset's name from the fifth part of {path}, which has "
+            f"{len(path.split('/'))} parts. Name a folder that is deeper, such as {files.absolute(dest)}/data/train"
+        )
 
     def row(sample: Sample) -> Made | str:
         cells = _cells(sample.record, sources)
@@ -87,9 +95,10 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             return f"a text of more than {LONGEST:,} characters, the limit of Python's csv module"
         return [(FILE, (sample.image, *cells))]
 
-    flags = f"--use_longcap --train-data {path_of(dest, FILE)} --root_filename {PLACE}  # the absolute path needs five parts"
-    notes = (described(sources), flags)
-    return export_rows(dataset, dest, options, kinds={FILE: csv_file(*HEADER)}, row=row, notes=notes)
+    arguments = f"--dataset-type csv --use_longcap --train-data {path_of(dest, FILE)} --root_filename {PLACE}"
+    usage = Usage(program="DreamLIP (main of 2024-11)", arguments=arguments)
+    kinds = {FILE: csv_file(*HEADER)}
+    return export_rows(dataset, dest, options, Layout(kinds=kinds, notes=(described(sources),), usage=(usage,)), row)
 
 
 def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
@@ -104,10 +113,14 @@ def _pool(cells: Sequence[str]) -> list[str]:
     return [sentence for text in cells[1:] for sentence in split(text)]
 
 
+def _is_short(path: str) -> bool:
+    return len(path.split("/")) < 5
+
+
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`; `loaders` is not used: each process loads the whole CSV."""
     for file in named(path, ".csv"):
-        if files.absolute(file).count("/") < 4:
+        if _is_short(files.absolute(file)):
             what = "its path has fewer than five parts"
             advice = "Move the file to a deeper folder: DreamLIP uses the fifth part as the dataset's name"
             yield from found_in(file, [(what, advice, "short path")])

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from operator import itemgetter, methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, described, is_relative, lacking, one_text
+from recaption.export.base import Exported, Finding, Options, Usage, described, is_relative, lacking, one_text
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
-from recaption.export.rows import PLACE, FileKind, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import PLACE, FileKind, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.text import fold
 
@@ -34,23 +35,20 @@ NEGATIVE_TEXTS: Final = 10  # texts per box with negatives: the loss reshapes to
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. With a table of regions, rows have boxes, and those with ten negatives have them."""
-    flags = f"--data_path {path_of(dest, FILE)} --image_folder {PLACE}"
-    return export_boxes(dataset, dest, options, FILE, lambda sample, row: [(FILE, row)], flags, {})
+    arguments = f"--data_path {path_of(dest, FILE)} --image_folder {PLACE}"
+    usage = Usage(program="FG-CLIP (main of 2026-06)", arguments=arguments)
+    return export_boxes(dataset, dest, options, {FILE: json_list}, usage, lambda sample, row: [(FILE, row)])
 
 
 def export_boxes(
     dataset: Dataset,
     dest: str,
     options: Options,
-    file: str,
+    kinds: Mapping[str, FileKind],
+    usage: Usage,
     rows: Callable[[Sample, Row], Made | str],
-    flags: str,
-    more: Mapping[str, FileKind],
 ) -> Exported:
-    """Write `file` and `more` files with the rows that `rows` makes of a sample and its row in English.
-
-    `flags` are the trainer's arguments; those of the stage are added.
-    """
+    """Write files with the rows that `rows` makes of a sample and its row. The arguments of the stage are added."""
     tables = {need.table: found for need in NEEDS if (found := maker(dataset, options, need)) is not None}
     sources = one_text(dataset, TEXTS, texts_only(options, *NEEDS))
     boxed = REGIONS.table in tables
@@ -64,20 +62,18 @@ def export_boxes(
         return rows(sample, made | ({"bbox_info": boxes_of(sample)} if boxed else {}))
 
     stage = f"--add_box_loss {boxed} --use_hard_neg {boxed and NEGATIVES.table in tables}"
-    notes = [described({**sources, **tables}), f"{flags} {stage}"]
+    notes = [described({**sources, **tables})]
     if len(tables) < len(NEEDS):
         lacking = next(need for need in NEEDS if need.table not in tables)
         notes.append(f"for the second stage, {absent(dataset, f'no {lacking.table}', lacking.generation)}")
-    return export_rows(
-        dataset,
-        dest,
-        options,
-        kinds={file: json_list, **more},
-        row=row,
+    layout = Layout(
+        kinds=kinds,
         notes=notes,
+        usage=(replace(usage, arguments=f"{usage.arguments} {stage}"),),
         tables=tables if boxed else {},
         sub_captions=boxed,
     )
+    return export_rows(dataset, dest, options, layout, row)
 
 
 def boxes_of(sample: Sample) -> list[Row]:

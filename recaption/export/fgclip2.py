@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from recaption.errors import UserError
 from recaption.export import fg_clip
-from recaption.export.base import Exported, Finding, Options, found_in, named, refuse_fill
+from recaption.export.base import Exported, Finding, Options, Usage, found_in, named, refuse_fill
 from recaption.export.dataset import Dataset
 from recaption.export.fg_clip import export_boxes
 from recaption.export.json_list import file_problems
@@ -48,9 +48,10 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         chinese += 1
         return [(ENGLISH, row), (CHINESE, {"f_path": row["f_path"], **texts, "is_cn": 1})]
 
-    flags = f"--data_path {path_of(dest, ENGLISH)} --cn_pair_root {path_of(dest, 'cn')} "
-    flags += f"--image_folder {PLACE} --cn_image_root {PLACE}"
-    done = export_boxes(dataset, dest, options, ENGLISH, rows, flags, {CHINESE: json_list})
+    arguments = f"--data_path {path_of(dest, ENGLISH)} --cn_pair_root {path_of(dest, 'cn')} "
+    arguments += f"--image_folder {PLACE} --cn_image_root {PLACE}"
+    usage = Usage(program="FG-CLIP 2 (main of 2026-06)", arguments=arguments)
+    done = export_boxes(dataset, dest, options, {ENGLISH: json_list, CHINESE: json_list}, usage, rows)
     return replace(done, notes=(*done.notes, f"{chinese:,} of {done.samples:,} samples have both Chinese captions"))
 
 

@@ -21,7 +21,7 @@ from recaption.export.base import Exported, Finding, Options, described, found_i
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.needs import REGIONS, required, texts_only
-from recaption.export.rows import PLACE, Made, Row, Sample, csv_file, export_rows, json_object
+from recaption.export.rows import PLACE, Layout, Made, Row, Sample, csv_file, export_rows, json_object, path_of
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.text import fold
@@ -51,10 +51,12 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         made: list[tuple[str, Any]] = [(CAPTIONS, (sample.image, raw or long)), (LONG, (sample.image, long))]
         return [*made, (BOXES, (sample.image, boxes))] if boxes else made
 
-    root = files.absolute(dest).rstrip("/")
-    notes = (described(sources), f"data_dir = {root}; the images are in {PLACE}")
-    kinds = {CAPTIONS: csv_file(), LONG: json_object, BOXES: json_object}
-    return export_rows(dataset, dest, options, kinds=kinds, row=row, notes=notes, tables={REGIONS.table: generation})
+    layout = Layout(
+        kinds={CAPTIONS: csv_file(), LONG: json_object, BOXES: json_object},
+        notes=(described(sources), f"set data_dir to {path_of(dest)}; the paths are below {PLACE}"),
+        tables={REGIONS.table: generation},
+    )
+    return export_rows(dataset, dest, options, layout, row)
 
 
 def boxes_of(sample: Sample) -> list[Row]:

@@ -51,10 +51,15 @@ def _nothing() -> None:
     pass
 
 
+def as_jpeg(image: ImageFile, record: Record) -> bytes:
+    """The bytes of the image as JPEG. Those of a JPEG are not changed."""
+    if image.suffix == "jpg":
+        return image.data
+    return store_image(image.data, record.sha256, "jpeg", key=record.key, shard=record.shard).data
+
+
 def _write(store: Store, record: Record, image: ImageFile) -> None:
-    data, path = image.data, f"{IMAGES}/{file_name(record)}"
-    if image.suffix != "jpg":
-        data = store_image(data, record.sha256, "jpeg", key=record.key, shard=record.shard).data
+    data, path = as_jpeg(image, record), f"{IMAGES}/{file_name(record)}"
     local = store.local(path)
     if local is None:
         store.put(path, data)

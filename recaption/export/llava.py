@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from operator import methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, described, is_relative, one_text
+from recaption.export.base import Exported, Finding, Options, Usage, described, is_relative, one_text
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems, repeated
-from recaption.export.rows import PLACE, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.text import fold
 
@@ -40,8 +40,9 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         question = question_for(dataset.granularities.get(generation))
         return [(FILE, conversation(sample, question, answer))]
 
-    notes = (described({"caption": generation}), flags(dest))
-    return export_rows(dataset, dest, options, kinds={FILE: json_list}, row=row, notes=notes)
+    notes = (described({"caption": generation}),)
+    usage = Usage(program="LLaVA (main of 2024-05)", arguments=arguments(dest, FILE))
+    return export_rows(dataset, dest, options, Layout(kinds={FILE: json_list}, notes=notes, usage=(usage,)), row)
 
 
 def question_for(granularity: str | None) -> str:
@@ -60,8 +61,8 @@ def conversation(sample: Sample, question: str, answer: str) -> Row:
     return {"id": sample.record.key, "image": sample.image, "conversations": turns}
 
 
-def flags(dest: str, file: str = FILE) -> str:
-    """The arguments of LLaVA's training for a file of the export."""
+def arguments(dest: str, file: str = "") -> str:
+    """The arguments of LLaVA's training for a file of the export, or for its folder."""
     return f"--data_path {path_of(dest, file)} --image_folder {PLACE}"
 
 

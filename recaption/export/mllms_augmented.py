@@ -15,7 +15,7 @@ from recaption.errors import UserError
 from recaption.export.base import Exported, Finding, Options, described, free_names, lacking
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems, repeated
-from recaption.export.rows import PLACE, Made, Sample, export_rows, json_list
+from recaption.export.rows import PLACE, Layout, Made, Sample, export_rows, json_list
 from recaption.problems import Problem
 from recaption.text import fold
 from recaption.types import Caption
@@ -46,16 +46,18 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return made or f"no complete sentence of at most {LONGEST} words"
 
     kinds = {**{f"{name}.json": json_list for name in generations}, RAW: json_list}
-    notes = (described(generations), f"the images are in {PLACE}; image is a path below it")
-    return export_rows(dataset, dest, options, kinds=kinds, row=row, notes=notes, sub_captions=True)
+    notes = (described(generations), f"image is a path below {PLACE}")
+    return export_rows(dataset, dest, options, Layout(kinds=kinds, notes=notes, sub_captions=True), row)
 
 
 def sheared(caption: Caption) -> str | None:
-    """The first complete sentence of a caption in one line; None if it is too long, or if there is none."""
-    for sub in caption.sub_captions:
-        if not (sub.is_fragment or sub.is_meta):
-            return fold(sub.text) if sub.n_words <= LONGEST else None
-    return None
+    """The first complete sentence of a caption in one line, without its opener; None if it is too long.
+
+    The table `sheared` has the same sentences, of any length.
+    """
+    sub = next((sub for sub in caption.sub_captions if not (sub.is_fragment or sub.is_meta)), None)
+    text = "" if sub is None else fold(caption.text[sub.content_start : sub.char_end])
+    return text if 0 < len(text.split()) <= LONGEST else None
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

@@ -16,11 +16,11 @@ from functools import partial
 from operator import methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, described, lacking, named, one_text
+from recaption.export.base import Exported, Finding, Options, Usage, described, lacking, named, one_text
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, file_problems, repeated
 from recaption.export.needs import OCR, REGIONS, maker, texts_only
-from recaption.export.rows import Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.text import fold
 
@@ -50,8 +50,9 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [*made, (ALL, _all_of(sample, text))] if REGIONS.table in tables else made
 
     kinds = {FILE: json_list, DETAILED: json_list, **({ALL: json_list} if REGIONS.table in tables else {})}
-    notes = (described({"caption": generation, **tables}), f"--data_path {path_of(dest, FILE)}")
-    return export_rows(dataset, dest, options, kinds=kinds, row=row, notes=notes, tables=tables)
+    usage = Usage(program="Monkey (main of 2025-07)", arguments=f"--data_path {path_of(dest, FILE)}")
+    notes = (described({"caption": generation, **tables}),)
+    return export_rows(dataset, dest, options, Layout(kinds=kinds, notes=notes, usage=(usage,), tables=tables), row)
 
 
 def _conversation(sample: Sample, text: str) -> Row:

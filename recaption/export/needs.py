@@ -28,6 +28,7 @@ REGIONS: Final = Need(
 NEGATIVES: Final = Need(
     table="negatives", task="negatives", generation="{id: hard, model: MODEL, task: negatives, over: long}"
 )
+SCORES: Final = Need(table="scores", task="score", generation="{id: scores, model: MODEL, task: score, over: long}")
 OCR: Final = Need(table="ocr", task="ocr", generation="{id: texts, model: MODEL, task: ocr}")
 
 
@@ -66,6 +67,18 @@ def required(dataset: Dataset, options: Options, need: Need) -> str:
     if found is None:
         raise UserError(absent(dataset, f"no {need.table}", need.generation))
     return found
+
+
+def required_tables(dataset: Dataset, *tables: str) -> dict[str, None]:
+    """Tables that `annotate.tables` makes, for `rows.Layout`. Raises UserError if the build lacks one."""
+    lacking = [table for table in tables if not dataset.has_table(table)]
+    if lacking:
+        raise UserError(
+            f"{dataset.name} has no table {', '.join(lacking)}. Add them to its pipeline:\n"
+            f"  annotate: {{tables: [{', '.join(tables)}]}}\n"
+            "and build it again, without requests: recaption build PIPELINE. Then export the new build"
+        )
+    return dict.fromkeys(tables)
 
 
 def absent(dataset: Dataset, what: str, generation: str) -> str:

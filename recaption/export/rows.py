@@ -14,13 +14,23 @@ from typing import Any, Final
 import orjson
 
 from recaption.errors import UserError
-from recaption.export.base import IMAGES, Exported, Options, begin, refuse_shard_size, removed_on_failure, rotated
+from recaption.export.base import (
+    IMAGES,
+    Exported,
+    Options,
+    Usage,
+    begin,
+    refuse_shard_size,
+    removed_on_failure,
+    rotated,
+)
 from recaption.export.dataset import Dataset, TableRows
 from recaption.export.image_files import MISSING, file_name, with_files
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
 from recaption.types import Record
+from recaption.write import ShardEntry
 
 Row = dict[str, Any]
 Add = Callable[[Any], object]
@@ -103,36 +113,42 @@ def csv_file(*header: str) -> FileKind:
 FileKind = Callable[[Store, str], Any]
 """Opens a file of the store for rows: `json_list`, `json_object`, or one that `csv_file` makes."""
 PLACE: Final = "{images}"
-"""In `notes` of `export_rows`: the folder of the images."""
+"""In notes and arguments: the folder of the images, or FOLDER if there are no image files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """The files of an export, and what it reads and prints.
+
+    `kinds` are the files that are always written; a JSON list is written for any other name in a row. `tables` has the
+    generation of each table that a sample has rows of (see `needs`); None: the build makes it. With fewer than `least`
+    samples, the trainer cannot start. `usage` and `notes` may have PLACE in them.
+    """
+
+    kinds: Mapping[str, FileKind]
+    notes: Sequence[str] = ()
+    usage: Sequence[Usage] = ()
+    tables: Mapping[str, str | None] = field(default_factory=dict)
+    sub_captions: bool = False
+    least: int = 0
 
 
 def export_rows(
-    dataset: Dataset,
-    dest: str,
-    options: Options,
-    *,
-    kinds: Mapping[str, FileKind],
-    row: Callable[[Sample], Made | str],
-    notes: Iterable[str],
-    tables: Mapping[str, str | None] | None = None,
-    sub_captions: bool = False,
-    least: int = 0,
+    dataset: Dataset, dest: str, options: Options, layout: Layout, row: Callable[[Sample], Made | str]
 ) -> Exported:
-    """Write the files of `kinds`, and image files if wanted. A JSON list is written for any other name in a row.
+    """Write the files, and image files if wanted. `row` has the rows of a sample, or the reason why it is left out.
 
-    `row` returns the rows of a sample, or the reason why it is left out. `tables` has the generation of each table that
-    a sample has rows of (see `needs`); None: the build makes it. If a row fails, nothing is left in `dest`.
-    Raises UserError if there are fewer than `least` samples.
+    If it fails, nothing is left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
     """
-    refuse_shard_size(options, next(iter(kinds)))
+    refuse_shard_size(options, next(iter(layout.kinds)))
     store = begin(dataset, dest, options, names_images=True)
     left_out: Counter[str] = Counter()
     written = 0
     folder = f"{files.absolute(dest).rstrip('/')}/{IMAGES}"
     root = "" if options.images == "none" else f"{folder}/"
     with removed_on_failure(store), ExitStack() as opened:
-        adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in kinds.items()}
-        for sample, keep in _samples(dataset, options, store, tables or {}, sub_captions):
+        adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in layout.kinds.items()}
+        for sample, keep in _samples(dataset, options, store, layout):
             sample = replace(sample, path=f"{root}{sample.image}")
             made: Made | str = MISSING if keep is None else row(sample)
             if isinstance(made, str):
@@ -145,26 +161,35 @@ def export_rows(
                     adds[name] = opened.enter_context(json_list(store, name))
                 adds[name](line)
             written += 1
-        if written < least:
+        if written < layout.least:
             reasons = "".join(f"\n  left out: {count:,} ({reason})" for reason, count in left_out.items())
-            raise UserError(f"{written:,} samples, but the trainer needs at least {least:,}{reasons}")
-    lines = [note.replace(PLACE, folder if root else "FOLDER") for note in notes]
-    if options.images == "none":
-        lines.append("FOLDER has the unpacked images, KEY.jpg; --images jpg writes them")
+            raise UserError(f"{written:,} samples, but the trainer needs at least {layout.least:,}{reasons}")
+    place = shlex.quote(folder) if root else "FOLDER"
+    notes = [note.replace(PLACE, place) for note in layout.notes]
+    if not root:
+        notes.append("FOLDER is the folder with the unpacked images, KEY.jpg; --images jpg writes them")
     if options.images != "jpg":
-        lines.extend(rotated(dataset))
-    return Exported(samples=written, files=len(adds), left_out=left_out, notes=tuple(lines))
+        notes.extend(rotated(dataset))
+    usage = tuple(replace(one, arguments=one.arguments.replace(PLACE, place)) for one in layout.usage)
+    return Exported(samples=written, files=len(adds), left_out=left_out, notes=tuple(notes), usage=usage)
 
 
 def _samples(
-    dataset: Dataset, options: Options, store: Store, tables: Mapping[str, str | None], sub_captions: bool
+    dataset: Dataset, options: Options, store: Store, layout: Layout
 ) -> Iterator[tuple[Sample, Callable[[], object] | None]]:
     for done, shard in enumerate(dataset.shards):
         options.progress(done, len(dataset.shards))
-        found: dict[str, TableRows] = {
-            name: dataset.table_rows(shard, name, generation) for name, generation in tables.items()
-        }
-        for record, keep in with_files(dataset, shard, options, store, sub_captions=sub_captions):
-            rows = {name: by_key.get(record.key, ()) for name, by_key in found.items()}
-            yield Sample(record=record, tables=rows), keep
+        found = rows_of(dataset, shard, layout.tables)
+        for record, keep in with_files(dataset, shard, options, store, sub_captions=layout.sub_captions):
+            yield sample_of(record, found), keep
     options.progress(len(dataset.shards), len(dataset.shards))
+
+
+def rows_of(dataset: Dataset, shard: ShardEntry, tables: Mapping[str, str | None]) -> Mapping[str, TableRows]:
+    """The rows of a shard by table, each with its generation (see `Layout.tables`)."""
+    return {name: dataset.table_rows(shard, name, generation) for name, generation in tables.items()}
+
+
+def sample_of(record: Record, tables: Mapping[str, TableRows]) -> Sample:
+    """A record with its rows."""
+    return Sample(record=record, tables={name: by_key.get(record.key, ()) for name, by_key in tables.items()})

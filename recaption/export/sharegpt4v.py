@@ -10,17 +10,16 @@ sentence does. A short caption that ends at an abbreviation ("Dr. Smith") is cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
 from recaption.export import llava
-from recaption.export.base import Exported, Finding, Options, described, one_text
+from recaption.export.base import Exported, Finding, Options, Usage, described, one_text
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import list_problems
 from recaption.export.llava import conversation, plain
-from recaption.export.rows import PLACE, Made, Sample, export_rows, json_list, path_of
-from recaption.io import files
+from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.text import fold
 from recaption.types import Caption
@@ -35,12 +34,31 @@ FEWEST_WORDS: Final = 3  # of a short caption; with fewer, it has probably ended
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. Raises UserError for fewer than 1,001 samples."""
-    return export_captions(dataset, dest, options, FILE)
-
-
-def export_captions(dataset: Dataset, dest: str, options: Options, file: str) -> Exported:
-    """See `export`."""
     (generation,) = one_text(dataset, TEXTS, options).values()
+    return export_captions(dataset, dest, options, generation, LAYOUT, lambda sample, caption: {})
+
+
+LAYOUT: Final = Layout(
+    kinds={FILE: json_list},
+    notes=(f"the first {VALIDATION:,} rows are the validation set",),
+    sub_captions=True,
+    least=VALIDATION + 1,
+)
+
+
+def export_captions(
+    dataset: Dataset,
+    dest: str,
+    options: Options,
+    generation: str,
+    layout: Layout,
+    more: Callable[[Sample, Caption], Row | str],
+) -> Exported:
+    """Write the first file of `layout`, with the captions of a generation.
+
+    `more` has further fields of a row, or the reason why a sample is left out.
+    """
+    file = next(iter(layout.kinds))
     openers = early = 0
 
     def row(sample: Sample) -> Made | str:
@@ -49,28 +67,24 @@ def export_captions(dataset: Dataset, dest: str, options: Options, file: str) ->
         text = "" if caption is None else content(caption)
         if caption is None or not text:
             return f"no text of {generation}"
+        fields = more(sample, caption)
+        if isinstance(fields, str):
+            return fields
         openers += text != plain(fold(caption.text))
         early += ends_early(text, caption)
-        return [(file, conversation(sample, "Describe the image in detail.", text))]
+        return [(file, conversation(sample, "Describe the image in detail.", text) | fields)]
 
-    root = files.absolute(dest).rstrip("/")
-    notes = (
-        described({"caption": generation}),
-        f"β-CLIP: --metadata {path_of(dest, file)} --root {PLACE}",
-        f"Long-CLIP, HiMo-CLIP: in train/sharegpt4v.py, data4v_root = '{root}/', json_name = '{file}', "
-        f"image_root = '{PLACE}/'",
-        f"the first {VALIDATION:,} rows are the validation set",
+    long_clip = (
+        f"Long-CLIP, HiMo-CLIP: in train/sharegpt4v.py, set data4v_root to {path_of(dest)}/, json_name to {file}, "
+        f"image_root to {PLACE}/"
     )
-    done = export_rows(
-        dataset,
-        dest,
-        options,
-        kinds={file: json_list},
-        row=row,
-        notes=notes,
-        sub_captions=True,
-        least=VALIDATION + 1,
+    arguments = f"--metadata {path_of(dest, file)} --root {PLACE}"
+    layout = replace(
+        layout,
+        notes=(described({"caption": generation}), *layout.notes, long_clip),
+        usage=(Usage(program="β-CLIP (main of 2026-01)", arguments=arguments),),
     )
+    done = export_rows(dataset, dest, options, layout, row)
     counts = f"openers removed: {openers:,}; short captions that end before their sentence does: {early:,}"
     return replace(done, notes=(*done.notes, counts))
 

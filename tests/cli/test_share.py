@@ -9,17 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from trainers import NEEDY
 
 from recaption.cli import main
-from recaption.export import MODULES
+from recaption.export import MODULES, WITHOUT_IMAGE_FILES
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
-
-
-NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v"}
-"""Formats that need more than the golden output has: tables of tasks, or more samples."""
-WITH_FILES = {"dreamlip", "llava", "fg_clip", "mllms_augmented", "monkey"}
-"""Formats that name image files."""
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in NEEDY])
@@ -27,7 +22,7 @@ def test_an_export_is_valid_and_is_not_overwritten(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dest = str(tmp_path / "a" / "b" / name)
-    more = ["--images", "jpg"] if name in WITH_FILES else []
+    more = [] if name in WITHOUT_IMAGE_FILES else ["--images", "jpg"]
     assert main(["export", str(GOLDEN), "--to", name, dest, *more]) == 0
     out = capsys.readouterr().out
     samples = 12 if name == "fg_clip" else 13  # one has no short caption
@@ -43,7 +38,7 @@ def test_an_object_store_is_written_and_read(name: str, capsys: pytest.CaptureFi
 
     url = f"memory://bucket/exports/{name}"
     try:
-        more = ["--images", "jpg"] if name in WITH_FILES else []
+        more = [] if name in WITHOUT_IMAGE_FILES else ["--images", "jpg"]
         assert main(["export", str(GOLDEN), url, "--to", name, *more]) == 0
         assert main(["validate", url, "--for", name]) == 0
         assert main(["export", str(GOLDEN), url, "--to", name]) == 2

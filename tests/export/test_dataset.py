@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from trainers import NEEDY
 from verified import verify_long
 
 from recaption.cli import main
@@ -33,7 +34,7 @@ def test_an_output_its_dataset_and_a_build_are_opened(golden: Path, below: str) 
     assert [shard.name for shard in dataset.shards] == ["00000", "00001"]
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@pytest.mark.parametrize("name", sorted(set(MODULES) - NEEDY))
 def test_tables_of_tasks_do_not_change_an_export(golden: Path, tmp_path: Path, name: str) -> None:
     def files(run: str) -> dict[str, bytes]:
         dest = tmp_path / run
@@ -133,8 +134,8 @@ def test_an_output_is_refused_with_the_export_command_unless_the_trainer_reads_i
         return
     assert code == 2
     assert f"{build} is an output of recaption (format {format}), not a dataset for {name}" in printed.err
-    if format == "webdataset":
-        (command,) = re.findall(r"recaption (export \S+ DEST --to \w+)", printed.err)
+    if format == "webdataset" and name not in NEEDY:
+        (command,) = re.findall(r"recaption (export \S+ DEST --to \w+(?: --images jpg)?)", printed.err)
         dest = str(tmp_path / "dest")
         assert main(command.replace("DEST", dest).split()) == 0
         assert main(["validate", dest, "--for", name]) == 0
