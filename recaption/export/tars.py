@@ -95,7 +95,7 @@ def export_samples(
         sizes = write_tars(store, samples(), options.samples_per_shard or PER_TAR)
     if not sizes:
         reasons = ", ".join(f"{count:,} samples: {reason}" for reason, count in left_out.items())
-        raise DatasetError(f"{dataset.name} has no sample for this format: {reasons}")
+        raise DatasetError(f"all samples of {dataset.name} are left out: {reasons}")
     return Exported(samples=sum(sizes.values()), files=len(sizes) + 1, left_out=left_out)
 
 
