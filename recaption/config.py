@@ -210,6 +210,17 @@ class Breaker(Section):
     )
 
 
+class Budget(Section):
+    """Limits the cost of an output, over all of its runs."""
+
+    gpu_hours: float | None = Field(
+        None,
+        gt=0,
+        description="GPU hours of all runs of the output. At the limit, the run stores its finished answers and ends "
+        "with code 1; a run with a higher limit continues. An engine without a GPU counts as one GPU",
+    )
+
+
 TASK_PATTERN = r"[a-z][a-z0-9_]{0,31}|[\w.]+:\w+"
 
 
@@ -426,6 +437,13 @@ class Pipeline(Section):
         description="shard: send one request for equal images with equal prompts in a shard; none: one per image",
     )
     breaker: Breaker = Breaker()
+    budget: Budget = Budget()
+    notify: str | None = Field(
+        None,
+        pattern=r"^(https?://\S+|env:[A-Za-z_]\w*)$",
+        description="URL that gets a JSON POST when a run ends, fails, is stopped by the breaker, or stores no answer "
+        "for 15 minutes; env:NAME takes it from that environment variable. It is not stored in the output",
+    )
     annotate: Annotate = Annotate()
     output: Output
 
@@ -656,7 +674,7 @@ def _value(text: str, where: str) -> Any:
 def _section(loc: tuple[Any, ...]) -> type[Section] | None:
     """The section that a location in the file belongs to."""
     top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": GenerationConfig}
-    top["breaker"] = Breaker
+    top |= {"breaker": Breaker, "budget": Budget}
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
     deep["output", "card"] = Card
     deep["annotate", "weights"] = Weights
