@@ -242,7 +242,8 @@ def recheck(questions: Sequence[Question], job: Job, chunk: Chunk, actor: int) -
             state = states.state(question)
             found = state.found
             if question.per_unit:
-                found = [item for item in found if question.identity(item, item.prompt_sha256 or "") in own[question.id]]
+                made = own[question.id]
+                found = [item for item in found if question.identity(item, item.prompt_sha256 or "") in made]
             counters.count(found, question.id)
             if state.complete:
                 counters.finished(question, skipped=state.status == "skipped")
