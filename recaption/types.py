@@ -291,7 +291,7 @@ class Reject:
     reason: Reason
     detail: str
     attempts: int = 0
-    prompt_sha256: str | None = None  # of the filled-in prompt, when it was the question that failed, not the image
+    prompt_sha256: str | None = None  # of the filled-in prompt; None: no prompt can be answered about the image
     unit: str | None = None  # id of the unit; None: the whole image
 
     @classmethod

@@ -259,7 +259,9 @@ class ModelPass:
         for assignment in self.scheduler.to_recheck():
             if assignment.id not in self._rechecking:
                 self._rechecking.add(assignment.id)
-                ticket = self._transport.task(recheck, self._model.questions, self._job, assignment.chunk)
+                ticket = self._transport.task(
+                    recheck, self._model.questions, self._job, assignment.chunk, assignment.actor
+                )
                 self._expect(ticket, partial(self._rechecked, assignment))
 
     def _rechecked(self, assignment: Assignment, reply: Reply) -> None:
