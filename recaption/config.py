@@ -41,13 +41,14 @@ Id = Annotated[str, Field(pattern=_ID)]
 def _known_engine(name: str) -> str:
     if not re.fullmatch(ENGINE_PATTERN, name):
         raise ValueError(
-            f"unknown engine {name!r}; allowed: vllm, transformers, openai, dual_encoder, column and "
+            f"unknown engine {name!r}; allowed: vllm, transformers, openai, dual_encoder, detector, column and "
             "package.module:Class"
         )
     return name
 
 
-ENGINE_PATTERN = r"vllm|transformers|openai|dual_encoder|column|[\w.]+:\w+"
+_ON_TRANSFORMERS = ("transformers", "dual_encoder", "detector")
+ENGINE_PATTERN = r"vllm|transformers|openai|dual_encoder|detector|column|[\w.]+:\w+"
 EngineName = Annotated[
     str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "pattern": f"^({ENGINE_PATTERN})$"})
 ]
@@ -108,7 +109,8 @@ class Model(Section):
 
     engine: EngineName = Field(
         description="vllm, transformers, openai (any server with the OpenAI chat API, at engine_args.base_url), "
-        "dual_encoder (CLIP, SigLIP and SigLIP 2: scores), column (captions that exist in a column of the source), "
+        "dual_encoder (CLIP, SigLIP and SigLIP 2: scores), detector (OWLv2, Grounding DINO: boxes), column "
+        "(captions that exist in a column of the source), "
         "or package.module:Class for your own engine"
     )
     model: str | None = Field(
@@ -162,7 +164,7 @@ class Model(Section):
     def _model_is_named(self) -> Model:
         if self.engine != "column" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
-        if self.engine in ("transformers", "dual_encoder") and (self.quantization or self.tensor_parallel > 1):
+        if self.engine in _ON_TRANSFORMERS and (self.quantization or self.tensor_parallel > 1):
             raise ValueError(
                 f"quantization and tensor_parallel are settings of vLLM; with {self.engine}, use a quantised model"
             )
