@@ -172,14 +172,17 @@ class Task:
     version: ClassVar[str] = "1"
     """Part of the fingerprint. Raise it when `units` or `parse` change, so that answers are made anew."""
     needs: frozenset[Modality] = frozenset({"image"})
-    """Requests with an image, or text only. Compared with the engine's `accepts` when the run is planned."""
+    """Requests with an image, or text only. Compared with the engine's `accepts` when the run is planned.
+
+    Like `prompt` and `reads`, `__init__` may set it from the settings, as an attribute of the instance.
+    """
     settings: ClassVar[type[Section]] = NoSettings
     """The keys of the pipeline file that belong to this task."""
-    prompt: ClassVar[str | None] = None
+    prompt: str | None = None
     """The shipped prompt that a generation without `prompt` uses."""
     variables: ClassVar[frozenset[str]] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
-    reads: ClassVar[frozenset[str]] = frozenset()
+    reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""
     makes_captions: ClassVar[bool] = False
     tables: ClassVar[Mapping[str, TableSpec]] = {}
@@ -192,8 +195,12 @@ class Task:
         """The settings that determine the answers: part of the fingerprint. JSON values. Default: all of them."""
         return self.options.model_dump(mode="json")
 
-    def output(self) -> Output:
-        """The form of the answers."""
+    def output(self, unit: Unit | None) -> Output:
+        """The form of the answer about a unit.
+
+        None: no unit is known yet, because the run is being planned. The engine has to support this form, and the
+        forms of all units may differ from it only in their choices or JSON schema.
+        """
         return TEXT
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
