@@ -56,7 +56,8 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
     rows = {name: [{**row, **head} for row in of_table] for name, of_table in made.tables.items()}
     if made.embeddings:
         rows[EMBEDDINGS] = [{**head, "id": id, "embedding": data} for id, data in made.embeddings.items()]
-    return Result(has_answer=state.has_answer, counts=counts, captions=made.captions, rows=rows, rejects=rejects)
+    has_answer = question.task.has_result(state.answers, made)
+    return Result(has_answer=has_answer, counts=counts, captions=made.captions, rows=rows, rejects=rejects)
 
 
 def _rows(state: QuestionState, image: Image) -> Rows:

@@ -150,3 +150,11 @@ def test_all_tables_of_tasks_are_written_also_without_rows() -> None:
     tables = task_tables([WORDS, CHECK], {"words": [{"key": "k", "generation": "words", "word": "cat"}]})
     assert tables["words"].to_pylist() == [{"key": "k", "generation": "words", "word": "cat"}]
     assert tables["checks"].num_rows == 0 and tables["checks"].column_names == ["key", "generation", "word", "verdict"]
+
+
+def test_a_task_decides_when_an_image_has_its_result(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(store, WORDS, "cat dog")
+    monkeypatch.setattr(Words, "has_result", lambda self, answers, rows: len(rows.tables["words"]) > 2)
+    assert not result(store, WORDS).has_answer
+    monkeypatch.setattr(Words, "has_result", lambda self, answers, rows: len(answers) == 1 and bool(rows.tables))
+    assert result(store, WORDS).has_answer
