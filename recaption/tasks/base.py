@@ -25,6 +25,7 @@ from recaption.types import (
     Completion,
     FinishReason,
     Generation,
+    Granularity,
     Image,
     Modality,
     Reason,
@@ -185,6 +186,8 @@ class Task:
     reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""
     makes_captions: ClassVar[bool] = False
+    granularity: ClassVar[Granularity | None] = None
+    """Of its captions. None: that of the generation, or of its prompt."""
     tables: ClassVar[Mapping[str, TableSpec]] = {}
 
     def __init__(self, options: Section) -> None:
@@ -214,6 +217,13 @@ class Task:
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         """What a build has of these answers, which are in the order of the units."""
         raise NotImplementedError
+
+    def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
+        """Whether an image has what `output.require` demands of this task. Default: at least one unit has an answer.
+
+        `rows` are those made of the answers.
+        """
+        return any(found.answer is not None for found in answers)
 
 
 def sub_id(key: str, unit: Unit) -> str:
