@@ -36,6 +36,10 @@ _PARTICLES: Final = frozenset(("up", "down", "back", "out", "together", "off", "
 _SUBORDINATORS: Final = frozenset(
     ("while", "whereas", "although", "though", "because", "as", "that", "if", "than", "like", "since", "so", "until")
 )
+_PREPOSITIONS: Final = frozenset(
+    ("amid", "amidst", "atop", "onto", "beneath", "beside", "alongside", "underneath", "toward", "towards", "into")
+)
+"""Words that are always prepositions. Taggers take rare ones for nouns."""
 _WITH_TO: Final = frozenset(("next", "adjacent", "close", "parallel", "perpendicular", "opposite", "closer", "nearer"))
 """Adjectives and adverbs that are a preposition with "to"."""
 _BEHIND_VERB: Final = frozenset(("IN", "RB", "DT", "TO", "PRP$"))
@@ -45,7 +49,7 @@ _PARTS: Final = _ALWAYS_PARTS | frozenset(
      "section", "piece", "rear", "outskirts", "midst", "display", "set", "couple", "layer", "scattering", "dollop")
 )  # fmt: skip
 
-PLACES: Final = _PARTS | {"distance", "frame", "image"}
+PLACES: Final = _PARTS | {"distance", "frame", "image", "brim", "waist"}
 """Words for places in the picture: "in the distance behind the car" is said of what is in the distance."""
 
 
@@ -67,6 +71,11 @@ class Chunk:
     is_owned: bool = False  # noun: behind "its", "their", …
 
 
+def is_english(sub: SubCaption) -> bool:
+    """Whether the rules of these tables apply to the sub-caption."""
+    return (sub.lang or "en").partition("-")[0] == "en"
+
+
 def words_of(sub: SubCaption, words: Sequence[Token], caption: Caption) -> list[Token]:
     """The words behind an opener and outside quotes, with corrected tags and joined hyphens."""
     inside = quoted(sub.text)
@@ -75,7 +84,8 @@ def words_of(sub: SubCaption, words: Sequence[Token], caption: Caption) -> list[
         for word in words
         if word.start >= sub.content_start and (inside is None or not inside[word.start - sub.char_start])
     ]
-    return corrected(join_hyphens(kept))
+    tokens = corrected(join_hyphens(kept))
+    return [token._replace(tag="IN") if token.text in _PREPOSITIONS else token for token in tokens]
 
 
 def noun_spans(tokens: Sequence[Token], tags: Sequence[Tag], roles: Sequence[int]) -> Iterator[tuple[int, int, Tag]]:
@@ -200,7 +210,7 @@ def _is_verb_form(tokens: Sequence[Token], i: int) -> bool:
 
 
 def _is_verb_behind_comma(tokens: Sequence[Token], i: int, end: int, chunks: Sequence[Chunk]) -> bool:
-    """Whether the single noun at `i` is the verb of a clause without one: "The trees, tall and old, reach to the sky"."""
+    """Whether the single noun at `i` is the verb of a clause without one: "The trees, tall and old, reach up"."""
     following = tokens[end].tag if end < len(tokens) else ""
     if end - i != 1 or not chunks or chunks[-1].kind != "comma" or following not in _BEHIND_VERB:
         return False

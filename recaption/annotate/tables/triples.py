@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from recaption.annotate.tables.chunks import PLACES, Chunk, chunks_of, simplified, words_of
 from recaption.annotate.lemma import singular
+from recaption.annotate.tables.chunks import PLACES, Chunk, chunks_of, is_english, simplified, words_of
 from recaption.annotate.tagged_words import Token
 from recaption.schema import column
 from recaption.types import Caption, SubCaption, Tag
@@ -34,6 +34,7 @@ COLUMNS: Final = pa.schema(
 )
 _NEAREST: Final = frozenset(("of", "with"))
 """Prepositions of the last noun of a list alone: "a cat and a bowl of milk"."""
+_EACH: Final = frozenset(("each", "both", "all"))
 _NO_RELATIONS: Final = frozenset(("including", "given", "regarding", "following", "based", "suggesting", "adding"))
 
 
@@ -56,7 +57,7 @@ class Triples:
     columns = COLUMNS
 
     def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> Iterator[dict[str, Any]]:
-        if len(sub.objects) < 2:
+        if len(sub.objects) < 2 or not is_english(sub):
             return
         tokens = words_of(sub, words, caption)
         for triple in triples_of(tokens, sub.tags):
@@ -146,7 +147,7 @@ class _Scan:
                 self.clause = self.subjects = self.last
                 self._front(things)
         elif self._is_apposition(i):
-            return
+            self.last = self.clause if chunk.tag is None else self.last  # "two men, each holding a cup"
         elif chunk.is_owned and self.clause and self._before(i) == "comma" and not self._has_finite(i):
             self.subjects = self.last = things  # "its arms raised": the subject of the clause stays
             self.listed = None
@@ -158,7 +159,7 @@ class _Scan:
             self._front(things)
 
     def _is_clause(self, i: int) -> bool:
-        """Whether the noun at `i`, directly behind a verb, is the subject of another: "suggesting it has been baked"."""
+        """Whether the noun at `i`, directly behind a verb, is the subject of another: "suggesting it was baked"."""
         after = self._after(i)
         return self._before(i) == "verb" and after is not None and after.kind == "verb" and after.is_finite
 
@@ -170,9 +171,14 @@ class _Scan:
         if not relation.subjects and not self.has_verb and not self.clause and not relation.has_verb:
             self.fronted += [(relation, thing) for thing in things]
         self._emit(relation, things)
-        self.listed = relation
-        is_place = not relation.has_verb and singular(self.tokens[chunk.end - 1].text) in PLACES
-        self.last = things or (relation.subjects if is_place else [])  # "in the corner of"
+        if things:
+            self.last, self.listed = things, relation
+        elif relation.has_verb or not self._is_passed_over(chunk):
+            self.last, self.listed = [], relation
+
+    def _is_passed_over(self, chunk: Chunk) -> bool:
+        """Whether what follows is said of the noun before: "a car in the distance behind it and two bicycles"."""
+        return self.tokens[chunk.start].tag == "PRP" or singular(self.tokens[chunk.end - 1].text) in PLACES
 
     def _front(self, things: list[Tag]) -> None:
         for relation, place in self.fronted:
@@ -197,7 +203,8 @@ class _Scan:
             return False  # "On the table, a cat"
         if self.has_verb and self._has_finite(i):
             return False
-        return any(chunk.kind == "and" for chunk in self.chunks[j:i]) or self._and_follows(i)
+        is_last = any(chunk.kind == "and" for chunk in self.chunks[j:i])
+        return is_last or (not self.chunks[i].is_owned and self._and_follows(i))
 
     def _and_follows(self, i: int) -> bool:
         """Whether "and" comes behind the noun at `i`, with only commas and nouns between."""
@@ -221,6 +228,8 @@ class _Scan:
         """Whether the noun at `i`, behind a comma, is the noun before in other words: "the tower, a tall structure"."""
         if self._before(i) != "comma" or i < 2 or self.chunks[i - 2].kind != "noun":
             return False
+        if self.tokens[self.chunks[i].start].text in _EACH and self.clause:
+            return True
         if self.fronted or not self.clause or self.has_verb:
             return False
         return not self.chunks[i].is_owned
@@ -245,10 +254,17 @@ class _Scan:
         """The subjects of the verb at `i`."""
         before = self._before(i)
         if before == "relative" or (before == "noun" and not self.chunks[i].is_finite):
-            return self.last
+            return self._described(i)
         if before == "and":
             return self.doers or self.subjects
         return self.subjects or self.last
+
+    def _described(self, i: int) -> list[Tag]:
+        """What the words at `i`, directly behind a list of nouns, are said of: of all subjects and of "men and women",
+        but only of the last in "a door and two eyes"."""
+        nouns = [chunk for chunk in self.chunks[:i] if chunk.kind == "noun"]
+        is_bare = not nouns or nouns[-1].end - nouns[-1].start == 1
+        return self.last if self.listed is None or is_bare else self.last[-1:]
 
     def _end_of(self, i: int) -> int:
         """The end of a verb with its particles, and without adverbs if no preposition follows directly."""
@@ -280,10 +296,11 @@ class _Scan:
 
     def _placed(self, i: int) -> list[Tag]:
         """What the preposition at `i` is said of."""
-        before = self._before(i)
+        chunk, before = self.chunks[i], self._before(i)
         if before == "noun":
-            is_nearest = self.tokens[self.chunks[i].start].text in _NEAREST
-            return self.last[-1:] if is_nearest else self.last
+            return self.last[-1:] if self.tokens[chunk.start].text in _NEAREST else self._described(i)
+        if self.tokens[chunk.start].text == "of":
+            return []
         if before == "comma":
             return self.clause or self.last
         if before == "and":
