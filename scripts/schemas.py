@@ -15,10 +15,10 @@ import orjson
 import pyarrow as pa
 
 from recaption import schema, types
-from recaption.annotate.custom_tables import shipped_tables as annotate_tables
+from recaption.annotate import custom_tables
 from recaption.config import Pipeline
 from recaption.resources import shipped
-from recaption.tasks.registry import shipped_tables as task_tables
+from recaption.tasks.registry import shipped_tables
 from recaption.types import SCHEMA_VERSION
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -74,7 +74,7 @@ def tables() -> dict[str, pa.Schema]:
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Every generated JSON Schema by name; the file is `schemas/<name>.schema.json`."""
     made = {name: _document(name, _object(arrow), TITLES[name]) for name, arrow in tables().items()}
-    for name, spec in {**task_tables(), **annotate_tables()}.items():
+    for name, spec in {**shipped_tables(), **custom_tables.shipped_tables()}.items():
         title = f"builds/<build>/{name}/<shard>.parquet: {spec.description}; sorted by key"
         made[name] = _document(name, _object(spec.all_columns), title)
     records = made["records"]  # the image columns are there in format parquet only
