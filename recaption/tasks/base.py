@@ -109,9 +109,10 @@ NO_INPUTS: Final[Inputs] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSpec:
-    """A table that a task adds to a build, as `<name>/<shard>.parquet` sorted by key.
+    """A table that a task or `annotate.tables` adds to a build, as `<name>/<shard>.parquet` sorted by key.
 
-    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. A table
+    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. Tables of
+    `annotate.tables` are not `generated`: they have no column `generation`, and `key` behind `sub_id`. A table
     with parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has
     its description in the metadata of its field (see `schema.column`).
     """
@@ -120,6 +121,7 @@ class TableSpec:
     columns: pa.Schema
     parent: Parent
     description: str
+    generated: bool = True
 
     def __post_init__(self) -> None:
         """Raises ValueError for a name or columns that a build cannot have."""
@@ -140,6 +142,13 @@ class TableSpec:
                 schema.arrow_type(str(column.type))
             except ValueError as error:
                 raise ValueError(f"table {self.name}, column {column.name}: {error}") from error
+
+    @property
+    def all_columns(self) -> pa.Schema:
+        """The columns in the file."""
+        if self.generated:
+            return schema.task_table(self.name, self.columns)
+        return schema.custom_table(self.name, pa.schema([one for one in self.columns if one.name != "sub_id"]))
 
     @property
     def parent_column(self) -> str | None:
