@@ -325,8 +325,8 @@ class Annotate(Section):
         None, description="JSON file with labels for objects: a list, label: [synonyms], or categories of COCO or LVIS"
     )
     weights: Weights = Weights()
-    tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
-        (), description="Classes that add custom tables, as package.module:Class"
+    tables: Annotated[tuple[Annotated[str, Field(pattern=r"^([\w.]+:)?\w+$")], ...], OneOrMore] = Field(
+        (), description="Further tables: concepts, attribute_pairs, triples, sheared, or a class, package.module:Class"
     )
     tokenizers: Names = Field(
         (),

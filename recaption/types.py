@@ -411,6 +411,8 @@ class Caption:
     text: str
     finish_reason: FinishReason | None = None  # None for raw captions
     lang: str | None = None
+    translated_from: str | None = None  # caption_id of the text that it is a translation of
+    aspect: str | None = None  # what it is about, of granularity `aspect`
     cleaned: tuple[str, ...] | None = None
     sub_captions: tuple[SubCaption, ...] = ()
 

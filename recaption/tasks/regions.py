@@ -11,7 +11,7 @@ from pydantic import Field
 from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
 from recaption.tasks.box_formats import OF_ONE_PHRASE, output_of, read
 from recaption.tasks.box_settings import BoxSettings, share_of
-from recaption.tasks.faults import fault
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output
 from recaption.tasks.phrases import NO_MENTION, Mention, Named, named, phrase_of
 from recaption.tasks.region_table import REGIONS, ranked, region_rows
@@ -78,12 +78,10 @@ class RegionsTask(Task):
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            boxes = read(self.options.format, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, lambda text: self._parsed(unit, text))
+
+    def _parsed(self, unit: Unit, text: str) -> Parsed:
+        boxes = read(self.options.format, text)
         kept, usable, dropped = [], 0, Counter[str]()
         for box in boxes:
             phrase = phrase_of(box.label, unit.variables["phrases"])
