@@ -45,6 +45,15 @@ OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Monkey": ("finetune_multitask.py, DataArguments", {"data_path": str}),
     "CE-CLIP": ("src/training/params.py", {"train-data": str, "dataset-type": (*OPEN_CLIP_TYPES, "npy")}),
     "Structure-CLIP": ("model/train.py", {"train_path": str}),
+    "MAKE": (
+        "src/open_clip_train/params.py",
+        {"train-data": str, "csv-img-key": str, "csv-caption-key": str, "MKCL": bool, "subcaptions": bool},
+    ),
+    "GIST": (
+        "contrastive_training_clip.py",
+        {"metadata": str, "captions_file": str, "num_captions": int, "image_folder": str, "output_file": str},
+    ),
+    "AdaptCLIPZS": ("finetune_clip.py", {"text_dir": str}),
     "Maya": ("llava/train/train.py, DataArguments", {"data_path": str, "image_folder": str}),
 }
 """The documented options by program, with their file: a type, the allowed values, or a list of values of a type."""

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v", "structure_clip", "beta_clip", "cocu", "maya"}
+NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v", "structure_clip", "beta_clip", "cocu"}
+NEEDY |= {"maya", "make", "gist", "adaptclipzs"}
 """Formats that need more than a build of captions has, or more than a few samples."""
 IMAGES = {"png", "jpg", "jpeg", "webp"}
 

@@ -35,11 +35,14 @@ MODULES: Final = MappingProxyType(
         "beta_clip": "recaption.export.beta_clip",
         "cocu": "recaption.export.cocu",
         "maya": "recaption.export.maya",
+        "make": "recaption.export.make",
+        "gist": "recaption.export.gist",
+        "adaptclipzs": "recaption.export.adaptclipzs",
     }
 )
 """The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""
 
-WITHOUT_IMAGE_FILES: Final = frozenset({"flair", "cosmos", "open_clip", "recap", "pixelprose", "cocu"})
+WITHOUT_IMAGE_FILES: Final = frozenset({"flair", "cosmos", "open_clip", "recap", "pixelprose", "cocu", "adaptclipzs"})
 """Formats that name no image files: they have the images in tars, or none."""
 
 

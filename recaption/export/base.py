@@ -12,13 +12,17 @@ from recaption.export.dataset import Dataset, Split
 from recaption.io import files
 from recaption.io.store import Store, open_store
 from recaption.problems import Problem, Severity
-from recaption.types import Record
+from recaption.write.entry import ShardEntry
 from recaption.write.profile import Fill, places
 
 Images = Literal["none", "jpg", "symlink"]
 """Image files in the export: none; JPEGs; or links to the files of a source that is a local folder."""
 IMAGES: Final = "images"
 """The folder of these files, in the folder of the export."""
+
+
+CLIP_WORDS: Final = 45
+"""Words of a text about a class. More may be more than the 77 tokens of CLIP, with the name of the class."""
 
 
 def _silent(done: int, total: int) -> None:
@@ -190,11 +194,11 @@ def rotated(dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def records(dataset: Dataset, options: Options, *, sub_captions: bool = False) -> Iterator[Record]:
-    """All records of the chosen split. Reports progress after every shard."""
+def shards(dataset: Dataset, options: Options) -> Iterator[ShardEntry]:
+    """All shards. Reports progress after every one."""
     for done, shard in enumerate(dataset.shards):
         options.progress(done, len(dataset.shards))
-        yield from dataset.records(shard, options.split, sub_captions=sub_captions)
+        yield shard
     options.progress(len(dataset.shards), len(dataset.shards))
 
 

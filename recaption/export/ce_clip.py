@@ -24,7 +24,8 @@ from recaption.errors import RecaptionError, UserError
 from recaption.export.base import Exported, Finding, Options, Usage, described, found_in, lacking, named
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
-from recaption.export.negatives import changed, first_of, maker_of_negatives
+from recaption.export.needs import NEGATIVES, only_table
+from recaption.export.negatives import changed, first_of
 from recaption.export.rows import Add, Layout, Made, Row, Sample, export_rows, path_of
 from recaption.io import files
 from recaption.io.store import Store
@@ -47,7 +48,7 @@ ROWS: Final = 50_000  # of a file, as in CE-CLIP's own
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. There is a row for each sub-caption with a negative."""
-    negatives = maker_of_negatives(dataset, options)
+    negatives = only_table(dataset, options, NEGATIVES)
     where = files.absolute(dest)
     if "coco" in where:
         raise UserError(f'{where} contains "coco": CE-CLIP would open images of COCO instead. Name another folder')

@@ -40,7 +40,11 @@ def _fields(table: pa.Schema, kind: type[Any]) -> tuple[str, ...]:
 
 _OF_IMAGES: Final = _fields(schema.IMAGES, Record)
 _OF_CAPTIONS: Final = _fields(schema.CAPTIONS, Caption)
-_OF_SUBS: Final = _fields(schema.sub_captions(), SubCaption)
+_OF_SUBS: Final = (
+    *("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start"),
+    *("is_fragment", "is_meta"),
+)
+"""What exporters read of sub-captions: each further column costs time for every one of them."""
 _READ_AS_BUILT: Final = {"flair": "webdataset", "cosmos": "webdataset", "open_clip": "webdataset"}
 """Trainers that read a build of this format without an export."""
 
@@ -98,9 +102,9 @@ class Dataset:
         return int(sum(counts.values()) if split == "all" else counts[split])
 
     def records(self, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False) -> Iterator[Record]:
-        """The shard's usable samples with their captions, in source order; without tags.
+        """The shard's usable samples with their captions, in source order.
 
-        Captions have sub-captions only if `sub_captions` is set. Raises DatasetError if the tables are inconsistent.
+        Captions have sub-captions only if `sub_captions` is set, and these only the columns `_OF_SUBS`. Raises DatasetError if the tables are inconsistent.
         """
         images = self._table(shard, "images", _OF_IMAGES)
         wanted = pc.is_in(images["status"], pa.array(["ok", "partial"]))

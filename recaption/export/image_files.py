@@ -39,8 +39,9 @@ def with_files(
         folder = store.local(IMAGES)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+        write = partial(_upload, store) if folder is None else partial(_write, str(folder))
         for record, image in with_images(dataset, shard, options.split, sub_captions=sub_captions):
-            yield record, None if image is None else partial(_write, store, record, image)
+            yield record, None if image is None else partial(write, record, image)
         return
     places = _indexed(dataset, shard, store) if options.images == "symlink" else None
     for record in dataset.records(shard, options.split, sub_captions=sub_captions):
@@ -58,16 +59,17 @@ def as_jpeg(image: ImageFile, record: Record) -> bytes:
     return store_image(image.data, record.sha256, "jpeg", key=record.key, shard=record.shard).data
 
 
-def _write(store: Store, record: Record, image: ImageFile) -> None:
-    data, path = as_jpeg(image, record), f"{IMAGES}/{file_name(record)}"
-    local = store.local(path)
-    if local is None:
-        store.put(path, data)
-        return
+def _write(folder: str, record: Record, image: ImageFile) -> None:
+    data, path = as_jpeg(image, record), f"{folder}/{file_name(record)}"
     try:
-        local.write_bytes(data)  # without a sync for each image: the export is removed if it fails
+        with open(path, "wb") as file:  # without a sync for each image: a failed export is removed
+            file.write(data)
     except OSError as error:
-        raise StoreError(f"cannot write {local}: {in_words(error)}") from error
+        raise StoreError(f"cannot write {path}: {in_words(error)}") from error
+
+
+def _upload(store: Store, record: Record, image: ImageFile) -> None:
+    store.put(f"{IMAGES}/{file_name(record)}", as_jpeg(image, record))
 
 
 def _indexed(dataset: Dataset, shard: ShardEntry, store: Store) -> Mapping[int, Image]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from recaption.errors import UserError
-from recaption.export.base import Options
+from recaption.export.base import Options, refuse_fill
 from recaption.export.dataset import Dataset
 
 
@@ -29,6 +29,17 @@ NEGATIVES: Final = Need(
     table="negatives", task="negatives", generation="{id: hard, model: MODEL, task: negatives, over: long}"
 )
 SCORES: Final = Need(table="scores", task="score", generation="{id: scores, model: MODEL, task: score, over: long}")
+CLASS_TEXTS: Final = Need(
+    table="class_texts", task="class_texts", generation="{id: texts, model: MODEL, task: class_texts}"
+)
+MATCHES: Final = Need(
+    table="matches",
+    task="match",
+    generation="{id: fit, model: MODEL, task: match, texts: CLASSES/dataset/class_texts, class_column: COLUMN}",
+)
+ASPECTS: Final = Need(
+    table="aspects", task="aspects", generation="{id: about, model: MODEL, task: aspects, over: long, ontology: FILE}"
+)
 OCR: Final = Need(table="ocr", task="ocr", generation="{id: texts, model: MODEL, task: ocr}")
 
 
@@ -67,6 +78,14 @@ def required(dataset: Dataset, options: Options, need: Need) -> str:
     if found is None:
         raise UserError(absent(dataset, f"no {need.table}", need.generation))
     return found
+
+
+def only_table(dataset: Dataset, options: Options, need: Need) -> dict[str, str]:
+    """The table with its generation, for a format whose texts all follow from it. Raises UserError as `required`."""
+    refuse_fill(options)
+    if texts_only(options, need).map:
+        raise UserError(f"the only name in --map is {need.table}: all texts follow from this table")
+    return {need.table: required(dataset, options, need)}
 
 
 def required_tables(dataset: Dataset, *tables: str) -> dict[str, None]:

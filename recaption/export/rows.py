@@ -23,6 +23,7 @@ from recaption.export.base import (
     refuse_shard_size,
     removed_on_failure,
     rotated,
+    shards,
 )
 from recaption.export.dataset import Dataset, TableRows
 from recaption.export.image_files import MISSING, file_name, with_files
@@ -67,7 +68,7 @@ def path_of(dest: str, file: str = "") -> str:
 @contextmanager
 def json_list(store: Store, path: str) -> Iterator[Add]:
     """A file with one JSON list; each row is a line."""
-    with outfile(store, path) as sink:
+    with outfile(store, path, hashed=False) as sink:
         sink.write(b"[")
 
         def add(row: Any) -> None:
@@ -80,7 +81,7 @@ def json_list(store: Store, path: str) -> Iterator[Add]:
 @contextmanager
 def json_object(store: Store, path: str) -> Iterator[Add]:
     """A file with one JSON object; each row is a pair of a name and a value, in a line."""
-    with outfile(store, path) as sink:
+    with outfile(store, path, hashed=False) as sink:
         sink.write(b"{")
 
         def add(row: tuple[str, Any]) -> None:
@@ -96,7 +97,7 @@ def csv_file(*header: str) -> FileKind:
 
     @contextmanager
     def opened(store: Store, path: str) -> Iterator[Add]:
-        with outfile(store, path) as sink:
+        with outfile(store, path, hashed=False) as sink:
 
             def add(cells: Iterable[Any]) -> None:
                 out = io.StringIO()
@@ -122,7 +123,8 @@ class Layout:
 
     `kinds` are the files that are always written; a JSON list is written for any other name in a row. `tables` has the
     generation of each table that a sample has rows of (see `needs`); None: the build makes it. With fewer than `least`
-    samples, the trainer cannot start. `usage` and `notes` may have PLACE in them.
+    samples, the trainer cannot start. `check` is called at the end; it raises UserError if the export is of no use.
+    `usage` and `notes` may have PLACE in them.
     """
 
     kinds: Mapping[str, FileKind]
@@ -131,6 +133,7 @@ class Layout:
     tables: Mapping[str, str | None] = field(default_factory=dict)
     sub_captions: bool = False
     least: int = 0
+    check: Callable[[], object] | None = None
 
 
 def export_rows(
@@ -164,6 +167,8 @@ def export_rows(
         if written < layout.least:
             reasons = "".join(f"\n  left out: {count:,} ({reason})" for reason, count in left_out.items())
             raise UserError(f"{written:,} samples, but the trainer needs at least {layout.least:,}{reasons}")
+        if layout.check is not None:
+            layout.check()
     place = shlex.quote(folder) if root else "FOLDER"
     notes = [note.replace(PLACE, place) for note in layout.notes]
     if not root:
@@ -177,12 +182,10 @@ def export_rows(
 def _samples(
     dataset: Dataset, options: Options, store: Store, layout: Layout
 ) -> Iterator[tuple[Sample, Callable[[], object] | None]]:
-    for done, shard in enumerate(dataset.shards):
-        options.progress(done, len(dataset.shards))
+    for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
         for record, keep in with_files(dataset, shard, options, store, sub_captions=layout.sub_captions):
             yield sample_of(record, found), keep
-    options.progress(len(dataset.shards), len(dataset.shards))
 
 
 def rows_of(dataset: Dataset, shard: ShardEntry, tables: Mapping[str, str | None]) -> Mapping[str, TableRows]:

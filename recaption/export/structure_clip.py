@@ -14,8 +14,8 @@ from typing import Any, Final
 from recaption.export.base import Exported, Finding, Options, Usage, described, lacking
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems
-from recaption.export.needs import required_tables
-from recaption.export.negatives import changed, first_of, maker_of_negatives
+from recaption.export.needs import NEGATIVES, only_table, required_tables
+from recaption.export.negatives import changed, first_of
 from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.tasks.changes import Category
@@ -32,7 +32,7 @@ CHANGES: Final[Sequence[Category]] = ("swap", "attribute", "object", "relation",
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. There is a row for each sub-caption with a triple or pair, and a negative."""
-    negatives = maker_of_negatives(dataset, options)
+    negatives = only_table(dataset, options, NEGATIVES)
 
     def row(sample: Sample) -> Made | str:
         made = [(FILE, line) for line in _rows(sample)]

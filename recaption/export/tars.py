@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from recaption.errors import DatasetError, RecaptionError, SourceError, UserError
-from recaption.export.base import Exported, Finding, Options, begin, found_in, removed_on_failure
+from recaption.export.base import Exported, Finding, Options, begin, found_in, removed_on_failure, shards
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import MISSING, as_jpeg
 from recaption.export.pixels import ImageFile, with_images
@@ -79,8 +79,7 @@ def export_samples(
     left_out: Counter[str] = Counter()
 
     def samples() -> Iterator[tuple[str, Members]]:
-        for done, shard in enumerate(dataset.shards):
-            options.progress(done, len(dataset.shards))
+        for shard in shards(dataset, options):
             found = rows_of(dataset, shard, tables or {})
             for record, stored in with_images(dataset, shard, options.split, sub_captions=sub_captions):
                 made = MISSING if stored is None else members(sample_of(record, found))
@@ -89,7 +88,6 @@ def export_samples(
                 else:
                     image = ImageFile("jpg", as_jpeg(stored, record)) if jpeg else stored
                     yield record.key, (image, *made)
-        options.progress(len(dataset.shards), len(dataset.shards))
 
     with removed_on_failure(store):
         sizes = write_tars(store, samples(), options.samples_per_shard or PER_TAR)
@@ -105,7 +103,7 @@ def write_tars(store: Store, samples: Iterable[tuple[str, Members]], per_tar: in
     sizes: dict[str, int] = {}
     while (first := next(waiting, None)) is not None:
         name = f"{len(sizes):05d}.tar"
-        with outfile(store, name) as sink:
+        with outfile(store, name, hashed=False) as sink:
             for n, (key, members) in enumerate(itertools.chain([first], itertools.islice(waiting, per_tar - 1)), 1):
                 for piece in pieces(key, members):
                     sink.write(piece)

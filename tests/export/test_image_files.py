@@ -112,10 +112,11 @@ def test_links_need_whole_local_files(folder: tuple[Dataset, Path], tmp_path: Pa
 def test_formats_without_image_files_refuse_the_option(
     name: str, golden: Path, tmp_path: Path, build: Any, plain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recaption.export import cocu
+    from recaption.export import adaptclipzs, cocu
 
     monkeypatch.setattr(cocu, "required", lambda *_: "scores")
     monkeypatch.setattr(cocu, "required_tables", lambda *_: {})
+    monkeypatch.setattr(adaptclipzs, "only_table", lambda *_: {})
     with pytest.raises(UserError, match="--images jpg is for formats that name image files"):
         load(name).export(Dataset.open(str(golden)), str(tmp_path / "x"), Options(images="jpg"))
     assert name in MODULES

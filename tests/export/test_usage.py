@@ -23,7 +23,7 @@ from recaption.export import MODULES, beta_clip, sharegpt4v, tars
 
 WITHOUT_TRAINER = {"recap", "pixelprose", "mllms_augmented", "grain", "cocu"}
 """Formats of datasets: no program that trains from them documents its arguments."""
-PATHS = ("train_data", "data_path", "metadata", "train_path")
+PATHS = ("train_data", "data_path", "metadata", "train_path", "text_dir")
 """Options with the data."""
 TYPES = {"dreamlip": "csv", "ce_clip": "npy"}
 
