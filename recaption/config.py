@@ -67,8 +67,10 @@ class Source(Section):
     """The images and the columns that come with them."""
 
     path: str = Field(description="A file, folder, glob or brace pattern; a local path or an fsspec URL")
-    format: Literal["auto", "webdataset", "parquet", "folder"] = Field(
-        "auto", description="Layout of the files; auto: detected from their names"
+    format: Literal["auto", "webdataset", "parquet", "folder", "classes"] = Field(
+        "auto",
+        description="Layout of the files; auto: detected from their names. classes: a list of classes without images, "
+        "as txt, csv, json, yaml or parquet",
     )
     raw_caption: str | None = Field(
         "caption", description="Column with the caption that comes with the image; null: none"
@@ -76,7 +78,11 @@ class Source(Section):
     image: str | None = Field(
         None, description="Parquet: column with the image; default: image or jpg, whichever exists"
     )
-    key: str | None = Field(None, description="Parquet: column with the key; default: key, if it exists")
+    key: str | None = Field(
+        None,
+        description="Parquet: column with the key; default: key, if it exists. classes: column with the name of the "
+        "class; default: name, class, class_name or label",
+    )
     keys: Literal["source", "positional"] = Field(
         "source",
         description="source: the source's keys if they are plain and unique in a shard; for a folder, keys from paths. "
