@@ -356,7 +356,7 @@ def _task_identity(configured: GenerationConfig, task: Task) -> dict[str, Any]:
     """Left out for captions: answers from before there were tasks stay valid."""
     if configured.task == registry.CAPTION:
         return {}
-    output = task.output()
+    output = task.output(None)
     return {
         "task": {"name": configured.task, "version": task.version, "settings": task.identity()},
         "output_schema": output.json_schema.decode() if output.json_schema else list(output.choices) or None,

@@ -78,7 +78,7 @@ class AspectsTask(Task):
         kept = {"description", "values", "most", "none"}
         return {name: {**a.model_dump(include=kept), "values": list(a.values)} for name, a in self._aspects.items()}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return self._output
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

@@ -64,7 +64,7 @@ class ClassTextsTask(Task):
         texts = {"type": "array", "items": {"type": "string"}, "minItems": options.n, "maxItems": self._number}
         self._output = Output(json_schema=orjson.dumps(texts))
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return self._output
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

@@ -64,7 +64,7 @@ class MatchTask(Task):
         """The settings only choose among the requests, or apply at build."""
         return {}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(scores=True)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

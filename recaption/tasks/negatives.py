@@ -70,7 +70,7 @@ class NegativesTask(Task):
         if not by_model:
             self.needs = frozenset()
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return self._output
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

@@ -53,7 +53,7 @@ class OcrTask(Task):
         """The other settings apply at build."""
         return {"format": self.options.format}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return QWEN_OUTPUT
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:

@@ -58,13 +58,13 @@ class PplTask(Task):
     def __init__(self, options: PplSettings) -> None:
         super().__init__(options)
         if options.raw:
-            self.reads = frozenset()  # type: ignore[misc]
+            self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
         """The settings only choose among the requests."""
         return {}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(likelihood=True)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

@@ -55,15 +55,15 @@ class RegionsTask(Task):
         if options.ask == "image" and options.format in OF_ONE_PHRASE:
             raise ValueError(f"format {options.format} is of models that find one phrase at a time: use ask: phrase")
         if not options.format.startswith("qwen"):
-            self.prompt = f"regions_{options.format}"  # type: ignore[misc]
+            self.prompt = f"regions_{options.format}"
         if options.labels:
-            self.reads = frozenset()  # type: ignore[misc]
+            self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
         """The other settings choose among the requests, which differ in their texts, or apply at build."""
         return {"format": self.options.format}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return output_of(self.options.format)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

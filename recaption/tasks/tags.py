@@ -77,7 +77,7 @@ class TagsTask(Task):
         vocabulary = hashlib.sha256("\n".join(self._known.values()).encode()).hexdigest() if self._known else None
         return {"vocabulary": vocabulary, "most": self.options.most}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return self._output
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

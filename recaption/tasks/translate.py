@@ -56,7 +56,7 @@ class TranslateTask(Task):
     def __init__(self, options: TranslateSettings) -> None:
         super().__init__(options)
         if options.raw:
-            self.reads = frozenset()  # type: ignore[misc]
+            self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
         """`raw` only chooses among the requests."""

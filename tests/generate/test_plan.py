@@ -129,7 +129,7 @@ class TextTask(Task):
 class ScoreTask(TextTask):
     needs = frozenset({"image"})
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(scores=True)
 
 
@@ -317,6 +317,7 @@ def test_a_second_verification_has_the_first_as_its_twin(data: dict[str, Any]) -
 def test_a_source_of_classes_is_for_tasks_that_read_text_only(data: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("owl\nlark\n")
     data["source"] = {"path": str(tmp_path / "classes.txt"), "format": "classes"}
+    data["models"]["m"]["engine"] = "task_engine:TaskEngine"
     problem = "generate long: task caption needs images, and a source of classes has none"
     with pytest.raises(ConfigError, match=problem):
         make_plan(config.validate(data))
@@ -329,6 +330,7 @@ def test_a_source_of_classes_is_for_tasks_that_read_text_only(data: dict[str, An
 
 def test_captions_of_aspects_have_their_own_granularity(data: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "o.yaml").write_text("aspects: {look: {description: x}}")
+    data["models"]["m"]["engine"] = "task_engine:TaskEngine"
     task = {"id": "parts", "model": "m", "task": "aspects", "over": "long", "ontology": str(tmp_path / "o.yaml")}
     data["generate"].append(task)
     _, parts = make_plan(config.validate(data)).questions

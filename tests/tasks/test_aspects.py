@@ -52,7 +52,7 @@ def test_each_caption_is_one_request_about_all_aspects(task: AspectsTask) -> Non
 
 
 def test_the_answer_is_json_that_grammars_support(task: AspectsTask) -> None:
-    made = task.output().json_schema
+    made = task.output(None).json_schema
     assert made is not None and unsupported(made) is None
 
 

@@ -30,7 +30,7 @@ def task(tmp_path: Path) -> Task:
 def test_each_text_of_the_class_is_one_request(task: Task) -> None:
     units = task.units(OWL, {})
     assert [(u.id, u.variables["text"]) for u in units] == [(f"text#{n}", text) for n, text in enumerate(TEXTS)]
-    assert task.output().scores and task.needs == {"image"} and task.identity() == {}
+    assert task.output(None).scores and task.needs == {"image"} and task.identity() == {}
 
 
 @pytest.mark.parametrize("columns", [{"label": "wren"}, {"label": "owl"}, {}])

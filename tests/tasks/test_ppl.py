@@ -27,7 +27,7 @@ def scored(*tokens: float, nbytes: tuple[int, ...] | None = None, finish: str = 
 def test_each_caption_is_a_statement_without_an_image() -> None:
     assert TASK.units(IMAGE, inputs(caption("A kite."))) == [UNIT]
     assert prompt.load("text").fill_in(UNIT.variables).strip() == "A kite."
-    assert TASK.needs == {"text"} and TASK.output().form == "likelihood" and TASK.identity() == {}
+    assert TASK.needs == {"text"} and TASK.output(None).form == "likelihood" and TASK.identity() == {}
     raw = registry.load("ppl", {"raw": True})
     assert not raw.reads
     assert [u.statement for u in raw.units(replace(IMAGE, raw_captions=("a dog",)), {})] == ["a dog"]
