@@ -23,6 +23,12 @@ TASKS: Final[Mapping[str, str]] = {
     "negatives": "recaption.tasks.negatives:NegativesTask",
     "rewrite": "recaption.tasks.rewrite:RewriteTask",
     "ocr": "recaption.tasks.ocr:OcrTask",
+    "aspects": "recaption.tasks.aspects:AspectsTask",
+    "translate": "recaption.tasks.translate:TranslateTask",
+    "class_texts": "recaption.tasks.class_texts:ClassTextsTask",
+    "match": "recaption.tasks.match:MatchTask",
+    "tags": "recaption.tasks.tags:TagsTask",
+    "ppl": "recaption.tasks.ppl:PplTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recaption.section import Section
 from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
-from recaption.tasks.caption import reworded
+from recaption.tasks.caption import captions_by_unit, reworded
 from recaption.tasks.changes import WORD
 from recaption.tasks.cleaning import published
 from recaption.tasks.faults import parse_whole
@@ -64,7 +64,7 @@ class RewriteTask(Task):
                 id=name,
                 variables={"caption": caption.text, "number": self._number, "facts": fact_words(caption)},
             )
-            for name, caption in _captions(image, inputs).items()
+            for name, caption in captions_by_unit(image, inputs).items()
             if len(WORD.findall(caption.text)) >= _FEWEST
         ]
 
@@ -85,7 +85,7 @@ class RewriteTask(Task):
         return Parsed(finish="stop", value={"rewrites": kept[: self.options.n]})
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
-        captions, made = _captions(image, inputs), list[Caption]()
+        captions, made = captions_by_unit(image, inputs), list[Caption]()
         for found in answers:
             caption = captions.get(found.unit.id)
             for text in value_in(found.answer)["rewrites"] if found.answer is not None and caption else ():
@@ -105,9 +105,3 @@ class RewriteTask(Task):
         if shared > self.options.overlap:
             return f"shares {shared:.0%} of its three-word sequences with the caption or another rewrite"
         return None
-
-
-def _captions(image: Image, inputs: Inputs) -> Mapping[str, Caption]:
-    """The captions by the id of their unit: long/0."""
-    captions = (caption for upstream in inputs.values() for caption in upstream.captions)
-    return {caption.caption_id.removeprefix(f"{image.key}/"): caption for caption in captions}
