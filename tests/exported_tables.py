@@ -7,8 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from recaption.tasks.aspects import ASPECTS
 from recaption.tasks.base import TableSpec
 from recaption.tasks.changes import CATEGORIES
+from recaption.tasks.class_texts import CLASS_TEXTS
+from recaption.tasks.match import MATCHES
 from recaption.tasks.negative_table import NEGATIVES
 from recaption.tasks.region_table import REGIONS
 from recaption.tasks.score import SCORES
@@ -16,7 +19,14 @@ from recaption.types import Record, SubCaption
 
 Row = Mapping[str, Any]
 Rows = Callable[[Record], Sequence[Row]]
-TASKS = {"regions": "regions", "negatives": "negatives", "scores": "score"}
+TASKS = {
+    "regions": "regions",
+    "negatives": "negatives",
+    "scores": "score",
+    "aspects": "aspects",
+    "matches": "match",
+    "class_texts": "class_texts",
+}
 """The tasks that make these tables; the others are custom."""
 
 
@@ -78,10 +88,39 @@ def pairs(record: Record) -> Sequence[Row]:
     return [{"sub_id": first, "object": "kite", "attribute": attribute} for attribute in ("red", "big")]
 
 
+def aspects(record: Record) -> Sequence[Row]:
+    """Of the long caption: what it looks like, for the first image only, and a value of an ontology."""
+    about = {"caption_id": f"{record.key}/long/0", "ancestors": [], "made_caption": None}
+    look = "It is red." if record.row == 0 else None
+    return [
+        {**about, "aspect": "look", "is_valid": look is not None, "text": look, "values": []},
+        {**about, "aspect": "diagnosis", "is_valid": True, "text": "kite, bird", "values": ["kite"]},
+    ]
+
+
+def matches(record: Record) -> Sequence[Row]:
+    """Five texts; three of images with an odd row. The table is not in the order of their rank."""
+    about = {"class_name": "red kite", "model": "clip", "is_cut": False}
+    return [
+        {**about, "text": f"text {rank}", "rank": rank, "score": 1 / (1 + rank)}
+        for rank in reversed(range(3 if record.row % 2 else 5))
+    ]
+
+
+def class_texts(record: Record) -> Sequence[Row]:
+    """Of the first class."""
+    texts = ("A bird with a forked tail.", "Rusty wings", "A bird of prey", "word " * 60)
+    about = {"class_name": record.source_key, "model": "m"}
+    return [{**about, "rank": n, "text": text} for n, text in enumerate(texts) if record.row == 0]
+
+
 TABLES: Mapping[str, tuple[TableSpec | pa.Schema, Rows]] = {
     "regions": (REGIONS, regions),
     "negatives": (NEGATIVES, negatives),
     "scores": (SCORES, scores),
+    "aspects": (ASPECTS, aspects),
+    "matches": (MATCHES, matches),
+    "class_texts": (CLASS_TEXTS, class_texts),
     "concepts": (_strings("caption_id", "kind", "text"), concepts),
     "triples": (_strings("subject", "relation", "object"), triples),
     "attribute_pairs": (_strings("object", "attribute"), pairs),

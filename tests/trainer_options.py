@@ -34,6 +34,7 @@ OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "fgclip2/train/train_fgclip2.py, DataArguments",
         {
             **{"data_path": str, "image_folder": str, "cn_pair_root": str, "cn_image_root": str},
+            "cn_and_en_2_train": ("True", "False"),
             **{"add_box_loss": ("True", "False"), "use_hard_neg": ("True", "False")},
         },
     ),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v", "structure_clip", "beta_clip", "cocu"}
 NEEDY |= {"maya", "make", "gist", "adaptclipzs"}
@@ -248,6 +249,47 @@ def cocu(sample: dict[str, Any], most: int = 3) -> list[str] | None:
         return None
     texts = [f"a photo of a {noun}." for noun in nouns]
     return [caption, *texts, *[caption] * (most - len(texts))]
+
+
+def make(path: Path) -> list[dict[str, Any]]:
+    """Image, eleven texts (caption, ontology, visual, sub-captions) and their mask of every row of MAKE."""
+    frame = pd.read_csv(path)
+    names = [f"subcaption_{n}" for n in range(1, 9)]
+    frame[names] = frame[names].fillna("").astype(object)
+    samples = []
+    for _, row in frame.iterrows():
+        texts = [str(row[name]) for name in ("truncated_caption", "ontology_caption", "visual_concept_caption")]
+        subs = [row[name] for name in names]
+        assert all(isinstance(text, str) for text in subs), "its tokenizer takes strings"
+        mask = eval(row["knowledge_masks"] or "[]") + eval(row["sub_caption_mask"])
+        if len(mask) != 11:
+            raise ValueError("stack expects each tensor to be equal size")
+        1 / sum(mask[3:])  # a softmax over nothing
+        samples.append({"image": str(row["filename"]), "texts": texts + subs, "mask": mask})
+    return samples
+
+
+def gist(folder: Path, images: str, texts: int = 4) -> list[tuple[str, str]]:
+    """Image and text of every pair that GIST trains on."""
+    found = json.loads((folder / "captions_top5.json").read_bytes())
+    frame = pd.read_csv(folder / "metadata.csv")
+    pairs = []
+    for _, row in frame[frame["split"] == "train"].iterrows():
+        name = row["filename"]
+        pairs += [(images + name, row["species"] + ": " + found[name][n]) for n in range(texts)]
+    return pairs
+
+
+def adaptclipzs(folder: Path, name: str, template: str) -> list[str]:
+    """The texts of a class, as AdaptCLIPZS's finetune_clip.py makes them."""
+    lines = (folder / f"{name}.txt").read_text().splitlines()
+    return [template.format(name) + " " + " ".join(line.split(" ")[2:]) for line in lines if line.strip()]
+
+
+def adaptclipzs_cub(folder: Path, name: str) -> list[str]:
+    """The same of its utils_nat.py for CUB."""
+    lines = (folder / f"{name}.txt").read_text().splitlines()
+    return [f"a photo of a {name}" + line[1:] for line in lines if line.strip()]
 
 
 def fgclip2(folder: Path, rng: random.Random) -> list[dict[str, Any]]:

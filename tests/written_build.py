@@ -28,7 +28,10 @@ OPENER = "The image shows "
 def record_of(
     row: int, texts: Texts, kinds: Mapping[str, str], shard: str, data: bytes, langs: Mapping[str, str] = {}
 ) -> Record:
-    """A usable record; sub-captions end after full stops, but for "Dr.", and "The image shows " is an opener."""
+    """A usable record; sub-captions end after full stops, but for "Dr.", and "The image shows " is an opener.
+
+    A generation in `langs` translates the one whose name is the part before its underscore.
+    """
     key = f"k{row:04d}"
     captions = []
     for generation, raw in texts.items():
@@ -55,6 +58,7 @@ def record_of(
                 granularity="raw" if generation == "raw" else kinds[generation],
                 text=text,
                 lang=langs.get(generation),
+                translated_from=f"{key}/{generation.partition('_')[0]}/0" if generation in langs else None,
                 sub_captions=tuple(subs),
             )
         )

@@ -104,7 +104,8 @@ class Dataset:
     def records(self, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False) -> Iterator[Record]:
         """The shard's usable samples with their captions, in source order.
 
-        Captions have sub-captions only if `sub_captions` is set, and these only the columns `_OF_SUBS`. Raises DatasetError if the tables are inconsistent.
+        Captions have sub-captions only if `sub_captions` is set, and these have only the columns `_OF_SUBS`. Raises
+        DatasetError if the tables are inconsistent.
         """
         images = self._table(shard, "images", _OF_IMAGES)
         wanted = pc.is_in(images["status"], pa.array(["ok", "partial"]))

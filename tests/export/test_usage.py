@@ -25,6 +25,7 @@ WITHOUT_TRAINER = {"recap", "pixelprose", "mllms_augmented", "grain", "cocu"}
 """Formats of datasets: no program that trains from them documents its arguments."""
 PATHS = ("train_data", "data_path", "metadata", "train_path", "text_dir")
 """Options with the data."""
+MAPS = {"make": {"visual_concept_caption": "look", "ontology_caption": "diagnosis"}}
 TYPES = {"dreamlip": "csv", "ce_clip": "npy"}
 
 
@@ -81,7 +82,7 @@ def test_its_arguments_are_taken_and_name_the_files(
     kinds = {"short": "short", "long": "long", "long_zh": "long", "short_zh": "short"}
     rows = [{**plain, "long_zh": "风筝。", "short_zh": "风筝"}] * 12
     dataset = build(rows, kinds=kinds, langs={"long_zh": "zh", "short_zh": "zh"}, tables=TABLES)
-    _, done = exported(name, dataset)
+    _, done = exported(name, dataset, map=MAPS.get(name, {}))
     assert bool(done.usage) != (name in WITHOUT_TRAINER)
     for usage in done.usage:
         found = parsers(usage.program)
