@@ -43,6 +43,7 @@ SLOTS: Final[Mapping[str, Sequence[Category]]] = {
 }
 """The false captions in the order of the flags, each with the categories of negatives that fill it, best first."""
 NONE: Final = "###"
+FILE: Final = "00000.npy"  # the first one
 ROWS: Final = 50_000  # of a file, as in CE-CLIP's own
 
 
@@ -58,14 +59,14 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         nonlocal written
         made = list(_rows(sample))
         written += len(made)
-        return [("", line) for line in made] or "no sub-caption with a negative"
+        return [(FILE, line) for line in made] or "no sub-caption with a negative"
 
     notes = [described(negatives)]
     if options.images == "none":
         notes.append("image_path is KEY.jpg: start the training in the folder of the images, or use --images jpg")
     arguments = f"--dataset-type npy --train-data {path_of(dest)}"
     layout = Layout(
-        kinds={"": _numpy_files},
+        kinds={FILE: _numpy_files},
         notes=notes,
         usage=(Usage(program="CE-CLIP (cvpr of 2024-03)", arguments=arguments),),
         tables=negatives,

@@ -5,7 +5,7 @@ Read by beichenzbc/Long-CLIP, train/sharegpt4v.py (and by the others, in copies 
 first 1,000 rows are the validation set, so fewer than 1,001 rows leave nothing to train on, without an error.
 
 So an opener ("The image shows") would be part of every short caption: the text begins where the content of its first
-sentence does. A short caption that ends at an abbreviation ("Dr. Smith") is counted.
+sentence does. A short caption that ends at an abbreviation ("Dr. Smith") is counted. TULIP ends it at any full stop.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def export_captions(
         fields = more(sample, caption)
         if isinstance(fields, str):
             return fields
-        openers += text != plain(fold(caption.text))
+        openers += has_opener(caption)
         early += ends_early(text, caption)
         return [(file, conversation(sample, "Describe the image in detail.", text) | fields)]
 
@@ -90,10 +90,16 @@ def export_captions(
 
 
 def content(caption: Caption) -> str:
-    """The text of a caption in one line, from the content of its first sub-caption on."""
-    start = caption.sub_captions[0].content_start if caption.sub_captions else 0
-    text = plain(fold(caption.text[start:]))
+    """The text of a caption in one line, without the opener of its first sub-caption."""
+    if not has_opener(caption):
+        return plain(fold(caption.text))
+    text = plain(fold(caption.text[caption.sub_captions[0].content_start :]))
     return text[:1].upper() + text[1:]
+
+
+def has_opener(caption: Caption) -> bool:
+    """Whether the first sub-caption begins with an opener."""
+    return any(sub.content_start > sub.char_start for sub in caption.sub_captions[:1])
 
 
 def short_caption(text: str) -> str:
