@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -56,6 +56,7 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
     rows = {name: [{**row, **head} for row in of_table] for name, of_table in made.tables.items()}
     if made.embeddings:
         rows[EMBEDDINGS] = [{**head, "id": id, "embedding": data} for id, data in made.embeddings.items()]
+    counts = replace(counts, counts=dict(made.counts))
     return Result(has_answer=state.has_answer, counts=counts, captions=made.captions, rows=rows, rejects=rejects)
 
 

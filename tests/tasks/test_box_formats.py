@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recaption.engine.grammar import unsupported
-from recaption.tasks.box_formats import QWEN_OUTPUT, BoxFormat, Found, normalised, output_of, read
-from recaption.tasks.output import TEXT
+from recaption.tasks.box_formats import QWEN_OUTPUT, BoxFormat, Found, ends_beyond, normalised, output_of, read
+from recaption.tasks.output import TEXT, Output
 from recaption.types import Box
 
 SHOWN = (1036, 700)
@@ -191,6 +191,24 @@ def test_units_become_shares_of_the_image(form: BoxFormat, numbers: tuple[float,
     assert made == (None if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.parametrize(
+    ("form", "numbers", "expected"),
+    [
+        ("qwen2_5_vl", (0, 0, 1036, 700), False),
+        ("qwen2_5_vl", (0, 0, 1036, 702), True),
+        ("qwen3_vl", (-50, 0, 1000, 1001), False),  # rounded
+        ("qwen3_vl", (1200, 0, 1300, 500), True),
+        ("qwen3_vl", (900, 0, 100, 500), False),
+        ("molmo", (100.0, 100.0), False),
+        ("molmo", (180.0, 100.0), True),
+        ("kosmos2", (0, 1023), False),
+        ("detector", (0.5, 0.5, 1.0, 1.0), False),
+    ],
+)
+def test_a_box_that_ends_beyond_the_image(form: BoxFormat, numbers: tuple[float, ...], expected: bool) -> None:
+    assert ends_beyond(form, numbers, SHOWN) is expected
+
+
 def test_the_cells_of_kosmos_are_those_of_transformers() -> None:
     from transformers.models.kosmos2.processing_kosmos2 import patch_index_to_coordinate
 
@@ -201,5 +219,7 @@ def test_the_cells_of_kosmos_are_those_of_transformers() -> None:
 
 def test_only_the_formats_of_qwen_are_json() -> None:
     assert output_of("qwen2_5_vl") is output_of("qwen3_vl") is QWEN_OUTPUT
-    assert output_of("florence2") is TEXT
+    assert output_of("internvl") is output_of("paligemma") is output_of("molmo") is TEXT
+    assert output_of("florence2") == output_of("kosmos2") == Output(special_tokens=True)
+    assert output_of("detector") == Output(boxes=True)
     assert QWEN_OUTPUT.json_schema is not None and unsupported(QWEN_OUTPUT.json_schema) is None
