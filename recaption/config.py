@@ -67,7 +67,14 @@ class Limits(Section):
 class Source(Section):
     """The images and the columns that come with them."""
 
-    path: str = Field(description="A file, folder, glob or brace pattern; a local path or an fsspec URL")
+    path: str = Field(
+        description="A file, folder, glob or brace pattern; a local path or an fsspec URL, such as "
+        "hf://datasets/ORG/NAME/data/*.tar; or a dataset of the Hugging Face Hub by name, hf://datasets/ORG/NAME"
+    )
+    config: str | None = Field(
+        None, description="Dataset of the Hub by name: its config, also called subset; default: its only or default one"
+    )
+    split: str | None = Field(None, description="Dataset of the Hub by name: its split; default: train")
     format: Literal["auto", "webdataset", "parquet", "folder"] = Field(
         "auto", description="Layout of the files; auto: detected from their names"
     )
@@ -205,6 +212,17 @@ class Breaker(Section):
     )
 
 
+class Budget(Section):
+    """Limits the cost of an output, over all of its runs."""
+
+    gpu_hours: float | None = Field(
+        None,
+        gt=0,
+        description="GPU hours of all runs of the output. At the limit, the run stores its finished answers and ends "
+        "with code 1; a run with a higher limit continues. An engine without a GPU counts as one GPU",
+    )
+
+
 TASK_PATTERN = r"[a-z][a-z0-9_]{0,31}|[\w.]+:\w+"
 
 
@@ -307,8 +325,8 @@ class Annotate(Section):
         None, description="JSON file with labels for objects: a list, label: [synonyms], or categories of COCO or LVIS"
     )
     weights: Weights = Weights()
-    tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
-        (), description="Classes that add custom tables, as package.module:Class"
+    tables: Annotated[tuple[Annotated[str, Field(pattern=r"^([\w.]+:)?\w+$")], ...], OneOrMore] = Field(
+        (), description="Further tables: concepts, attribute_pairs, triples, sheared, or a class, package.module:Class"
     )
     tokenizers: Names = Field(
         (),
@@ -421,6 +439,13 @@ class Pipeline(Section):
         description="shard: send one request for equal images with equal prompts in a shard; none: one per image",
     )
     breaker: Breaker = Breaker()
+    budget: Budget = Budget()
+    notify: str | None = Field(
+        None,
+        pattern=r"^(https?://\S+|env:[A-Za-z_]\w*)$",
+        description="URL that gets a JSON POST when a run ends, fails, is stopped by the breaker, or stores no answer "
+        "for 15 minutes; env:NAME takes it from that environment variable. It is not stored in the output",
+    )
     annotate: Annotate = Annotate()
     output: Output
 
@@ -651,7 +676,7 @@ def _value(text: str, where: str) -> Any:
 def _section(loc: tuple[Any, ...]) -> type[Section] | None:
     """The section that a location in the file belongs to."""
     top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": GenerationConfig}
-    top["breaker"] = Breaker
+    top |= {"breaker": Breaker, "budget": Budget}
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
     deep["output", "card"] = Card
     deep["annotate", "weights"] = Weights

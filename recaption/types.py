@@ -306,7 +306,7 @@ class Reject:
     reason: Reason
     detail: str
     attempts: int = 0
-    prompt_sha256: str | None = None  # of the filled-in prompt, when it was the question that failed, not the image
+    prompt_sha256: str | None = None  # of the filled-in prompt; None: no prompt can be answered about the image
     unit: str | None = None  # id of the unit; None: the whole image
 
     @classmethod
@@ -411,6 +411,8 @@ class Caption:
     text: str
     finish_reason: FinishReason | None = None  # None for raw captions
     lang: str | None = None
+    translated_from: str | None = None  # caption_id of the text that it is a translation of
+    aspect: str | None = None  # what it is about, of granularity `aspect`
     cleaned: tuple[str, ...] | None = None
     sub_captions: tuple[SubCaption, ...] = ()
 

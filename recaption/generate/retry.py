@@ -172,8 +172,10 @@ def _seed(request: UnitRequest, base: int, number: int) -> int:
 
 
 def reject(request: UnitRequest, reason: Reason, detail: str, attempts: Sequence[Attempt] = ()) -> Reject:
-    """The reject of a request. It has no `prompt_sha256` if the image is the cause: all prompts would fail."""
+    """The reject of a request. It has no `prompt_sha256` if the image is the cause: all prompts would fail. Rejects of
+    a question about units always have one, because other units of the image may be answered."""
     of_image = reason in _OF_THE_IMAGE
+    whole = of_image and not request.question.per_unit
     return Reject.of(
         request.image,
         stage=stage_of(reason) if of_image else "generate",
@@ -181,8 +183,8 @@ def reject(request: UnitRequest, reason: Reason, detail: str, attempts: Sequence
         reason=reason,
         detail=storable(detail)[:500],
         attempts=len(attempts),
-        prompt_sha256=None if of_image else request.prompt_sha256,
-        unit=None if of_image else request.unit.id or None,
+        prompt_sha256=None if whole else request.prompt_sha256,
+        unit=None if whole else request.unit.id or None,
     )
 
 

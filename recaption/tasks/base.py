@@ -25,6 +25,7 @@ from recaption.types import (
     Completion,
     FinishReason,
     Generation,
+    Granularity,
     Image,
     Modality,
     Reason,
@@ -108,9 +109,10 @@ NO_INPUTS: Final[Inputs] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSpec:
-    """A table that a task adds to a build, as `<name>/<shard>.parquet` sorted by key.
+    """A table that a task or `annotate.tables` adds to a build, as `<name>/<shard>.parquet` sorted by key.
 
-    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. A table
+    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. Tables of
+    `annotate.tables` are not `generated`: they have no column `generation`, and `key` behind `sub_id`. A table
     with parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has
     its description in the metadata of its field (see `schema.column`).
     """
@@ -119,6 +121,7 @@ class TableSpec:
     columns: pa.Schema
     parent: Parent
     description: str
+    generated: bool = True
 
     def __post_init__(self) -> None:
         """Raises ValueError for a name or columns that a build cannot have."""
@@ -139,6 +142,13 @@ class TableSpec:
                 schema.arrow_type(str(column.type))
             except ValueError as error:
                 raise ValueError(f"table {self.name}, column {column.name}: {error}") from error
+
+    @property
+    def all_columns(self) -> pa.Schema:
+        """The columns in the file."""
+        if self.generated:
+            return schema.task_table(self.name, self.columns)
+        return schema.custom_table(self.name, pa.schema([one for one in self.columns if one.name != "sub_id"]))
 
     @property
     def parent_column(self) -> str | None:
@@ -186,6 +196,8 @@ class Task:
     reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""
     makes_captions: ClassVar[bool] = False
+    granularity: ClassVar[Granularity | None] = None
+    """Of its captions. None: that of the generation, or of its prompt."""
     tables: ClassVar[Mapping[str, TableSpec]] = {}
 
     def __init__(self, options: Section) -> None:
@@ -215,6 +227,13 @@ class Task:
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         """What a build has of these answers, which are in the order of the units."""
         raise NotImplementedError
+
+    def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
+        """Whether an image has what `output.require` demands of this task. Default: at least one unit has an answer.
+
+        `rows` are those made of the answers.
+        """
+        return any(found.answer is not None for found in answers)
 
 
 def sub_id(key: str, unit: Unit) -> str:

@@ -12,7 +12,7 @@ from recaption.schema import column
 from recaption.tasks.base import Inputs, Parsed, Rows, TableSpec, Task, Unit, UnitAnswer, value_in
 from recaption.tasks.box_formats import QWEN_OUTPUT, read
 from recaption.tasks.box_settings import BoxSettings
-from recaption.tasks.faults import fault
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output
 from recaption.text import cut, fold, normalise
 from recaption.types import Box, Completion, Generation, Image
@@ -58,12 +58,10 @@ class OcrTask(Task):
         return QWEN_OUTPUT
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            boxes = read(self.options.format, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, lambda text: self._parsed(text, completion))
+
+    def _parsed(self, text: str, completion: Completion) -> Parsed:
+        boxes = read(self.options.format, text)
         texts = [
             {"text": text, "numbers": list(box.numbers)}
             for box in boxes

@@ -12,7 +12,7 @@ from pydantic import Field
 from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
 from recaption.tasks.box_formats import OF_ONE_PHRASE, output_of, read
 from recaption.tasks.box_settings import BoxSettings
-from recaption.tasks.faults import fault
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import LEAST_SCORE, Output
 from recaption.tasks.phrases import NO_MENTION, Mention, Named, named, phrase_of
 from recaption.tasks.region_table import REGIONS, Region, ranked, region_rows
@@ -90,12 +90,10 @@ class RegionsTask(Task):
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
         if self.options.format == "detector":
             return _detected(unit, completion)
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            boxes = read(self.options.format, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, lambda text: self._parsed(unit, text, completion))
+
+    def _parsed(self, unit: Unit, text: str, completion: Completion) -> Parsed:
+        boxes = read(self.options.format, text)
         kept, usable, dropped = [], 0, Counter[str]()
         shown = self.options.size(unit.variables["upright_size"], completion.shown)
         for box in boxes:

@@ -14,7 +14,7 @@ from recaption import prompt, schema
 from recaption.engine.grammar import unsupported
 from recaption.errors import ConfigError
 from recaption.tasks import registry
-from recaption.tasks.base import Unit
+from recaption.tasks.base import Rows, Unit
 from recaption.tasks.negatives import NEGATIVES, NegativesTask
 from recaption.tasks.output import TEXT
 from recaption.types import Tag
@@ -157,3 +157,9 @@ def test_other_answers_are_faults(text: str, finish: str, expected: str) -> None
 def test_settings_are_checked(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"^task negatives: "):
         task(**settings)
+
+
+def test_an_image_has_a_result_if_there_are_rows() -> None:
+    made = registry.load("negatives", {})
+    assert not made.has_result((), Rows(tables={"negatives": []}))
+    assert made.has_result((), Rows(tables={"negatives": [{}]}))
