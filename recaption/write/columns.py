@@ -30,7 +30,7 @@ _CAPTION = (
         "translated_from",
         "aspect",
     ),
-    "cleaned",
+    *("region_id", "box", "cleaned"),
 )
 _SUB = (
     *("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start", "dup_of", "lang", "weight"),
