@@ -137,7 +137,8 @@ def _molmo(text: str) -> Iterator[Found]:
 
 
 def _kosmos2(text: str) -> Iterator[Found]:
-    for label, cells in re.findall(r"<phrase>(.*?)</phrase>\s*<object>(.*?)</object>", text, re.DOTALL):
+    """The phrase may be missing: it is at the end of the prompt, and the answer goes on behind it."""
+    for label, cells in re.findall(r"(?:<phrase>([^<]*)</phrase>\s*)?<object>(.*?)</object>", text, re.DOTALL):
         for pair in cells.split("</delimiter_of_multi_objects/>"):
             indices = re.findall(r"<patch_index_(\d+)>", pair)
             yield Found(label=label.strip(), numbers=_numbers(indices, _CELLS**2 - 1, count=2))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from recaption.tasks.box_formats import QWEN_OUTPUT, BoxFormat, Found, ends_beyo
 from recaption.tasks.output import TEXT, Output
 from recaption.types import Box
 
+ANSWERS = Path(__file__).with_name("box_answers")
 SHOWN = (1036, 700)
 FENCED = '```json\n[{"bbox_2d": [112, 40, 318, 205], "label": "red kite"}]\n```'
 
@@ -215,6 +218,27 @@ def test_the_cells_of_kosmos_are_those_of_transformers() -> None:
     for first, last in ((0, 1023), (44, 863), (5, 5), (40, 47), (3, 963)):
         expected = patch_index_to_coordinate(first, last, 32)
         assert normalised("kosmos2", (first, last)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("form", [form for form in get_args(BoxFormat) if form != "detector"])
+def test_hand_made_answers_are_read(form: BoxFormat) -> None:
+    """60 of each format, broken ones included. Expected boxes were computed from the format's units, not by `read`.
+
+    `expected` is null for an answer that is not of the format; a box is null if it cannot be used.
+    """
+    answers = [json.loads(line) for line in (ANSWERS / f"{form}.jsonl").read_text("utf-8").splitlines()]
+    assert len(answers) == 60
+    for answer in answers:
+        text, expected, shown = answer["text"], answer["expected"], tuple(answer.get("shown", ()))
+        if expected is None:
+            with pytest.raises(ValueError, match="the answer"):
+                read(form, text)
+            continue
+        found = read(form, text)
+        assert [one.label for one in found] == [label for label, _ in expected], text
+        for one, (_, box) in zip(found, expected, strict=True):
+            made = None if one.numbers is None else normalised(form, one.numbers, shown or None)  # type: ignore[arg-type]
+            assert made == (None if box is None else pytest.approx(box, abs=1e-8)), text
 
 
 def test_only_the_formats_of_qwen_are_json() -> None:
