@@ -123,7 +123,8 @@ def _property(field: pa.Field) -> dict[str, Any]:
 
 def _type(name: str, kind: pa.DataType) -> dict[str, Any]:
     if pa.types.is_list(kind):
-        return {"type": "array", "items": _type("", kind.value_type)}
+        element = kind.value_type
+        return {"type": "array", "items": _object(element) if pa.types.is_struct(element) else _type("", element)}
     if pa.types.is_struct(kind):
         return _object(kind)
     if pa.types.is_binary(kind):

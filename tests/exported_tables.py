@@ -56,6 +56,11 @@ def negatives(record: Record) -> Sequence[Row]:
     return [
         {"sub_id": _sentences(record)[n].sub_id, "text": text, "category": category, **about}
         for n, text, category in (*made, (1, "The sky is blue.", "attribute"))
+    ] + [
+        {"sub_id": caption.sub_captions[0].sub_id, "text": f"A kite {n}.", "category": "object", **about}
+        for caption in record.captions
+        if caption.granularity == "region"
+        for n in range(10)
     ]
 
 

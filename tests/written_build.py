@@ -30,7 +30,8 @@ def record_of(
 ) -> Record:
     """A usable record; sub-captions end after full stops, but for "Dr.", and "The image shows " is an opener.
 
-    A generation in `langs` translates the one whose name is the part before its underscore.
+    A caption of granularity region is about the region whose number the name of its generation ends with. A
+    generation in `langs` translates the one whose name is the part before its underscore.
     """
     key = f"k{row:04d}"
     captions = []
@@ -52,6 +53,7 @@ def record_of(
         ]
         captions.append(
             Caption(
+                region_id=f"{key}/r#{generation[-1]}" if kinds.get(generation) == "region" else None,
                 caption_id=caption_id,
                 generation=generation,
                 source="raw" if generation == "raw" else f"model:describe_{generation}",

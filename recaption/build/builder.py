@@ -29,6 +29,7 @@ from recaption.types import SCHEMA_VERSION
 from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
 
 Collect = Callable[..., list[Any]]
+_MANY_BEYOND = 0.3  # share of the boxes
 
 
 class Builder:
@@ -243,6 +244,21 @@ def failure_warnings(manifest: dict[str, Any]) -> list[str]:
             f"output.token_ids: {tokenizer} failed on texts of {captions}, which have no stored ids; the loader "
             "tokenises them. The events token_ids_failed in metrics/log*.jsonl name the captions and the errors"
         )
+    return warnings
+
+
+def box_warnings(manifest: dict[str, Any]) -> list[str]:
+    """A warning for each generation that writes many boxes beyond the image: its answers are probably in other units
+    than those of its `format`."""
+    warnings = []
+    for task in manifest.get("tasks", ()):
+        boxes, beyond = (task.get("counts", {}).get(name, 0) for name in ("boxes", "boxes_beyond"))
+        if boxes and beyond / boxes >= _MANY_BEYOND:
+            warnings.append(
+                f"generate {task['id']}: {beyond:,} of {boxes:,} boxes end beyond the image. The model {task['model']} "
+                "probably writes boxes in other units than those of the generation's `format`: compare the formats in "
+                "docs/tasks.md"
+            )
     return warnings
 
 

@@ -23,9 +23,9 @@ from typing import Any, ClassVar, Final
 from recaption.engine.base import Completion, Request
 from recaption.engine.micro_batch import Job, MicroBatchEngine
 from recaption.errors import ConfigError, RequestError
+from recaption.tasks.output import LEAST_SCORE
 from recaption.types import Detection
 
-LEAST_SCORE: Final = 0.05
 MOST_BOXES: Final = 50  # of a phrase
 _OWL: Final = ("owlv2", "owlvit")
 _DINO: Final = ("grounding-dino", "mm-grounding-dino")

@@ -156,6 +156,11 @@ def refuse_shard_size(options: Options, file: str) -> None:
         )
 
 
+def of_images(dataset: Dataset) -> dict[str, str]:
+    """The granularity of each generation whose captions are about whole images, in pipeline order."""
+    return {name: kind for name, kind in dataset.granularities.items() if kind not in ("region", "aspect")}
+
+
 def free_names(dataset: Dataset, options: Options) -> dict[str, str]:
     """The map, for a format whose names are free. Raises UserError for an unknown generation."""
     refuse_fill(options)

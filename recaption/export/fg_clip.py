@@ -79,27 +79,34 @@ def export_boxes(
 def boxes_of(sample: Sample) -> list[Row]:
     """The boxes of a sample, in the order of their rank.
 
-    `short_expr` is the phrase, `long_expr` the sentence that names it. If the sentence has ten negatives, it is also
-    the `short_expr` of its first box, because the trainer compares the negatives with that. Texts are in lower case, as
-    FG-CLIP 2 lowers the negatives but not the `short_expr` that it compares them with.
+    `short_expr` and `long_expr` are the shortest and the longest caption of the region, else its phrase and the
+    sentence that names it. Of a text with ten negatives, the first box has it as `short_expr`, because the trainer
+    compares the negatives with that. Texts are in lower case: FG-CLIP 2 lowers only the negatives.
     """
-    sentences = {sub.sub_id: sub.text for caption in sample.record.captions for sub in caption.sub_captions}
+    captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
+    sentences = {sub.sub_id: _lower(sub.text) for caption in captions for sub in caption.sub_captions}
     negatives: dict[str, dict[str, None]] = {}
     for row in sample.tables.get(NEGATIVES.table, ()):
-        negatives.setdefault(row["sub_id"], {})[_lower(row["text"])] = None
+        if _lower(row["text"]) != sentences.get(row["sub_id"]):
+            negatives.setdefault(row["sub_id"], {})[_lower(row["text"])] = None
     made = []
     for region in sorted(sample.tables[REGIONS.table], key=itemgetter("rank")):
         if region["is_point"]:
             continue
+        own = [caption for caption in captions if caption.region_id == region["region_id"]]
+        texts = [caption.text for caption in own] or [
+            region["phrase"],
+            sentences.get(region["sub_id"], region["phrase"]),
+        ]
         corners = [region[name] for name in ("x0", "y0", "x1", "y1")]
-        score = [] if region["score"] is None else [region["score"]]
-        sentence = sentences.get(region["sub_id"], "")
-        texts = {"short_expr": _lower(region["phrase"]), "long_expr": _lower(sentence or region["phrase"])}
-        false = list(negatives.pop(region["sub_id"], ()) if sentence else ())[:NEGATIVE_TEXTS]
-        box: Row = {"bbox": corners + score, **texts, "flag_short_neg": int(len(false) == NEGATIVE_TEXTS)}
-        if box["flag_short_neg"]:
-            box["short_expr"] = texts["long_expr"]
-            box["short_expr_negs"] = {str(n): text for n, text in enumerate(false)}
+        box: Row = {"bbox": corners if region["score"] is None else [*corners, region["score"]]}
+        box |= {"short_expr": _lower(texts[0]), "long_expr": _lower(texts[-1]), "flag_short_neg": 0}
+        changed = [sub.sub_id for caption in own for sub in caption.sub_captions[:1]] or [region["sub_id"]]
+        text = next((sub_id for sub_id in changed if len(negatives.get(sub_id, ())) >= NEGATIVE_TEXTS), None)
+        if text in sentences:
+            false = [*negatives.pop(text)][:NEGATIVE_TEXTS]
+            box |= {"short_expr": sentences[text], "flag_short_neg": 1}
+            box["short_expr_negs"] = {str(n): negative for n, negative in enumerate(false)}
         made.append(box)
     return made
 

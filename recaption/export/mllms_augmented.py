@@ -12,7 +12,7 @@ from operator import methodcaller
 from typing import Any, Final
 
 from recaption.errors import UserError
-from recaption.export.base import Exported, Finding, Options, described, free_names, lacking
+from recaption.export.base import Exported, Finding, Options, described, free_names, lacking, of_images
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.rows import PLACE, Layout, Made, Sample, export_rows, json_list
@@ -28,7 +28,7 @@ LONGEST: Final = 30  # words of a caption
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `map` maps names of files to generations; the default is all generations."""
-    generations = free_names(dataset, options) or {name: name for name in dataset.granularities}
+    generations = free_names(dataset, options) or {name: name for name in of_images(dataset)}
     for name in generations:
         if f"{name}.json" == RAW or "/" in name:
             raise UserError(f"map {name}={generations[name]}: {name!r} is not allowed as a file's name; choose another")

@@ -36,7 +36,7 @@ _TEXTS_OF_ALL: Final = ("blip2cap", "grit", "ocr", "sam_blip")
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. The descriptions of regions are their phrases."""
+    """See `base.Exporter.export`. ann_all.json has the phrases of regions and their captions."""
     tables = {need.table: found for need in (REGIONS, OCR) if (found := maker(dataset, options, need)) is not None}
     options = texts_only(options, REGIONS, OCR)
     (generation,) = one_text(dataset, TEXTS, options).values()
@@ -63,9 +63,12 @@ def _conversation(sample: Sample, text: str) -> Row:
 def _all_of(sample: Sample, text: str) -> Row:
     """The four texts of an image; it has an empty one where nothing was found."""
     short = next((caption.text for caption in sample.record.captions if caption.granularity == "short"), text)
-    boxes = placed((row["phrase"], row) for row in sample.tables[REGIONS.table] if not row["is_point"])
+    regions = {row["region_id"]: row for row in sample.tables[REGIONS.table] if not row["is_point"]}
+    boxes = placed((row["phrase"], row) for row in regions.values())
+    captions = ((caption.text, regions.get(caption.region_id)) for caption in sample.record.captions)
     ocr = placed((row["text"], row) for row in sample.tables.get(OCR.table, ()))
-    return {"img_id": sample.image, "blip2cap": fold(short), "grit": boxes, "ocr": ocr, "sam_blip": ""}
+    of_regions = placed((text, row) for text, row in captions if row is not None)
+    return {"img_id": sample.image, "blip2cap": fold(short), "grit": boxes, "ocr": ocr, "sam_blip": of_regions}
 
 
 def placed(texts: Iterable[tuple[str, Mapping[str, Any]]]) -> str:

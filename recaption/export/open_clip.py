@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Final
 
 from recaption.errors import UserError
-from recaption.export.base import Exported, Finding, Options, Usage, described, free_names
+from recaption.export.base import Exported, Finding, Options, Usage, described, free_names, of_images
 from recaption.export.dataset import Dataset
 from recaption.export.flair import json_of
 from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
@@ -76,7 +76,7 @@ def _names(dataset: Dataset, options: Options) -> dict[str, str]:
     for name, generation in names.items():
         if name in _IDENTITY or ";" in name or not name.strip():
             raise UserError(f"map {name}={generation}: {name!r} is not allowed as a field's name; choose another")
-    return names or {flat_name(generation): generation for generation in ("raw", *dataset.granularities)}
+    return names or {flat_name(generation): generation for generation in ("raw", *of_images(dataset))}
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

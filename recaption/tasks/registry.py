@@ -22,6 +22,7 @@ TASKS: Final[Mapping[str, str]] = {
     "regions": "recaption.tasks.regions:RegionsTask",
     "negatives": "recaption.tasks.negatives:NegativesTask",
     "rewrite": "recaption.tasks.rewrite:RewriteTask",
+    "crop": "recaption.tasks.crop:CropTask",
     "ocr": "recaption.tasks.ocr:OcrTask",
     "aspects": "recaption.tasks.aspects:AspectsTask",
     "translate": "recaption.tasks.translate:TranslateTask",

@@ -97,7 +97,7 @@ class ScoreTask(Task):
                 if kind in self.options.embed and text.strip():
                     units.append(Unit(id=f"{_EMBEDDING}{name}", variables={"text": text}, embeds="text"))
                 if kind in self.options.of and text.strip():
-                    units.append(Unit(id=name, variables={"text": text}))
+                    units.append(Unit(id=name, variables={"text": text}, crop=caption.box))
         return units
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:

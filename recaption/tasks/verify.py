@@ -97,12 +97,13 @@ class VerifyTask(Task):
         if _position(image.sha256) >= self.options.share:
             return ()
         statements = [
-            (sub, statement(caption, sub))
+            (caption.box, sub, statement(caption, sub))
             for caption, sub in sub_captions(inputs)
-            if self.options.which == "all" or has_content(sub)
+            if self.options.which == "all" or has_content(sub, of_region=caption.box is not None)
         ]
         return [
-            Unit(id=unit_id(image.key, sub), variables={"statement": text}, statement=text) for sub, text in statements
+            Unit(id=unit_id(image.key, sub), variables={"statement": text}, statement=text, crop=box)
+            for box, sub, text in statements
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
@@ -136,8 +137,13 @@ class VerifyTask(Task):
         }
 
 
-def has_content(sub: SubCaption) -> bool:
-    """Whether a sub-caption names an object, repeats no other, and is neither a fragment nor meta."""
+def has_content(sub: SubCaption, *, of_region: bool = False) -> bool:
+    """Whether a sub-caption names an object, repeats no other, and is neither a fragment nor meta.
+
+    Equal texts about different regions are no repetitions. Those of a region may be phrases.
+    """
+    if of_region:
+        return bool(sub.objects) and not sub.is_meta
     return bool(sub.objects) and sub.dup_of is None and not (sub.is_fragment or sub.is_meta)
 
 

@@ -17,9 +17,9 @@ from tiny_models import make_tiny_detector, make_tiny_dual_encoder
 
 from recaption.engine import Completion, Engine, EngineSpec, Request, build
 from recaption.engine.completion import complete
-from recaption.engine.detector import LEAST_SCORE, phrases_of
+from recaption.engine.detector import phrases_of
 from recaption.errors import ConfigError, ImageError, RequestError
-from recaption.tasks.output import TEXT, Output
+from recaption.tasks.output import LEAST_SCORE, TEXT, Output
 from recaption.types import Sampling
 
 pytest.importorskip("torch")

@@ -56,6 +56,23 @@ def test_fg_clip_reads_boxes_with_ten_negatives(without_pixels: Any, plain: Any,
     assert problems("fg_clip", dest) == {}
 
 
+def test_captions_of_regions_are_the_texts_of_their_boxes(
+    without_pixels: Any, plain: Any, exported: Any, problems: Any
+) -> None:
+    kinds = {"long": "long", "short": "short", "wide_0": "region", "tight_0": "region"}
+    rows = [{**plain, "wide_0": "A red Kite in the wind.", "tight_0": "A Kite."}]
+    dataset = without_pixels(rows, kinds=kinds, tables=tables("regions", "negatives"))
+    dest, _ = exported("fg_clip", dataset)
+    first, second = json.loads((dest / fg_clip.FILE).read_bytes())[0]["bbox_info"]
+    assert (first["short_expr"], first["long_expr"]) == ("a kite.", "a red kite in the wind.")
+    assert first["short_expr_negs"] == {str(n): f"a kite {n}." for n in range(10)}
+    assert second["flag_short_neg"] == 1 and second["short_expr"] == "a red kite flies over dunes.", "of the sentence"
+    (row,) = trainers.fg_clip(dest, random.Random(0), boxes=True, negatives=True)
+    assert len(row["hard"]) == 2 and problems("fg_clip", dest) == {}
+    _, done = exported("mllms_augmented", dataset)
+    assert done.notes[0] == "texts: long = long, short = short", "a caption of a region is none of the image"
+
+
 def test_an_export_without_negatives_names_the_generation_to_add(
     without_pixels: Any, plain: Any, exported: Any
 ) -> None:

@@ -15,7 +15,9 @@ from recaption.export import monkey
 
 def test_monkey_reads_conversations_and_descriptions(build: Any, plain: Any, exported: Any, problems: Any) -> None:
     odd = {"long": "A <img> sign.\n<|im_end|> Two lines.", "short": "s"}
-    dest, done = exported("monkey", build([plain, {**plain, **odd}], tables=tables("regions")), images="jpg")
+    rows = [{**plain, "crop_0": "A kite in the wind."}, {**plain, **odd}]
+    kinds = {"long": "long", "short": "short", "crop_0": "region"}
+    dest, done = exported("monkey", build(rows, kinds=kinds, tables=tables("regions")), images="jpg")
     turns = trainers.monkey(dest / monkey.FILE)
     assert turns == [
         (f"<img>{dest}/images/k0000.jpg</img> {monkey.QUESTION}", plain["long"]),
@@ -25,6 +27,7 @@ def test_monkey_reads_conversations_and_descriptions(build: Any, plain: Any, exp
     assert detailed[0] == {"img_id": "k0000.jpg", "detailed_caption": plain["long"]}
     one, two = json.loads((dest / monkey.ALL).read_text())
     assert one["grit"] == "Red kite: [0.1, 0.2, 0.3, 0.4]; dunes: [0.1, 0.2, 0.3, 0.4]; "
+    assert one["sam_blip"] == "A kite in the wind.: [0.1, 0.2, 0.3, 0.4]; "
     assert trainers.monkey_question(two) == "s  ", "an image without regions has all texts"
     assert done.files == 3 and problems("monkey", dest, images=None) == {}
 
