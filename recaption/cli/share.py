@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from recaption.cli.options import format_option, pair, positive
+from recaption.errors import UserError
+
+if TYPE_CHECKING:
+    from recaption.export.dataset import Dataset
+    from recaption.types import Record
 
 
 def export(
@@ -43,6 +49,12 @@ def export(
         Literal["none", "jpg", "symlink"],
         typer.Option(help="Image files for formats that name them: none, JPEGs, or links to those of a local folder"),
     ] = "none",
+    captions: Annotated[
+        Literal["one", "lines", "tags"],
+        typer.Option(
+            help="With --to txt: a caption, texts drawn by the dataset's sampling policy, one per line, or its objects"
+        ),
+    ] = "one",
     pipeline_file: Annotated[
         Path | None,
         typer.Option(
@@ -56,12 +68,14 @@ def export(
 ) -> int:
     """Write a dataset in the format of a trainer."""
     from recaption.export import load
-    from recaption.export.base import Options
+    from recaption.export.base import Options, all_texts
     from recaption.export.dataset import Dataset
     from recaption.export.show import print_exported, progress
 
     console = Console()
     exporter = load(to)
+    if captions != "one" and to != "txt":
+        raise UserError(f"--captions {captions} is for --to txt; leave the option out")
     dataset = Dataset.open(out, pipeline_file)
     with progress(console) as report:
         options = Options(
@@ -70,11 +84,23 @@ def export(
             fill=fill,
             samples_per_shard=samples_per_shard,
             images=images,
+            captions=captions,
+            draw=_drawing(dataset) if captions == "lines" else all_texts,
             progress=report,
         )
         done = exporter.export(dataset, destination, options)
     print_exported(done, destination, console)
     return 0
+
+
+def _drawing(dataset: Dataset) -> Callable[[Record], list[str]]:
+    """Draws the texts of a record by the sampling policy of the dataset; the same ones each time."""
+    import numpy as np
+
+    from recaption.load.policy import from_manifest
+
+    draw = from_manifest(dataset.manifest["sampling"])
+    return lambda record: [t.text for t in draw(record, np.random.default_rng(int(record.sha256[:16], 16)), 0)]
 
 
 def validate(

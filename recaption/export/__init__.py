@@ -38,6 +38,9 @@ MODULES: Final = MappingProxyType(
         "make": "recaption.export.make",
         "gist": "recaption.export.gist",
         "adaptclipzs": "recaption.export.adaptclipzs",
+        "txt": "recaption.export.txt",
+        "imagefolder": "recaption.export.imagefolder",
+        "coco": "recaption.export.coco",
     }
 )
 """The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""

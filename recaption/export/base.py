@@ -12,6 +12,7 @@ from recaption.export.dataset import Dataset, Split
 from recaption.io import files
 from recaption.io.store import Store, open_store
 from recaption.problems import Problem, Severity
+from recaption.types import Record
 from recaption.write.entry import ShardEntry
 from recaption.write.profile import Fill, places
 
@@ -21,8 +22,17 @@ IMAGES: Final = "images"
 """The folder of these files, in the folder of the export."""
 
 
+Captions = Literal["one", "lines", "tags"]
+"""What a text file beside an image has: a caption; several texts, one per line; or the objects as a list."""
+
 CLIP_WORDS: Final = 45
 """Words of a text about a class. More may be more than the 77 tokens of CLIP, with the name of the class."""
+
+
+def all_texts(record: Record) -> Sequence[str]:
+    """All captions, and all sub-captions that repeat no earlier one and have a weight."""
+    subs = (sub for caption in record.captions for sub in caption.sub_captions)
+    return [caption.text for caption in record.captions] + [s.text for s in subs if s.dup_of is None and s.weight > 0]
 
 
 def _silent(done: int, total: int) -> None:
@@ -41,6 +51,8 @@ class Options:
     fill: Fill | None = None  # None: the trainer's default
     samples_per_shard: int | None = None  # None: the trainer's default; only where shards are written
     images: Images = "none"  # only for formats that name image files
+    captions: Captions = "one"  # only for txt
+    draw: Callable[[Record], Sequence[str]] = all_texts  # the lines of a text file, for `captions` "lines"
     progress: Callable[[int, int], None] = _silent  # called with the number of finished shards and of all
 
 
