@@ -1,7 +1,8 @@
 """Exports of a build in each format, against writing the bytes of the export: tars with `tarfile`, files with `shutil`.
 
-Formats that name image files are measured with `--images jpg`; recap and pixelprose have texts alone. Both sides in turns on one core, in memory where there
-is /dev/shm. The other side has the finished bytes: it neither reads a build nor makes texts.
+Formats that name image files are measured with `--images jpg`; recap and pixelprose have texts alone. Both sides in
+turns on one core, in memory where there is /dev/shm. The other side has the finished bytes: it neither reads a build
+nor makes texts.
 """
 
 from __future__ import annotations
