@@ -1,6 +1,6 @@
 """COCO captions: one JSON object with `images` and `annotations`, several captions per image.
 
-Read by pycocotools.coco.COCO, torchvision.datasets.CocoCaptions and FiftyOne (fo.types.COCODetectionDataset); format:
+Read by cocodataset/cocoapi, PythonAPI/pycocotools/coco.py, by torchvision.datasets.CocoCaptions and FiftyOne; format:
 https://cocodataset.org/#format-data, "Image Captioning". Ids are integers; an annotation names its image by id.
 """
 

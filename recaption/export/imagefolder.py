@@ -1,7 +1,7 @@
 """Hugging Face's imagefolder: images, and `metadata.jsonl` with a row for each of them.
 
-Read by datasets.load_dataset("imagefolder", data_dir=…) and by the Hub's viewer
-(https://huggingface.co/docs/datasets/image_dataset#imagefolder): `file_name` is the path below the folder of
+Read by huggingface/datasets, src/datasets/packaged_modules/folder_based_builder/folder_based_builder.py
+(`load_dataset("imagefolder", data_dir=DEST)`), and by the Hub's viewer: `file_name` is the path below the folder of
 `metadata.jsonl`; all other fields become columns. All rows need the same fields.
 """
 

@@ -1,6 +1,6 @@
 """Images with a text file of the same name beside each, the format of most fine-tuning programs.
 
-Read by kohya-ss/sd-scripts (library/train_util.py, `--caption_extension .txt`; the first line, or with
+Read by kohya-ss/sd-scripts, library/train_util.py (`--caption_extension .txt`: the first line, or with
 `--enable_wildcard` a random one), musubi-tuner, OneTrainer (a random line), ai-toolkit and SimpleTuner
 (`caption_strategy: textfile`). A line is a caption, so a line end in a caption becomes a space.
 """
