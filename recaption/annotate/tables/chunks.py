@@ -10,7 +10,6 @@ from typing import Final, Literal
 from recaption.annotate import lexicon as lex
 from recaption.annotate.corrected_tags import corrected
 from recaption.annotate.lemma import singular
-from recaption.annotate.quotes import quoted
 from recaption.annotate.tagged_words import (
     ADJECTIVE,
     BE,
@@ -24,6 +23,7 @@ from recaption.annotate.tagged_words import (
     join_hyphens,
     roles_of,
 )
+from recaption.quotes import quoted
 from recaption.types import Caption, SubCaption, Tag
 
 Kind = Literal["noun", "verb", "preposition", "relative", "comma", "and", "predicate", "break"]
