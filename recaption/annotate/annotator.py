@@ -21,7 +21,7 @@ from recaption.annotate import flags, split
 from recaption.annotate import lexicon as lex
 from recaption.annotate.custom_tables import CustomRows, described, load_tables
 from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences
-from recaption.annotate.language import guess_language
+from recaption.language import guess_language
 from recaption.annotate.openers import content_start
 from recaption.annotate.spacy_tagger import Tagger
 from recaption.annotate.tag import tags

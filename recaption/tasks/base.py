@@ -25,6 +25,7 @@ from recaption.types import (
     Completion,
     FinishReason,
     Generation,
+    Granularity,
     Image,
     Modality,
     Reason,
@@ -181,16 +182,21 @@ class Task:
     version: ClassVar[str] = "1"
     """Part of the fingerprint. Raise it when `units` or `parse` change, so that answers are made anew."""
     needs: frozenset[Modality] = frozenset({"image"})
-    """Requests with an image, or text only. Compared with the engine's `accepts` when the run is planned."""
+    """Requests with an image, or text only. Compared with the engine's `accepts` when the run is planned.
+
+    Like `prompt` and `reads`, `__init__` may set it from the settings, as an attribute of the instance.
+    """
     settings: ClassVar[type[Section]] = NoSettings
     """The keys of the pipeline file that belong to this task."""
-    prompt: ClassVar[str | None] = None
+    prompt: str | None = None
     """The shipped prompt that a generation without `prompt` uses."""
     variables: ClassVar[frozenset[str]] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
-    reads: ClassVar[frozenset[str]] = frozenset()
+    reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""
     makes_captions: ClassVar[bool] = False
+    granularity: ClassVar[Granularity | None] = None
+    """Of its captions. None: that of the generation, or of its prompt."""
     tables: ClassVar[Mapping[str, TableSpec]] = {}
 
     def __init__(self, options: Section) -> None:
@@ -201,8 +207,12 @@ class Task:
         """The settings that determine the answers: part of the fingerprint. JSON values. Default: all of them."""
         return self.options.model_dump(mode="json")
 
-    def output(self) -> Output:
-        """The form of the answers."""
+    def output(self, unit: Unit | None) -> Output:
+        """The form of the answer about a unit.
+
+        None: no unit is known yet, because the run is being planned. The engine has to support this form, and the
+        forms of all units may differ from it only in their choices or JSON schema.
+        """
         return TEXT
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -216,6 +226,13 @@ class Task:
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         """What a build has of these answers, which are in the order of the units."""
         raise NotImplementedError
+
+    def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
+        """Whether an image has what `output.require` demands of this task. Default: at least one unit has an answer.
+
+        `rows` are those made of the answers.
+        """
+        return any(found.answer is not None for found in answers)
 
 
 def sub_id(key: str, unit: Unit) -> str:
