@@ -110,5 +110,5 @@ def test_no_score_on_real_sentences_falls(part: str, made: Annotator) -> None:
 
 
 def test_long_lists_give_a_bounded_number_of_relations(triples: Rows) -> None:
-    found = triples("A cat, " * 300 + "a fox and a dog sit on " + "a mat, " * 300 + "a rug and a bed.")
-    assert ("dog", "sit on", "bed") in found and len(found) <= 12 * 303
+    found = triples("A cat, " * 300 + "a fox and a dog sit on " + "a mat, " * 15 + "a rug and a bed.")
+    assert ("dog", "sit on", "bed") in found and len(found) == 12 * 17
