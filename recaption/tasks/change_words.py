@@ -104,7 +104,14 @@ ANIMATE: Final = frozenset(
     (*_by_word(*_ANIMALS), "man", "woman", "boy", "girl", "person", "child", "baby", "player", "rider", "bird")
 )
 """What can do the actions. Of other things, a line runs and a house stands."""
-_PLURALS: Final = {"man": "men", "woman": "women", "knife": "knives", "bookshelf": "bookshelves", "tomato": "tomatoes"}
+_PLURALS: Final = {
+    "man": "men",
+    "woman": "women",
+    "knife": "knives",
+    "bookshelf": "bookshelves",
+    "tomato": "tomatoes",
+    "scarf": "scarves",
+}
 
 
 def plural(noun: str) -> str:

@@ -26,6 +26,7 @@ from recaption.tasks.changes import CATEGORIES, WORD, Category, Change, differen
 from recaption.tasks.faults import parse_whole
 from recaption.tasks.negative_table import NEGATIVES, row_of
 from recaption.tasks.output import TEXT, Output, value_of
+from recaption.tasks.rule_changes import VERSION as RULES_VERSION
 from recaption.tasks.rule_changes import rule_changes
 from recaption.tasks.verify import has_content
 from recaption.text import fold, normalise
@@ -59,8 +60,10 @@ class NegativesTask(Task):
     options: NegativesSettings
 
     def identity(self) -> Mapping[str, Any]:
-        """Rules apply at build."""
-        return {"method": "rules"} if self.options.method == "rules" else self.options.model_dump(mode="json")
+        """Rules apply at build: a change of the rules makes a new build."""
+        if self.options.method == "rules":
+            return {"method": "rules", "rules": RULES_VERSION}
+        return self.options.model_dump(mode="json")
 
     def __init__(self, options: NegativesSettings) -> None:
         super().__init__(options)

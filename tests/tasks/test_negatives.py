@@ -17,6 +17,7 @@ from recaption.tasks import registry
 from recaption.tasks.base import Rows, Unit
 from recaption.tasks.negatives import NEGATIVES, NegativesTask
 from recaption.tasks.output import TEXT
+from recaption.tasks.rule_changes import VERSION
 from recaption.types import Tag
 
 KITE = "A red kite flies over a dog."
@@ -84,7 +85,7 @@ def test_a_model_is_asked_about_each_sub_caption_with_objects() -> None:
 
 
 def test_only_settings_of_the_requests_are_part_of_the_identity() -> None:
-    assert task(n=3).identity() == task().identity() == {"method": "rules"}
+    assert task(n=3).identity() == task().identity() == {"method": "rules", "rules": VERSION}
     assert model(3).identity() != model(4).identity()
     assert model().needs == {"text"} and task().needs == frozenset()
 
