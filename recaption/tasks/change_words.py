@@ -6,7 +6,7 @@ A class has sets of words with one meaning: `small tiny | large big`. A word bec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 WordClass = Sequence[Sequence[str]]
 
@@ -105,6 +105,24 @@ ANIMATE: Final = frozenset(
 )
 """What can do the actions. Of other things, a line runs and a house stands."""
 _PLURALS: Final = {"man": "men", "woman": "women", "knife": "knives", "bookshelf": "bookshelves", "tomato": "tomatoes"}
+
+
+def category_of(old: str, new: str) -> Literal["attribute", "number", "place", "relation", "action", "object"] | None:
+    """The category of a change of one word or phrase into another, if both are words of one class; None: not known."""
+    classes = {
+        "attribute": ATTRIBUTES,
+        "number": NUMBERS,
+        "place": PLACES,
+        "relation": RELATIONS,
+        "action": ACTIONS,
+        "object": OBJECTS,
+    }
+    return next((name for name, words in classes.items() if {old.casefold(), new.casefold()} <= words.keys()), None)
+
+
+def names_a_number(text: str) -> bool:
+    words = text.casefold().split()
+    return any(word in NUMBER_VALUES or word == "one" or word.isdecimal() for word in words)
 
 
 def plural(noun: str) -> str:
