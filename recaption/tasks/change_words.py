@@ -107,17 +107,21 @@ ANIMATE: Final = frozenset(
 _PLURALS: Final = {"man": "men", "woman": "women", "knife": "knives", "bookshelf": "bookshelves", "tomato": "tomatoes"}
 
 
-def category_of(old: str, new: str) -> Literal["attribute", "number", "place", "relation", "action", "object"] | None:
+_Known = Literal["attribute", "number", "place", "relation", "action", "object"]
+_CLASSES: Final[Mapping[_Known, Mapping[str, tuple[str, ...]]]] = {
+    "attribute": ATTRIBUTES,
+    "number": NUMBERS,
+    "place": PLACES,
+    "relation": RELATIONS,
+    "action": ACTIONS,
+    "object": OBJECTS,
+}
+
+
+def category_of(old: str, new: str) -> _Known | None:
     """The category of a change of one word or phrase into another, if both are words of one class; None: not known."""
-    classes = {
-        "attribute": ATTRIBUTES,
-        "number": NUMBERS,
-        "place": PLACES,
-        "relation": RELATIONS,
-        "action": ACTIONS,
-        "object": OBJECTS,
-    }
-    return next((name for name, words in classes.items() if {old.casefold(), new.casefold()} <= words.keys()), None)
+    changed = {old.casefold(), new.casefold()}
+    return next((name for name, words in _CLASSES.items() if changed <= words.keys()), None)
 
 
 def names_a_number(text: str) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import orjson
 from pydantic import Field
 
 from recaption.section import Section
@@ -16,6 +16,7 @@ from recaption.tasks.changes import WORD
 from recaption.tasks.cleaning import published
 from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output, value_of
+from recaption.tasks.several_texts import first_usable, list_of_texts
 from recaption.tasks.wording import attribute_pairs, fact_words, missing_words, moved_attribute, shared_ngrams, words_of
 from recaption.types import Caption, Completion, Generation, Image
 
@@ -53,8 +54,7 @@ class RewriteTask(Task):
     def __init__(self, options: RewriteSettings) -> None:
         super().__init__(options)
         self._number = options.n + options.spare
-        texts = {"type": "array", "items": {"type": "string"}, "minItems": options.n, "maxItems": self._number}
-        self._output = Output(json_schema=orjson.dumps(texts))
+        self._output = list_of_texts(options.n, self._number)
 
     def output(self, unit: Unit | None) -> Output:
         return self._output
@@ -78,17 +78,9 @@ class RewriteTask(Task):
         return parse_whole(completion, lambda text: self._parsed(unit, text))
 
     def _parsed(self, unit: Unit, answer: str) -> Parsed:
-        kept, problems = list[str](), list[str]()
-        for text in (published(text).text for text in value_of(self._output, answer)):
-            problem = self._problem(text, unit.variables, kept)
-            if problem is None:
-                kept.append(text)
-            else:
-                problems.append(f"{problem}: {text[:100]!r}")
-        if len(kept) < self.options.n:
-            detail = f"{len(kept)} of {self.options.n} rewrites can be used; {problems[0]}"
-            return Parsed(finish="invalid", detail=detail)
-        return Parsed(finish="stop", value={"rewrites": kept[: self.options.n]})
+        texts = (published(text).text for text in value_of(self._output, answer))
+        problem = partial(self._problem, unit.variables)
+        return Parsed(finish="stop", value={"rewrites": first_usable(texts, self.options.n, problem)})
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         captions, made = captions_by_unit(image, inputs), list[Caption]()
@@ -100,7 +92,7 @@ class RewriteTask(Task):
                 made.append(replace(new, finish_reason="stop"))
         return Rows(captions=tuple(made))
 
-    def _problem(self, text: str, about: Mapping[str, Any], others: Sequence[str]) -> str | None:
+    def _problem(self, about: Mapping[str, Any], text: str, others: Sequence[str]) -> str | None:
         caption, facts = about["caption"], about["facts"]
         length = len(words_of(text)) / len(words_of(caption))
         if not _SHORTEST <= length <= _LONGEST:

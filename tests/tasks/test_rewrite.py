@@ -95,7 +95,7 @@ def test_a_spare_rewrite_replaces_an_unusable_one(bad: str, problem: str) -> Non
     assert parsed(task(), UNIT, completion(json.dumps([GOOD[0], bad, GOOD[1]]))).value == {"rewrites": list(GOOD[:2])}
     found = parsed(task(), UNIT, completion(json.dumps([GOOD[0], bad])))
     assert (found.finish, found.value) == ("invalid", None)
-    assert found.detail is not None and found.detail.startswith("1 of 2 rewrites can be used; ")
+    assert found.detail is not None and found.detail.startswith("1 of 2 texts can be used; ")
     assert problem in found.detail
 
 
