@@ -82,7 +82,9 @@ def test_texts_about_classes(classes: Path, capsys: pytest.CaptureFixture[str]) 
     (rejected,) = rows(classes, "rejects")
     assert (rejected["generation"], rejected["attempts"]) == ("texts", 3) and "texts can be used" in rejected["detail"]
     assert not any(image for _, image in TaskEngine.asked)
+    capsys.readouterr()
     assert main(["validate", str(out)]) == 0
+    assert "no problems found" in capsys.readouterr().out
     query = "SELECT count(*) AS n, count(DISTINCT text) AS m FROM class_texts"
     assert inspected(out, query, capsys) == {"n": 6, "m": 6}
     assert main(["status", str(out)]) == 0

@@ -272,8 +272,8 @@ def output_format(output: Output, source_kind: str) -> Format:
         raise ConfigError(
             f"output.format is {configured}, which holds images, and a source of classes has none. Set it to sidecar"
         )
-    without_images = source_kind in ("webdataset", "classes")
-    found: Format = configured if configured != "auto" else "sidecar" if without_images else "parquet"
+    automatic: Format = "sidecar" if source_kind in ("webdataset", "classes") else "parquet"
+    found: Format = automatic if configured == "auto" else configured
     if found == "sidecar" and size != "source":
         meaning = "sidecar for a source of tars" if configured == "auto" else "one row for each sample of a source tar"
         raise ConfigError(

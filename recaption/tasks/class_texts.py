@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, Literal
 
-import orjson
 import pyarrow as pa
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from recaption.tasks.base import Inputs, Parsed, Rows, TableSpec, Task, Unit, Un
 from recaption.tasks.cleaning import published
 from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output, value_of
+from recaption.tasks.several_texts import first_usable, list_of_texts
 from recaption.tasks.wording import shared_ngrams, words_of
 from recaption.text import fold
 from recaption.types import Completion, Generation, Image
@@ -61,8 +62,7 @@ class ClassTextsTask(Task):
     def __init__(self, options: ClassTextsSettings) -> None:
         super().__init__(options)
         self._number = options.n + options.spare
-        texts = {"type": "array", "items": {"type": "string"}, "minItems": options.n, "maxItems": self._number}
-        self._output = Output(json_schema=orjson.dumps(texts))
+        self._output = list_of_texts(options.n, self._number)
 
     def output(self, unit: Unit | None) -> Output:
         return self._output
@@ -75,16 +75,8 @@ class ClassTextsTask(Task):
         return parse_whole(completion, lambda text: self._parsed(unit.variables["class_name"], text))
 
     def _parsed(self, name: str, answer: str) -> Parsed:
-        kept, problems = list[str](), list[str]()
-        for text in (fold(published(text).text) for text in value_of(self._output, answer)):
-            problem = self._problem(name, text, kept)
-            if problem is None:
-                kept.append(text)
-            else:
-                problems.append(f"{problem}: {text[:100]!r}")
-        if len(kept) < self.options.n:
-            raise ValueError(f"{len(kept)} of {self.options.n} texts can be used; {problems[0]}")
-        return Parsed(finish="stop", value={"texts": kept[: self.options.n]})
+        texts = (fold(published(text).text) for text in value_of(self._output, answer))
+        return Parsed(finish="stop", value={"texts": first_usable(texts, self.options.n, partial(self._problem, name))})
 
     def _problem(self, name: str, text: str, others: Sequence[str]) -> str | None:
         words = words_of(text)
@@ -110,5 +102,5 @@ class ClassTextsTask(Task):
 
 
 def _is_in(name: Sequence[str], words: Sequence[str]) -> bool:
-    """Whether the words of a name stand in a row, or without plural s."""
+    """Whether the words of a name are in a text, one after the other."""
     return any(list(words[at : at + len(name)]) == list(name) for at in range(len(words) - len(name) + 1))

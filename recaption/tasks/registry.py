@@ -21,6 +21,7 @@ TASKS: Final[Mapping[str, str]] = {
     "repair": "recaption.tasks.repair:RepairTask",
     "regions": "recaption.tasks.regions:RegionsTask",
     "negatives": "recaption.tasks.negatives:NegativesTask",
+    "verify_negatives": "recaption.tasks.verify_negatives:VerifyNegativesTask",
     "rewrite": "recaption.tasks.rewrite:RewriteTask",
     "crop": "recaption.tasks.crop:CropTask",
     "ocr": "recaption.tasks.ocr:OcrTask",

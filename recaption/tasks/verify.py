@@ -109,7 +109,7 @@ class VerifyTask(Task):
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
         parsed = Parsed(finish="stop", value={})
         if self.options.method != "likelihood":
-            parsed = _yes_or_no(completion)
+            parsed = yes_or_no(completion)
         if self.options.method != "ask" and parsed.finish == "stop":
             parsed = _with_likelihood(parsed.value, completion)
         return parsed
@@ -161,7 +161,7 @@ def statement(caption: Caption, sub: SubCaption) -> str:
     return text if _ENDED.search(text) else text.rstrip(",;:") + "."
 
 
-def _yes_or_no(completion: Completion) -> Parsed:
+def yes_or_no(completion: Completion) -> Parsed:
     usable = completion.finish_reason in ("stop", "length")
     choices = completion.logprobs.choices if completion.logprobs is not None else ()
     if usable and len(choices) == len(CHOICES):

@@ -132,6 +132,14 @@ def test_a_spare_sentence_replaces_an_unusable_one(bad: tuple[str, str]) -> None
     assert found.detail is not None and found.detail.startswith("1 of 2 sentences can be used: ")
 
 
+def test_the_kind_of_a_change_is_that_of_its_words() -> None:
+    given = completion(texts((GOOD[0][0].removesuffix(".").lower(), "object"), GOOD[1], GOOD[2]))
+    found = parsed(model(3, 0), UNIT, given)
+    assert [(c["text"], c["category"]) for c in found.value["changes"]] == [*GOOD]
+    found = parsed(model(3, 0, categories=["object"]), UNIT, completion(texts(*[(text, "object") for text, _ in GOOD])))
+    assert found.detail == "1 of 3 sentences can be used: 'A blue kite flies over a dog.' is a change of kind attribute"
+
+
 def test_ten_equal_sentences_are_invalid() -> None:
     found = parsed(model(10, 0), UNIT, completion(texts(*[GOOD[0]] * 10)))
     assert (found.finish, found.detail) == ("invalid", "1 of 10 sentences can be used: the others repeat these")
