@@ -63,7 +63,7 @@ def records(out: Path) -> list[Any]:
 
 
 def test_regions_of_a_detector_are_captioned_and_verified(make_source: Callable[..., Path], tmp_path: Path) -> None:
-    detector = make_tiny_detector(tmp_path / "owlv2", "owlv2")
+    detector = make_tiny_detector(tmp_path / "owlv2", "Owlv2")
     source, out = make_source(shards=1, per_shard=3), tmp_path / "out"
     data = pipeline_data(source, out, detector, threshold=0.05, text_threshold=0.05, most=2)
     outcome = run_pipeline(data)
