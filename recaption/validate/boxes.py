@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from recaption.problems import Problem
 from recaption.validate.base import Shard, problem
 
 EDGES = ("x0", "y0", "x1", "y1")
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 def check_boxes(shard: Shard) -> Iterator[Problem]:
@@ -16,16 +17,21 @@ def check_boxes(shard: Shard) -> Iterator[Problem]:
     for name, table in shard.tables.items():
         if set(EDGES) <= set(table.column_names):
             yield from _check(shard.path(name), shard.columns(name, *EDGES))
+        if name == "captions" and "box" in table.column_names:
+            yield from _check(shard.path(name), (box or _WHOLE for box in shard.column(name, "box")))
 
 
-def _check(path: str, boxes: Sequence[Sequence[Any]]) -> Iterator[Problem]:
-    wrong = [row for row, box in enumerate(boxes) if not _is_box(box)]
+def _check(path: str, boxes: Iterable[Sequence[Any]]) -> Iterator[Problem]:
+    wrong = [(row, box) for row, box in enumerate(boxes) if not _is_box(box)]
     if wrong:
-        what = f"the box {tuple(boxes[wrong[0]])} is not 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1"
+        row, box = wrong[0]
         more = f", nor are those of {len(wrong) - 1:,} more rows" if len(wrong) > 1 else ""
-        yield problem("value", f"{path}, row {wrong[0]}", what + more)
+        what = f"the box {tuple(box)} is not 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1"
+        yield problem("value", f"{path}, row {row}", what + more)
 
 
 def _is_box(box: Sequence[float | None]) -> bool:
+    if len(box) != len(EDGES):
+        return False
     x0, y0, x1, y1 = (-1.0 if edge is None else edge for edge in box)
     return 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1

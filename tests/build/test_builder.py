@@ -25,6 +25,7 @@ from recaption.annotate import Annotator, Token
 from recaption.build.builder import (
     _build_fingerprint,
     _task_settings,
+    box_warnings,
     failure_warnings,
     log_failures,
     output_format,
@@ -238,6 +239,16 @@ def test_captions_on_which_a_tokenizer_fails_are_logged_and_in_a_warning() -> No
     ]
     (said,) = failure_warnings({"counts": {}, "token_failures": {"clip": 3}})
     assert said.startswith("output.token_ids: clip failed on texts of 3 captions")
+
+
+def test_boxes_in_another_scale_are_a_warning() -> None:
+    def tasks(beyond: int) -> dict[str, Any]:
+        task = {"id": "boxes", "model": "qwen", "counts": {"boxes": 1000, "boxes_beyond": beyond}}
+        return {"tasks": [{"id": "check", "model": "m"}, {**task, "id": "none", "counts": {"boxes": 0}}, task]}
+
+    (said,) = box_warnings(tasks(300))
+    assert said.startswith("generate boxes: 300 of 1,000 boxes end beyond the image. The model qwen probably writes")
+    assert box_warnings(tasks(299)) == [] and box_warnings({}) == []
 
 
 def test_failures_beyond_the_logged_ones_are_counted() -> None:

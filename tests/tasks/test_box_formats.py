@@ -237,7 +237,7 @@ def test_hand_made_answers_are_read(form: BoxFormat) -> None:
         found = read(form, text)
         assert [one.label for one in found] == [label for label, _ in expected], text
         for one, (_, box) in zip(found, expected, strict=True):
-            made = None if one.numbers is None else normalised(form, one.numbers, shown or None)  # type: ignore[arg-type]
+            made = None if one.numbers is None else normalised(form, one.numbers, shown or None)
             assert made == (None if box is None else pytest.approx(box, abs=1e-8)), text
 
 
