@@ -54,7 +54,13 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
         return _failed(without, question, image.key, made)
     head = {"key": image.key, "generation": question.id}
     rows = {name: [{**row, **head} for row in of_table] for name, of_table in made.tables.items()}
-    return replace(without, captions=made.captions, rows=rows, embeddings=made.embeddings)
+    return replace(
+        without,
+        has_answer=question.task.has_result(state.answers, made),
+        captions=made.captions,
+        rows=rows,
+        embeddings=made.embeddings,
+    )
 
 
 def _failed(result: Result, question: Question, key: str, failed: Failed) -> Result:

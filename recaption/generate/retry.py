@@ -47,6 +47,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
     the attempts.
     """
     question, image = request.question, request.image
+    is_json = question.output_of(request.unit).json_schema is not None
     if first is None:
         detail = f"{image.detail}: {request.error}" if image.detail and not image.columns else str(request.error)
         return reject(request, "request_error", detail)
@@ -69,7 +70,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
         parsed = _parsed(request, completion)
         attempts.append(_attempt(current, parsed.finish, completion.output_tokens, parsed.detail))
         reason = parsed.reason
-        cut = parsed.finish == "length" and question.output.json_schema is not None  # half a value
+        cut = parsed.finish == "length" and is_json  # half a value
         if cut or parsed.finish in question.retry.on or parsed.finish in _ALWAYS_RETRIED:
             continue
         if parsed.finish in ("stop", "length"):
@@ -104,7 +105,7 @@ def answer_from_column(request: UnitRequest) -> Answer | Reject:
     image, column = request.image, request.question.generation.column
     assert column is not None
     try:
-        completion = read_column(image, column, request.question.output)
+        completion = read_column(image, column, request.question.output_of(request.unit))
     except InvalidAnswer as error:
         return reject(request, "invalid_answer", str(error))
     except RequestError as error:
@@ -137,7 +138,7 @@ def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
         return None
     assert sampling is not None
     sampling = replace(sampling, seed=_seed(request, sampling.seed, 0))
-    output = request.question.output
+    output = request.question.output_of(request.unit)
     if "image" not in request.question.task.needs or request.unit.embeds == "text":
         return Request(prompt=request.prompt, sampling=sampling, output=output, statement=request.unit.statement)
     return Request(

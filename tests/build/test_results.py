@@ -193,3 +193,11 @@ def test_rows_become_a_table_once_and_one_by_one_only_if_some_do_not_match(monke
         ("b", 0, 1),
         ("c", 1, 0),
     ]
+
+
+def test_a_task_decides_when_an_image_has_its_result(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(store, WORDS, "cat dog")
+    monkeypatch.setattr(Words, "has_result", lambda self, answers, rows: len(rows.tables["words"]) > 2)
+    assert not result(store, WORDS).has_answer
+    monkeypatch.setattr(Words, "has_result", lambda self, answers, rows: len(answers) == 1 and bool(rows.tables))
+    assert result(store, WORDS).has_answer
