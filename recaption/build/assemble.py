@@ -25,6 +25,7 @@ Answers = Mapping[str, Mapping[str, Answer]]
 Results = Mapping[str, Mapping[str, Result]]
 """generation id -> image key -> result, of generations that are not one caption per image."""
 _NO_RESULTS: Results = {}
+_ANSWERED = GenerationCounts(asked=1, answered=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,10 +157,10 @@ class _Shard:
         if caption is not None:
             if answer is not None and answer.logprobs is not None:
                 self.confident[caption.caption_id] = answer
-            removed = dict.fromkeys(caption.cleaned or (), 1)
-            self.asked[generation.id] += GenerationCounts(
-                asked=1, answered=1, cleaned=int(bool(removed)), rules=removed
-            )
+            counts = _ANSWERED
+            if caption.cleaned:
+                counts = replace(counts, cleaned=1, rules=dict.fromkeys(caption.cleaned, 1))
+            self.asked[generation.id] += counts
             return caption
         found = self._found(image, generation.id)
         if found is not None:
