@@ -69,7 +69,7 @@ def test_the_task_caption_has_no_settings() -> None:
 def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         registry.load(name, {})
-    known = "caption, verify, score, repair, regions, negatives, verify_negatives, rewrite, ocr, aspects, "
+    known = "caption, verify, score, repair, regions, negatives, verify_negatives, rewrite, crop, ocr, aspects, "
     known += "translate, class_texts, match, tags, ppl"
     assert str(error.value) == f"unknown task {name!r}; allowed: {known} and package.module:Class"
 
