@@ -37,7 +37,7 @@ def test_a_shipped_task_fits_its_prompt_and_its_tables(name: str) -> None:
     if task.prompt is not None:
         shipped = prompt.load(task.prompt)
         assert bool(shipped.columns) == bool(task.variables) and shipped.columns <= task.variables
-        assert (shipped.granularity is not None) == task.makes_captions
+        assert (shipped.granularity is not None) == (task.makes_captions and task.granularity is None)
     for table, spec in task.tables.items():
         assert spec.name == table and table not in schema.FLAT
         parent = {"image": None, "caption": "caption_id", "sub_caption": "sub_id"}[spec.parent]
@@ -68,7 +68,7 @@ def test_the_task_caption_has_no_settings() -> None:
 def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         registry.load(name, {})
-    known = "caption, verify, score, repair, regions, negatives, rewrite, ocr"
+    known = "caption, verify, score, repair, regions, negatives, rewrite, crop, ocr"
     assert str(error.value) == f"unknown task {name!r}; allowed: {known} and package.module:Class"
 
 
