@@ -13,7 +13,7 @@ import pytest
 from tiny_models import make_tiny_detector
 
 from recaption import config
-from recaption.load.records import record_of
+from recaption.load.record import record_of
 from recaption.progress import Display
 from recaption.run import run
 from recaption.validate import validate_output

@@ -268,7 +268,12 @@ def output_format(output: Output, source_kind: str) -> Format:
     Raises ConfigError for a sidecar with `samples_per_shard`: row i of a sidecar belongs to sample i of a source shard.
     """
     configured, size = output.format, output.samples_per_shard
-    found: Format = configured if configured != "auto" else "sidecar" if source_kind == "webdataset" else "parquet"
+    if source_kind == "classes" and configured not in ("auto", "sidecar"):
+        raise ConfigError(
+            f"output.format is {configured}, which holds images, and a source of classes has none. Set it to sidecar"
+        )
+    automatic: Format = "sidecar" if source_kind in ("webdataset", "classes") else "parquet"
+    found: Format = automatic if configured == "auto" else configured
     if found == "sidecar" and size != "source":
         meaning = "sidecar for a source of tars" if configured == "auto" else "one row for each sample of a source tar"
         raise ConfigError(

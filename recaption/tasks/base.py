@@ -191,7 +191,7 @@ class Task:
     """The keys of the pipeline file that belong to this task."""
     prompt: str | None = None
     """The shipped prompt that a generation without `prompt` uses."""
-    variables: ClassVar[frozenset[str]] = frozenset()
+    variables: frozenset[str] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
     reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""

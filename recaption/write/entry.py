@@ -60,7 +60,9 @@ class GenerationCounts:
         return cls(**counts, reasons=data["rejects"], rules=data.get("cleaned_by", {}), counts=data.get("counts", {}))
 
 
-def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    if not other:
+        return one
     return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 

@@ -122,6 +122,8 @@ def test_a_build_has_no_signatures_of_urls(tmp_path: Path, form: str) -> None:
     [
         ({}, "webdataset", "sidecar"),
         ({}, "folder", "parquet"),
+        ({}, "classes", "sidecar"),
+        ({"format": "sidecar"}, "classes", "sidecar"),
         ({"samples_per_shard": 5}, "parquet", "parquet"),
         ({"samples_per_shard": 5, "format": "webdataset"}, "webdataset", "webdataset"),
         ({"samples_per_shard": 5}, "webdataset", "auto \\(sidecar for a source of tars\\)"),
@@ -293,3 +295,10 @@ def test_with_too_few_samples_the_advice_is_fewer_workers() -> None:
 def test_for_a_sidecar_the_advice_also_changes_the_format() -> None:
     warning = too_few_shards(manifest_of([500, 500], "sidecar"), Trainer(gpus=8, workers=4))
     assert warning and "output.samples_per_shard=31 and output.format=webdataset" in warning
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset"])
+def test_classes_have_no_images_to_write(tmp_path: Path, form: str) -> None:
+    pipeline = config.validate(pipeline_data(tmp_path, output={"path": "out", "format": form}))
+    with pytest.raises(ConfigError, match=f"output.format is {form}, which holds images, and a source of classes has"):
+        output_format(pipeline.output, "classes")
