@@ -25,7 +25,7 @@ from recaption.source import Source, open_source
 from recaption.tasks import registry
 from recaption.tasks.base import CAPTIONS, TableSpec, Task
 from recaption.tasks.question import DEFAULT_RETRY, Question, closure
-from recaption.types import Generation, Modality, Sampling
+from recaption.types import Generation, Granularity, Modality, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -312,6 +312,8 @@ def _question(
     if not dedupe:
         identity["dedupe"] = "none"
     granularity = task.granularity or configured.granularity or prompt.granularity
+    if task.keeps_granularity and len(kinds := set(_kinds_read(over))) == 1:
+        (granularity,) = kinds
     generation = Generation(
         id=configured.id,
         model=configured.model,
@@ -335,6 +337,15 @@ def _question(
         # Units need neither token counts nor custom tables.
         annotate=pipeline.annotate.model_copy(update={"tables": (), "tokenizers": ()}) if over else None,
     )
+
+
+def _kinds_read(over: Sequence[Question]) -> Iterator[Granularity]:
+    """The granularity of the captions that a task reads of `over`, also through a task that makes none."""
+    for question in over:
+        if question.generation.granularity is not None:
+            yield question.generation.granularity
+        else:
+            yield from _kinds_read(question.over)
 
 
 def _unreadable(configured: GenerationConfig, task: Task, over: Sequence[tuple[str, Task]]) -> Iterator[ConfigError]:

@@ -198,6 +198,8 @@ class Task:
     makes_captions: ClassVar[bool] = False
     granularity: ClassVar[Granularity | None] = None
     """Of its captions. None: that of the generation, or of its prompt."""
+    keeps_granularity: bool = False
+    """Whether each caption has the granularity of the caption that it is made of. It is then that of the generation."""
     tables: ClassVar[Mapping[str, TableSpec]] = {}
 
     def __init__(self, options: Section) -> None:

@@ -42,6 +42,7 @@ class RepairTask(Task):
     variables = frozenset({"statement", "caption"})
     reads = frozenset({VERIFICATIONS.name})
     makes_captions = True
+    keeps_granularity = True
     options: RepairSettings
 
     def identity(self) -> Mapping[str, Any]:

@@ -49,6 +49,7 @@ class RewriteTask(Task):
     variables = frozenset({"caption", "number", "facts"})
     reads = frozenset({CAPTIONS})
     makes_captions = True
+    keeps_granularity = True
     options: RewriteSettings
 
     def __init__(self, options: RewriteSettings) -> None:

@@ -51,6 +51,7 @@ class TranslateTask(Task):
     variables = frozenset({"caption", "language"})
     reads = frozenset({CAPTIONS})
     makes_captions = True
+    keeps_granularity = True
     options: TranslateSettings
 
     def __init__(self, options: TranslateSettings) -> None:

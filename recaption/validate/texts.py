@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,26 @@ _Hashes = npt.NDArray[np.uint64]
 _FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # the characters that FLAIR's splitter removes between sub-captions
 
 
+def kinds_of(manifest: Mapping[str, Any], generation: Mapping[str, Any]) -> set[str]:
+    """The granularities that captions of a generation may have: its own, and those of the captions that it rewords."""
+    kind = generation["kind"]
+    if kind in ("region", "aspect"):
+        return {kind}
+    entries = {entry["id"]: entry for entry in (*manifest["generations"], *manifest["tasks"])}
+
+    def read(over: Sequence[str]) -> set[str]:
+        above = [entries[name] for name in over if name in entries]
+        return set().union(*({one["kind"]} if "kind" in one else read(one.get("over", ())) for one in above))
+
+    return {kind, *read(generation.get("over", ()))}
+
+
 def check_captions(shard: Shard) -> Iterator[Problem]:
     """Check ids, texts, and the generation of each caption."""
     path = shard.path("captions")
-    sources = {
-        g["id"]: (f"{g['model']}:{g['prompt'] or g['column']}", g["kind"]) for g in shard.manifest["generations"]
-    }
-    sources["raw"] = ("raw", "raw")
+    generations = shard.manifest["generations"]
+    sources = {g["id"]: f"{g['model']}:{g['prompt'] or g['column']}" for g in generations} | {"raw": "raw"}
+    kinds = {g["id"]: kinds_of(shard.manifest, g) for g in generations} | {"raw": {"raw"}}
     seen: set[str] = set()
     split_of = dict(shard.columns("images", "key", "split"))
     names = ("caption_id", "key", "shard", "split", "generation", "source", "granularity", "text", "n_words")
@@ -50,7 +63,7 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
         seen.add(caption_id)
         if caption_id.rpartition("/")[0] != f"{key}/{generation}":
             yield problem("caption", where, f"belongs to key {key}, generation {generation}")
-        if sources.get(generation) != (source, granularity):
+        if sources.get(generation) != source or granularity not in kinds[generation]:
             what = f"generation {generation}, source {source}, granularity {granularity}: not in the manifest"
             yield problem("caption", where, what)
         if not text or normalise(text) != text:

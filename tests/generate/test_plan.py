@@ -335,3 +335,20 @@ def test_captions_of_aspects_have_their_own_granularity(data: dict[str, Any], tm
     data["generate"].append(task)
     _, parts = make_plan(config.validate(data)).questions
     assert parts.generation.granularity == "aspect"
+
+
+@pytest.mark.parametrize(("over", "kind"), [(["brief"], "short"), (["long"], "long"), (["long", "brief"], "long")])
+def test_a_generation_that_rewords_captions_has_their_granularity(
+    data: dict[str, Any], over: list[str], kind: str
+) -> None:
+    brief = {**data["generate"][0], "id": "brief", "prompt": "describe_short"}
+    made = [
+        {"id": "zh", "model": "m", "task": "translate", "over": over, "lang": "zh"},
+        {"id": "again", "model": "m", "task": "rewrite", "over": "zh"},
+        {"id": "check", "model": "m", "task": "verify", "over": over},
+        {"id": "fixed", "model": "m", "task": "repair", "over": "check"},
+    ]
+    data["models"]["m"]["engine"] = "task_engine:TaskEngine"
+    data["generate"] += [brief, *made]
+    kinds = {question.id: question.generation.granularity for question in make_plan(config.validate(data)).questions}
+    assert kinds == {"long": "long", "brief": "short", "check": None} | dict.fromkeys(("zh", "again", "fixed"), kind)

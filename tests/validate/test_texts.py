@@ -35,6 +35,7 @@ from recaption import schema
 from recaption.tasks.base import TableSpec
 from recaption.types import Caption, Record, SubCaption
 from recaption.validate import validate_output
+from recaption.validate.texts import kinds_of
 
 CHECKED = "verifications/00000.parquet"
 LONG = "answers/long-00000000000000a1/00000.parquet"
@@ -236,3 +237,22 @@ def test_token_ids_of_another_shard_are_found(tmp_path: Path, format: str) -> No
     assert "token ids" in kinds and kinds <= {"token ids", "size", "sha256"}
     first.unlink()
     assert {problem.kind for problem in validate_output(str(build))} == {"missing file"}
+
+
+def test_captions_that_are_reworded_may_have_each_granularity_of_the_captions_they_are_made_of() -> None:
+    long, short = {"id": "long", "kind": "long"}, {"id": "short", "kind": "short"}
+    check, boxes = {"id": "check", "over": ["short"]}, {"id": "boxes", "over": ["short"]}
+    zh, fixed = (
+        {"id": "zh", "kind": "long", "over": ["long", "short"]},
+        {"id": "fix", "kind": "long", "over": ["check"]},
+    )
+    crop = {"id": "crop", "kind": "region", "over": ["boxes"]}
+    manifest = {"generations": [long, short, zh, fixed, crop], "tasks": [check, boxes]}
+    found = {str(one["id"]): kinds_of(manifest, one) for one in manifest["generations"]}
+    assert found == {
+        "long": {"long"},
+        "short": {"short"},
+        "zh": {"long", "short"},
+        "fix": {"long", "short"},
+        "crop": {"region"},
+    }
