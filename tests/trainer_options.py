@@ -29,7 +29,6 @@ OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "src/open_clip_train/params.py",
         {**TARS, "dataset-type": OPEN_CLIP_TYPES, "json-text-key": str, "json-text-key-probs": [float]},
     ),
-    "sd-scripts": ("library/train_util.py", {"train_data_dir": str, "caption_extension": str}),
     "LLaVA": ("llava/train/train.py, DataArguments", {"data_path": str, "image_folder": str}),
     "FG-CLIP 2": (
         "fgclip2/train/train_fgclip2.py, DataArguments",

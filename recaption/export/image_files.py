@@ -38,7 +38,7 @@ def with_files(
     if options.images == "jpg":
         folder = store.local(IMAGES)
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         write = partial(_upload, store) if folder is None else partial(_write, str(folder))
         for record, image in with_images(dataset, shard, options.split, sub_captions=sub_captions):
             yield record, None if image is None else partial(write, record, image)
@@ -91,8 +91,23 @@ def _link(places: Mapping[int, Image], record: Record, store: Store) -> Keep | N
     target, link = Path(files.absolute(place.path)), store.local(f"{IMAGES}/{file_name(record)}")
     if link is None or not target.is_file() or target.stat().st_size != place.size:
         return None
-    link.parent.mkdir(parents=True, exist_ok=True)
-    return partial(link.symlink_to, target)
+    make_folder(link.parent)
+    return partial(_symlink, link, target)
+
+
+def make_folder(folder: Path) -> None:
+    """A folder on the local disk for the files of an export. Raises StoreError if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {in_words(error)}") from error
+
+
+def _symlink(link: Path, target: Path) -> None:
+    try:
+        link.symlink_to(target)
+    except OSError as error:  # for example a file system without links
+        raise StoreError(f"cannot make the link {link}: {in_words(error)}. Use --images jpg") from error
 
 
 def missing_images(file: str, names: Iterable[str], images: str | None) -> Iterator[Finding]:

@@ -172,7 +172,9 @@ def export_rows(
     place = shlex.quote(folder) if root else "FOLDER"
     notes = [note.replace(PLACE, place) for note in layout.notes]
     if not root:
-        notes.append("FOLDER is the folder with the unpacked images, KEY.jpg; --images jpg writes them")
+        texts = (*layout.notes, *(one.arguments for one in layout.usage))
+        what = "FOLDER is the folder with" if any(PLACE in text for text in texts) else "DEST is without"
+        notes.append(f"{what} the unpacked images, KEY.jpg; --images jpg writes them")
     if options.images != "jpg":
         notes.extend(rotated(dataset))
     usage = tuple(replace(one, arguments=one.arguments.replace(PLACE, place)) for one in layout.usage)

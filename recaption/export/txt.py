@@ -1,8 +1,9 @@
 """Images with a text file of the same name beside each, the format of most fine-tuning programs.
 
-Read by kohya-ss/sd-scripts, library/train_util.py (`--caption_extension .txt`: the first line, or with
-`--enable_wildcard` a random one), musubi-tuner, OneTrainer (a random line), ai-toolkit and SimpleTuner
-(`caption_strategy: textfile`). A line is a caption, so a line end in a caption becomes a space.
+Read by kohya-ss/sd-scripts, library/train_util.py (`caption_extension`: the first line, or with `enable_wildcard` a
+random one; `--train_data_dir` reads only subfolders named N_NAME, so a `--dataset_config` names the folder),
+musubi-tuner, OneTrainer (a random line), ai-toolkit and SimpleTuner (`caption_strategy: textfile`). A line is a
+caption, so a line end in a caption becomes a space.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from recaption.export.base import (
     Exported,
     Finding,
     Options,
-    Usage,
     described,
     found_in,
     named,
     one_text,
 )
 from recaption.export.dataset import Dataset
+from recaption.export.image_files import make_folder
 from recaption.export.rows import PLACE, Add, Layout, Made, Sample, export_rows
 from recaption.imagefile import LOADED_SUFFIXES
 from recaption.io import files
@@ -57,13 +58,13 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [(FILES, (sample.record.key, text))] if text else f"no text for --captions {options.captions}"
 
     tables = {"tags": {"tags": None}, "lines": {"sub_captions": None}}.get(options.captions, {})
-    usage = Usage(program="sd-scripts (0.9)", arguments=f"--train_data_dir {PLACE} --caption_extension .txt")
+    usage = f"sd-scripts: in a [[datasets.subsets]] of its --dataset_config, set image_dir to {PLACE} "
+    usage += "and caption_extension to .txt"
     layout = Layout(
         kinds={FILES: text_files},
         tables=tables,
         sub_captions=options.captions == "lines",
-        notes=(described(sources),) if sources else (),
-        usage=(usage,),
+        notes=(*((described(sources),) if sources else ()), usage),
     )
     done = export_rows(dataset, dest, options, layout, row)
     return replace(done, files=done.samples)
@@ -86,7 +87,7 @@ def text_files(store: Store, path: str) -> Iterator[Add]:
     """Files in the folder of the images; each row is the name of a file, without its suffix, and its text."""
     folder = store.local(IMAGES)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def add(row: tuple[str, str]) -> None:
         name, text = row

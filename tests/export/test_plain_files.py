@@ -144,3 +144,18 @@ def test_what_readers_of_coco_cannot_join_is_a_problem(build: Any, exported: Any
         assert problems("coco", dest) == {kind: "error"}
     file.write_text("{")
     assert problems("coco", dest) == {"not a COCO file": "error"}
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_in_words(build: Any, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "file").touch()
+    dest = str(tmp_path / "file" / "x")
+    for to in ("txt", "imagefolder", "coco"):
+        assert main(["export", build(ROWS).store.url, dest, "--to", to, "--images", "jpg"]) != 0
+        assert f"error: cannot write {dest}" in capsys.readouterr().err
+
+
+def test_the_note_for_sd_scripts_names_the_folder_in_a_way_that_reads_it(build: Any, exported: Any) -> None:
+    """`--train_data_dir` reads only subfolders whose names begin with a number of repeats."""
+    dest, done = exported("txt", build(ROWS))
+    assert not done.usage
+    assert any(f"image_dir to {dest}/images" in note and "--dataset_config" in note for note in done.notes)

@@ -99,3 +99,11 @@ def test_nothing_is_left_of_an_export_that_fails(
     with pytest.raises(StoreError, match="disk full"):
         export_rows(dataset, str(dest), Options(), layout, one_row)
     assert not list(dest.rglob("*"))
+
+
+@pytest.mark.parametrize(("note", "what"), [(f"below {PLACE}", "FOLDER is the folder with"), ("x", "DEST is without")])
+def test_only_a_folder_that_is_named_is_explained(note: str, what: str, build: Any, plain: Any, tmp_path: Path) -> None:
+    done = export_rows(
+        build([plain]), str(tmp_path / "x"), Options(), Layout(kinds={"x.json": json_list}, notes=(note,)), one_row
+    )
+    assert done.notes[-1] == f"{what} the unpacked images, KEY.jpg; --images jpg writes them"
