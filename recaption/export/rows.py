@@ -132,7 +132,7 @@ class Layout:
     usage: Sequence[Usage] = ()
     tables: Mapping[str, str | None] = field(default_factory=dict)
     sub_captions: bool = False
-    least: int = 0
+    least: int = 1
     check: Callable[[], object] | None = None
 
 
@@ -166,7 +166,8 @@ def export_rows(
             written += 1
         if written < layout.least:
             reasons = "".join(f"\n  left out: {count:,} ({reason})" for reason, count in left_out.items())
-            raise UserError(f"{written:,} samples, but the trainer needs at least {layout.least:,}{reasons}")
+            needed = f"{written:,} samples, but the trainer needs at least {layout.least:,}"
+            raise UserError(f"{needed if written else 'no sample can be exported'}{reasons}")
         if layout.check is not None:
             layout.check()
     place = shlex.quote(folder) if root else "FOLDER"

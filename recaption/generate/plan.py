@@ -232,6 +232,9 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
         task = registry.load(configured.task, configured.settings)
     except ConfigError as error:
         raise ConfigError(f"generate {configured.id}: {error}") from error
+    if lacking := task.source_columns - columns:
+        has = ", ".join(sorted(columns)) or "none"
+        raise ConfigError(f"generate {configured.id}: the source has no column {min(lacking)!r}; it has {has}")
     name = configured.prompt or task.prompt
     if configured.column is not None:
         return None

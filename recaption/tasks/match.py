@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pydantic import Field
 
+from recaption.errors import in_words
 from recaption.schema import column
 from recaption.section import Section
 from recaption.tasks.base import Inputs, Parsed, Rows, TableSpec, Task, Unit, UnitAnswer, value_in
@@ -59,6 +60,7 @@ class MatchTask(Task):
     def __init__(self, options: MatchSettings) -> None:
         super().__init__(options)
         self._texts = _texts_by_class(options.texts)
+        self.source_columns = frozenset({options.class_column})
 
     def identity(self) -> Mapping[str, Any]:
         """The settings only choose among the requests, or apply at build."""
@@ -104,8 +106,9 @@ def _texts_by_class(path: str) -> Mapping[str, Sequence[str]]:
     try:
         table = ds.dataset(where, format="parquet").to_table(columns=["class_name", "text"])
     except (OSError, ValueError, pa.ArrowException) as error:
+        reason = in_words(error) if isinstance(error, OSError) else str(error).splitlines()[0][:100]
         raise ValueError(
-            f"texts: {path} cannot be read: {str(error)[:300]}. Name a folder or file of Parquet with the columns "
+            f"texts: {path} cannot be read: {reason}. Name a folder or file of Parquet with the columns "
             "class_name and text, such as out/classes/dataset/class_texts"
         ) from None
     found: dict[str, dict[str, None]] = {}

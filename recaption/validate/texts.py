@@ -38,7 +38,7 @@ def kinds_of(manifest: Mapping[str, Any], generation: Mapping[str, Any]) -> set[
     kind = generation["kind"]
     if kind in ("region", "aspect"):
         return {kind}
-    entries = {entry["id"]: entry for entry in (*manifest["generations"], *manifest["tasks"])}
+    entries = {entry["id"]: entry for entry in (*manifest["generations"], *manifest.get("tasks", ()))}
 
     def read(over: Sequence[str]) -> set[str]:
         above = [entries[name] for name in over if name in entries]

@@ -107,3 +107,10 @@ def test_only_a_folder_that_is_named_is_explained(note: str, what: str, build: A
         build([plain]), str(tmp_path / "x"), Options(), Layout(kinds={"x.json": json_list}, notes=(note,)), one_row
     )
     assert done.notes[-1] == f"{what} the unpacked images, KEY.jpg; --images jpg writes them"
+
+
+def test_an_export_without_samples_is_refused_with_the_reasons(build: Any, plain: Any, tmp_path: Path) -> None:
+    layout = Layout(kinds={"x.json": json_list})
+    with pytest.raises(UserError, match=r"no sample can be exported\n  left out: 1 \(no box\)"):
+        export_rows(build([plain]), str(tmp_path / "x"), Options(), layout, lambda sample: "no box")
+    assert not (tmp_path / "x" / "x.json").exists()

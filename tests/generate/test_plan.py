@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from samples import jpeg, sample, write_tar
 
@@ -352,3 +354,12 @@ def test_a_generation_that_rewords_captions_has_their_granularity(
     data["generate"] += [brief, *made]
     kinds = {question.id: question.generation.granularity for question in make_plan(config.validate(data)).questions}
     assert kinds == {"long": "long", "brief": "short", "check": None} | dict.fromkeys(("zh", "again", "fixed"), kind)
+
+
+def test_a_column_that_a_task_reads_has_to_exist(data: dict[str, Any], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"class_name": ["kite"], "text": ["A red kite."]}), tmp_path / "t.parquet")
+    data["models"]["m"] = {"engine": "dual_encoder", "model": "scene-encoder"}
+    data["generate"] = [{"id": "fit", "model": "m", "task": "match", "texts": str(tmp_path / "t.parquet")}]
+    data["generate"][0]["class_column"] = "nope"
+    with pytest.raises(ConfigError, match=r"generate fit: the source has no column 'nope'; it has .*title"):
+        make_plan(config.validate(data))

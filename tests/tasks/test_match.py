@@ -63,5 +63,6 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_text("a")
     for name, problem in (("e", "has no texts"), ("c", "cannot be read"), ("t", "cannot be read"), ("n", "cannot be")):
         settings: dict[str, Any] = {"texts": str(tmp_path / f"{name}.parquet"), "class_column": "label"}
-        with pytest.raises(ConfigError, match=problem):
+        with pytest.raises(ConfigError, match=problem) as caught:
             registry.load("match", settings)
+        assert "\n" not in str(caught.value)
