@@ -160,7 +160,8 @@ class Sidecar(Rows):
             raise wrong(f"row {row} of the index belongs to another image: the source was indexed again. Build again")
         if place["file_row"] is not None:
             raise wrong(
-                "the source is Parquet, and a sidecar is joined with tars or folders. Build with output.format parquet"
+                "the source is Parquet or a list of classes, and a sidecar is joined with tars or folders. Build with "
+                "output.format parquet; classes have no images: read the tables of the build"
             )
         path = str(place["path"])
         if self._source is not None:
