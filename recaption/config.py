@@ -72,9 +72,9 @@ class Source(Section):
         "hf://datasets/ORG/NAME/data/*.tar; or a dataset of the Hugging Face Hub by name, hf://datasets/ORG/NAME"
     )
     config: str | None = Field(
-        None, description="Dataset of the Hub by name: its config, also called subset; default: its only or default one"
+        None, description="Config (subset) of a dataset of the Hub that path names; default: its default or only config"
     )
-    split: str | None = Field(None, description="Dataset of the Hub by name: its split; default: train")
+    split: str | None = Field(None, description="Split of a dataset of the Hub that path names; default: train")
     format: Literal["auto", "webdataset", "parquet", "folder", "classes"] = Field(
         "auto",
         description="Layout of the files; auto: detected from their names. classes: a list of classes without images, "
@@ -225,7 +225,7 @@ class Budget(Section):
         None,
         gt=0,
         description="GPU hours of all runs of the output. At the limit, the run stores its finished answers and ends "
-        "with code 1; a run with a higher limit continues. An engine without a GPU counts as one GPU",
+        "with code 1; to continue, start it with a higher limit. An engine without a GPU counts as one GPU",
     )
 
 
@@ -450,7 +450,7 @@ class Pipeline(Section):
         None,
         pattern=r"^(https?://\S+|env:[A-Za-z_]\w*)$",
         description="URL that gets a JSON POST when a run ends, fails, is stopped by the breaker, or stores no answer "
-        "for 15 minutes; env:NAME takes it from that environment variable. It is not stored in the output",
+        "for 15 minutes; env:NAME: the URL is in the environment variable NAME. It is not stored in the output",
     )
     annotate: Annotate = Annotate()
     output: Output
@@ -485,12 +485,12 @@ def _of_names(ids: Sequence[str], generate: Sequence[GenerationConfig], models: 
             yield f"generate {generation.id}: unknown model {generation.model!r}; models are {', '.join(models)}"
         if unknown := [other for other in generation.over if other not in ids]:
             yield f"generate {generation.id}: over has unknown {', '.join(unknown)}; generations are {', '.join(ids)}"
-    if circle := _circle({generation.id: generation.over for generation in generate}):
-        yield f"generate: over goes in a circle: {' reads '.join(circle)}; remove one of them"
+    if cycle := _cycle({generation.id: generation.over for generation in generate}):
+        yield f"generate: over forms a cycle: {' reads '.join(cycle)}; remove one of them"
 
 
-def _circle(over: Mapping[str, Sequence[str]]) -> list[str]:
-    """Generations each of which reads the next one, the first one repeated at the end; empty if there is no circle."""
+def _cycle(over: Mapping[str, Sequence[str]]) -> list[str]:
+    """Generations each of which reads the next one, the first one repeated at the end; empty if there is no cycle."""
     try:
         graphlib.TopologicalSorter(over).prepare()
     except graphlib.CycleError as error:

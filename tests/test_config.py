@@ -216,9 +216,9 @@ def test_captions_are_dumped_as_before_there_were_tasks(tmp_path: Path) -> None:
         (
             "over: long",
             "over: mine",
-            r"over goes in a circle: (check reads mine reads check|mine reads check reads mine)",
+            r"over forms a cycle: (check reads mine reads check|mine reads check reads mine)",
         ),
-        ("over: long", "over: check", r"over goes in a circle: check reads check; remove one of them"),
+        ("over: long", "over: check", r"over forms a cycle: check reads check; remove one of them"),
     ],
 )
 def test_an_error_of_a_generation_with_a_task_names_what_is_allowed(

@@ -1,4 +1,4 @@
-"""Further tables of a pipeline, made in the same pass over a caption as its tags: relations, mentions of a brand, …
+"""Custom tables of a pipeline, made in the same pass over a caption as its tags: relations, mentions of a brand, …
 
 `annotate.tables` names shipped tables (`tables.registry`) and classes as `package.module:Class`. Each class is
 instantiated once per process, without arguments; its method `rows` is called once per sub-caption. Every build stores
@@ -30,8 +30,8 @@ _CaptionRows = tuple[str, list[dict[str, Any]]]  # caption_id, the rows of the c
 class CustomTable(Protocol):
     """A class that adds a table. It must be pure: the same sub-caption always gives the same rows.
 
-    With an attribute `description`, a string, the manifest lists the table with its columns. Columns `<part>_start` and
-    `<part>_end` are then checked to be spans within the sub-caption.
+    If it has an attribute `description`, a string, the manifest lists the table with its columns. `recaption validate`
+    then checks that columns `<part>_start` and `<part>_end` are spans within the sub-caption.
     """
 
     name: str

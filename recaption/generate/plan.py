@@ -93,8 +93,8 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
     source as recorded in the output; default: that of a new output.
 
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
-    that the source lacks, a model that is unreachable, a model that takes no images, and a source without images whose
-    tasks need them.
+    that the source lacks, a model that is unreachable, a model that takes no images, and a source without images for a
+    task that needs them.
     """
     folder = prompts_beside(path)
     source = source or open_source(pipeline.source)
@@ -146,7 +146,7 @@ def _check_tables(questions: Sequence[Question]) -> None:
 
 
 def without_images(source: Source, generate: Sequence[GenerationConfig]) -> Iterator[ConfigError]:
-    """The generations that need images, if the source has none. Tasks that cannot be loaded are left out."""
+    """An error for each generation that needs images, if the source has none. Tasks that fail to load are skipped."""
     for configured in () if source.has_images else generate:
         with suppress(ConfigError):
             if "image" not in registry.load(configured.task, configured.settings).needs:

@@ -112,7 +112,7 @@ class TableSpec:
     """A table that a task or `annotate.tables` adds to a build, as `<name>/<shard>.parquet` sorted by key.
 
     `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. Tables of
-    `annotate.tables` are not `generated`: they have no column `generation`, and `key` behind `sub_id`. A table
+    `annotate.tables` are not `generated`: they begin with `sub_id` and `key`, without `generation`. A table
     with parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has
     its description in the metadata of its field (see `schema.column`).
     """
@@ -197,7 +197,7 @@ class Task:
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""
     makes_captions: ClassVar[bool] = False
     granularity: ClassVar[Granularity | None] = None
-    """Of its captions. None: that of the generation, or of its prompt."""
+    """Granularity of its captions. None: that of the generation or its prompt."""
     tables: ClassVar[Mapping[str, TableSpec]] = {}
 
     def __init__(self, options: Section) -> None:
@@ -211,8 +211,8 @@ class Task:
     def output(self, unit: Unit | None) -> Output:
         """The form of the answer about a unit.
 
-        None: no unit is known yet, because the run is being planned. The engine has to support this form, and the
-        forms of all units may differ from it only in their choices or JSON schema.
+        `unit` is None when the run is planned, before there are units. The engine has to support that form. The forms
+        of units may differ from it only in their choices or JSON schema.
         """
         return TEXT
 
