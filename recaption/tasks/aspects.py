@@ -27,15 +27,19 @@ ASPECTS: Final = TableSpec(
         [
             column("caption_id", pa.string(), "caption that was read"),
             column("aspect", pa.string(), "name in the ontology; each caption has a row for each aspect"),
-            column("is_valid", pa.bool_(), "the caption says something about the aspect"),
-            column("text", pa.string(), "what it says; of an aspect with values: these and the ones above", null=True),
-            column("values", pa.list_(pa.string()), "values of the ontology; empty without values or if not valid"),
-            column("ancestors", pa.list_(pa.string()), "the values above them, the nearest first"),
-            column("made_caption", pa.string(), "caption_id of the text as a caption", null=True),
+            column("is_valid", pa.bool_(), "the caption states something about the aspect"),
+            column("text", pa.string(), "the answer: a text, or the values and their ancestors", null=True),
+            column(
+                "values",
+                pa.list_(pa.string()),
+                "values of the ontology; empty for an aspect without values, or if not valid",
+            ),
+            column("ancestors", pa.list_(pa.string()), "parents of the values, and their parents; the nearest first"),
+            column("made_caption", pa.string(), "caption that was made from the text", null=True),
         ]
     ),
     parent="caption",
-    description="what captions say about the aspects of an ontology",
+    description="what captions state about the aspects of an ontology",
 )
 
 
