@@ -54,6 +54,7 @@ NEIGHBOURS_ALLOWED = {0, 1, 2, 4, 14}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 SHARED = {"types", "errors", "schema", "text", "threads", "io", "output.paths", "output.locate", "__init__"}
 APART = {folder: SHARED | {folder} for folder in ("load", "inspect")}
+APART["objectives"] = {"errors", "objectives"}  # torch and nothing else
 APART["load"] |= {
     "tokenids",
     "tokenizer",
@@ -68,7 +69,7 @@ HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 ONLY_IN = {"vllm": ("engine.vllm",), "ray": ("generate", "build", "run")}
 # … and who may do so on import: what is a subclass or a decorated class of theirs.
 AT_MODULE_LEVEL = {
-    "torch": ("load", "demo", "engine.rows"),
+    "torch": ("load", "objectives", "demo", "engine.rows"),
     "transformers": ("demo", "engine.rows"),  # rows: subclasses, and only engine.transformers imports it
     "ray": ("generate", "build", "run"),
     "vllm": ("engine.vllm",),
@@ -282,6 +283,7 @@ def test_readers_import_without_what_makes_datasets(folder: str) -> None:
         ("inspect.views", "from recaption.tokenids import TokenIds", False),
         ("run", "from recaption.inspect import connect", False),
         ("cli", "from recaption.inspect import connect", True),
+        ("objectives.flair", "from recaption.load import loader", False),
         ("newcomer", "from recaption.types import Image", False),
         ("types", "import numpy", True),
     ],
