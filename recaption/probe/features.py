@@ -109,8 +109,8 @@ def _stored(path: str, of: CaptionSet, images: Sequence[str]) -> Tensor:
             f"--encoder {path}: features are {features.shape} and keys {len(keys)}; features must be [N, F]"
         )
     row = {key: n for n, key in enumerate(keys)}
-    rows = [row.get(sha256, row.get(of.images[sha256].key)) for sha256 in images]
+    rows = [row.get(sha256, row.get(of.key(sha256))) for sha256 in images]
     if None in rows:
-        missing = of.images[images[rows.index(None)]].key
+        missing = of.key(images[rows.index(None)])
         raise UserError(f"--encoder {path} has no features of image {missing!r}, and of {rows.count(None):,} in all")
     return torch.from_numpy(np.asarray(features[rows], np.float32))

@@ -40,19 +40,27 @@ class CaptionSet:
     images: Mapping[str, Held]
     granularities: frozenset[str]
     datasets: Mapping[str, CaptionDataset]
-    suggested: Mapping[str, Any] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)  # images of queries that the output does not have, by sha256
+
+    def key(self, sha256: str) -> str:
+        """The key of an image, or the path of its file."""
+        return self.images[sha256].key if sha256 in self.images else str(self.files[sha256])
 
     def image(self, sha256: str) -> Image.Image:
         """The decoded image. Raises DatasetError."""
+        if sha256 not in self.images:
+            return _decoded(self.files[sha256].read_bytes(), None, self.key(sha256), None)
         held = self.images[sha256]
         sample = self.datasets[held.split].sample(held.index)
-        try:
-            made: Image.Image = pixels.decoded(sample.image, pixels.decoder("pil"), sample.orientation)
-        except Exception as error:  # Pillow has many
-            raise DatasetError(
-                f"the image does not decode: {error}", key=held.key, shard=sample.record.shard
-            ) from error
-        return made
+        return _decoded(sample.image, sample.orientation, held.key, sample.record.shard)
+
+
+def _decoded(data: bytes, orientation: int | None, key: str, shard: str | None) -> Image.Image:
+    try:
+        made: Image.Image = pixels.decoded(data, pixels.decoder("pil"), orientation)
+    except Exception as error:  # Pillow has many
+        raise DatasetError(f"the image does not decode: {error}", key=key, shard=shard) from error
+    return made
 
 
 def open_set(out: str) -> CaptionSet:
@@ -139,13 +147,26 @@ def arms(sets: Sequence[CaptionSet], policies: Sequence[str], images: Sequence[s
 
 
 def resolved(queries: Sequence[Query], first: CaptionSet) -> list[Query]:
-    """The queries with images named by sha256. Images are given by key or sha256. Raises UserError for unknown ones."""
+    """The queries with images named by sha256. Raises UserError for images and files that do not exist."""
+    queries = [_in_file(query, first) if query.in_file else query for query in queries]
     keys = {held.key: sha256 for sha256, held in first.images.items()}
-    unknown = [query.image for query in queries if query.image not in keys and query.image not in first.images]
+    known = keys.keys() | first.images.keys() | first.files.keys()
+    unknown = [query.image for query in queries if query.image not in known]
     if unknown:
         more = f" and {len(set(unknown)) - 1:,} more" if len(set(unknown)) > 1 else ""
         raise UserError(f"{first.name} has no image {unknown[0]!r}{more}; queries name images by key or sha256")
     return [replace(query, image=keys.get(query.image, query.image)) for query in queries]
+
+
+def _in_file(query: Query, first: CaptionSet) -> Query:
+    path = Path(query.image)
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"--queries names the file {path}, which cannot be read: {error.strerror}") from error
+    if sha256 not in first.images:
+        first.files[sha256] = path
+    return replace(query, image=sha256, in_file=False)
 
 
 def own_queries(made: Sequence[Arm], sets: Sequence[CaptionSet], images: Sequence[str]) -> list[Query]:
@@ -162,7 +183,3 @@ def own_queries(made: Sequence[Arm], sets: Sequence[CaptionSet], images: Sequenc
 
 def digest(*parts: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,10 +20,11 @@ class Query:
     """A text that is true of an image. With `wrong`, a text that is not: the model has to prefer the true one. Without,
     the model has to find the image among all images of the queries."""
 
-    image: str  # key or sha256 of an image of the outputs, or a file
+    image: str  # key or sha256 of an image of the outputs; with `in_file` the path of a file
     text: str
     wrong: str | None = None
     slice: str = "all"
+    in_file: bool = False
 
 
 def read(path: Path) -> list[Query]:
@@ -57,7 +58,7 @@ def _query(row: Mapping[str, Any], image: str, path: Path, number: int) -> Query
         raise UserError(f"--queries {path}, row {number}: {image} and text must be strings that are not empty")
     if wrong == row["text"]:
         raise UserError(f"--queries {path}, row {number}: text and wrong are equal")
-    return Query(image=row[image], text=row["text"], wrong=wrong, slice=part or "all")
+    return Query(image=row[image], text=row["text"], wrong=wrong, slice=part or "all", in_file=image == "file")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ def write(folder: Path, **columns: list) -> Path:
 
 def test_optional_columns_may_be_absent_or_null(tmp_path: Path) -> None:
     assert read(write(tmp_path, image=["a"], text=["red"])) == [Query(image="a", text="red")]
+    assert read(write(tmp_path, file=["a.jpg"], text=["red"])) == [Query(image="a.jpg", text="red", in_file=True)]
     path = write(tmp_path, image=["a", "b"], text=["red", "blue"], wrong=["blue", None], slice=["colour", None])
     assert read(path) == [
         Query(image="a", text="red", wrong="blue", slice="colour"),
@@ -29,7 +30,7 @@ def test_optional_columns_may_be_absent_or_null(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"file": ["a"], "text": ["red"]}, r"has the columns file, text; it needs image \(a key or sha256"),
+        ({"key": ["a"], "text": ["red"]}, r"has the columns key, text; it needs text, and image \(a key or sha256"),
         ({"image": ["a"], "text": [""]}, "row 0: image and text must be strings that are not empty"),
         ({"image": ["a"], "text": ["red"], "wrong": ["red"]}, "row 0: text and wrong are equal"),
         ({"image": pa.array([], pa.string()), "text": pa.array([], pa.string())}, "has no rows"),
