@@ -94,14 +94,14 @@ class Arm:
         ]
 
 
-def with_controls(arm: Arm) -> list[Arm]:
-    """The control arms, named as in CONTROLS: the arm with other draws, with corrupted sentences, and with the records
-    of other images."""
+def controls(arm: Arm, corrupted: Records) -> list[Arm]:
+    """The control arms, named as in CONTROLS: the arm with other draws, with corrupted captions of the same images, and
+    with the records of other images."""
     n = len(arm.records)
     shifted = ((np.arange(n) + 1 + n // 3) % n).tolist() if n > 1 else [0]
     return [
         replace(arm, name="again", salt=1),
-        replace(arm, name="corrupted", records=changed(arm.records, corrupter(CORRUPTED))),
+        replace(arm, name="corrupted", records=corrupted),
         replace(arm, name="other images", records=Reordered(arm.records, shifted)),
     ]
 

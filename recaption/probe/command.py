@@ -18,7 +18,7 @@ from recaption.probe import demo as scenes_demo
 from recaption.probe import outputs as of_outputs
 from recaption.probe import queries as of_queries
 from recaption.probe import report
-from recaption.probe.arms import CONTROLS, Arm
+from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
 from recaption.probe.features import features_of
 from recaption.probe.probe import Examination, Outcomes, Pictures, consistency, judge, run_all
 from recaption.probe.runs import Run, Runs
@@ -59,7 +59,8 @@ def demo(
     arms = scenes_demo.arms(of)
     progress.print(f"computing the features of {of.images + of.held_out:,} scenes")
     examined = scenes_demo.examination(of)
-    outcomes = _train(arms, scenes_demo.pictures(of), examined, options, runs, progress)
+    beside = controls(arms[0], scenes_demo.records(of, CORRUPTED))
+    outcomes = _train(arms, beside, scenes_demo.pictures(of), examined, options, runs, progress)
     names = [arm.name for arm in arms]
     judged = judge(outcomes, names, examined.queries, of.held_out)
     checked = scenes_demo.checks(judged)
@@ -115,7 +116,8 @@ def outputs(
         train=features_of(compared.encoder, sets[0], chosen.train),
         queries=features_of(compared.encoder, sets[0], chosen.queries),
     )
-    outcomes = _train(arms, pictures, examined, options, runs, progress)
+    beside = controls(arms[0], changed(arms[0].records, corrupter(CORRUPTED)))
+    outcomes = _train(arms, beside, pictures, examined, options, runs, progress)
     if asked is None:
         found = consistency(outcomes, names, queries)
         _write(folder, [], about | {"consistency": found}, options, names, runs, started)
@@ -142,9 +144,15 @@ def _runs(folder: Path, options: Options, about: Mapping[str, Any]) -> Runs:
 
 
 def _train(
-    arms: Sequence[Arm], pictures: Pictures, examined: Examination, options: Options, runs: Runs, progress: Console
+    arms: Sequence[Arm],
+    beside: Sequence[Arm],
+    pictures: Pictures,
+    examined: Examination,
+    options: Options,
+    runs: Runs,
+    progress: Console,
 ) -> dict[str, Outcomes]:
-    total, finished = (len(arms) + len(CONTROLS)) * options.seeds, 0
+    total, finished = (len(arms) + len(beside)) * options.seeds, 0
 
     def report_run(run: Run, resumed: bool) -> None:
         nonlocal finished
@@ -154,7 +162,14 @@ def _train(
         progress.print(line, markup=False, soft_wrap=True)
 
     return run_all(
-        arms, pictures, examined, seeds=options.seeds, training=options.training, runs=runs, progress=report_run
+        arms,
+        beside,
+        pictures,
+        examined,
+        seeds=options.seeds,
+        training=options.training,
+        runs=runs,
+        progress=report_run,
     )
 
 

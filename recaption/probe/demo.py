@@ -10,7 +10,7 @@ import numpy as np
 
 from recaption.demo.scenes import render
 from recaption.probe import scenes
-from recaption.probe.arms import Arm, Spool, changed, corrupter
+from recaption.probe.arms import Arm, Spool, changed
 from recaption.probe.features import embedded, encoded
 from recaption.probe.probe import Examination, Judged, Pictures
 from recaption.probe.scenes import Scenes
@@ -24,14 +24,17 @@ _SIDE: Final = 144  # pixels, what the encoder sees
 def arms(of: Scenes) -> list[Arm]:
     """True captions; 10 % of sentences corrupted; a captioner that exchanges left and right, and purple and blue; and
     noisy alt texts."""
-    truth = Spool(scenes.record(scene, n) for n, scene in enumerate(of.train))
-    policy = parse_policy(POLICY)
+    truth, policy = records(of), parse_policy(POLICY)
     return [
         Arm(name=TRUE, records=truth, policy=policy),
-        Arm(name=SLIGHTLY, records=changed(truth, corrupter(0.1)), policy=policy),
+        Arm(name=SLIGHTLY, records=records(of, 0.1), policy=policy),
         Arm(name=EXCHANGED, records=changed(truth, scenes.exchanged), policy=policy),
         Arm(name=RAW, records=truth, policy=parse_policy("raw")),
     ]
+
+
+def records(of: Scenes, corrupted: float = 0.0) -> Spool:
+    return Spool(scenes.record(scene, n, corrupted) for n, scene in enumerate(of.train))
 
 
 def pictures(of: Scenes) -> Pictures:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recaption.errors import UserError
 from recaption.probe import tower, verdict
-from recaption.probe.arms import CONTROLS, Arm, with_controls
+from recaption.probe.arms import CONTROLS, Arm
 from recaption.probe.queries import Query, Slice, slices
 from recaption.probe.runs import Run, Runs
 from recaption.probe.settings import Training
@@ -59,6 +59,7 @@ class Judged:
 
 def run_all(
     arms: Sequence[Arm],
+    controls: Sequence[Arm],
     pictures: Pictures,
     examined: Examination,
     *,
@@ -67,18 +68,18 @@ def run_all(
     runs: Runs,
     progress: Progress = lambda run, resumed: None,
 ) -> dict[str, Outcomes]:
-    """The outcomes of all arms and of the first one's control arms, [seeds, queries] for each name.
+    """The outcomes of all arms and control arms, [seeds, queries] for each name.
 
     Runs that `runs` already has are not repeated. One thread: equal numbers on any number of cores. Raises UserError
     for two arms of one name, or one that is named like a control.
     """
-    names = [arm.name for arm in arms]
-    if twice := [name for name in dict.fromkeys([*names, *CONTROLS]) if [*names, *CONTROLS].count(name) > 1]:
+    every = [*arms, *controls]
+    names = [arm.name for arm in every]
+    if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(
             f"two arms are named {twice[0]!r}; arms and controls ({', '.join(CONTROLS)}) need different names"
         )
     pictures = pictures.standardised()
-    every = [*arms, *with_controls(arms[0])]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -40,7 +40,8 @@ _BACKGROUNDS: Final = dict(
         strict=True,
     )
 )
-CHANGES: Final = ("size", "fill", "colour", "shape", "place", "number", "background")
+_OF_OBJECTS: Final = ("size", "fill", "colour", "shape", "place")
+CHANGES: Final = (*_OF_OBJECTS, "number", "background")
 _EXCHANGED: Final = {"left": "right", "right": "left", "purple": "blue", "blue": "purple"}
 
 
@@ -57,33 +58,50 @@ def background_sentence(background: str) -> str:
 
 
 def relation_sentence(a: SceneObject, b: SceneObject) -> str:
-    """`a` comes before `b` in reading order."""
+    """True if `a` comes before `b` in reading order."""
     return f"The {a.name} is {'to the left of' if a.row == b.row else 'above'} the {b.name}."
 
 
+def short_caption(scene: Scene) -> str:
+    return f"{', '.join(f'a {item.name}' for item in scene.objects)} on {_BACKGROUNDS[scene.background]}."
+
+
 def sentences(scene: Scene) -> list[str]:
-    """All that a caption says: number of objects, background, each object, each neighbouring pair."""
+    """All that a long caption says: number of objects, background, each object, each neighbouring pair."""
+    return [true for true, _ in _pairs(scene, random.Random(0))]
+
+
+def _pairs(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
+    """Each sentence of a long caption, and the same with one thing changed, so that it is false."""
     return [
-        number_sentence(len(scene.objects)),
-        background_sentence(scene.background),
-        *map(object_sentence, scene.objects),
-        *(relation_sentence(a, b) for a, b in pairwise(scene.objects)),
+        statement(scene, "number", rng),
+        statement(scene, "background", rng),
+        *(_of_object(item, rng.choice(_OF_OBJECTS), rng) for item in scene.objects),
+        *((relation_sentence(a, b), relation_sentence(b, a)) for a, b in pairwise(scene.objects)),
     ]
 
 
-def short_caption(scene: Scene) -> str:
-    names = [f"a {item.name}" for item in scene.objects]
-    return f"{', '.join(names)} on {_BACKGROUNDS[scene.background]}."
+def record(scene: Scene, number: int, corrupted: float = 0.0) -> Record:
+    """A record as a build has it: a noisy alt text, a short and a long caption.
 
-
-def record(scene: Scene, number: int) -> Record:
-    """A record with a noisy alt text, a short and a long caption, as a build has it."""
+    corrupted: the share of sentences and of short captions with one thing changed, so that they are false; always the
+    same ones.
+    """
+    rng = random.Random(f"corrupted/{scene.seed}")
+    short = short_caption(scene), short_caption(_with_other_colour(scene, rng))
+    chosen = [wrong if rng.random() < corrupted else true for true, wrong in (short, *_pairs(scene, rng))]
     key = f"{number:09d}"
-    texts = {"raw": [alt_text(scene)], "short": [short_caption(scene)], "long": sentences(scene)}
+    texts = {"raw": [alt_text(scene)], "short": chosen[:1], "long": chosen[1:]}
     captions = tuple([_caption(key, name, of) for name, of in texts.items()])
     return Record(
         key=key, source_key=key, shard="0", row=number, sha256=f"{scene.seed:064d}", status="ok", captions=captions
     )
+
+
+def _with_other_colour(scene: Scene, rng: random.Random) -> Scene:
+    item = rng.choice(scene.objects)
+    wrong = replace(item, colour=_other(rng, COLOURS, item.colour))
+    return replace(scene, objects=tuple(wrong if one is item else one for one in scene.objects))
 
 
 def _caption(key: str, name: str, texts: list[str]) -> Caption:
@@ -127,7 +145,10 @@ def statement(scene: Scene, kind: str, rng: random.Random) -> tuple[str, str]:
         return number_sentence(number), number_sentence(_other(rng, range(1, MAX_OBJECTS + 1), number))
     if kind == "background":
         return background_sentence(scene.background), background_sentence(_other(rng, BACKGROUNDS, scene.background))
-    item = rng.choice(scene.objects)
+    return _of_object(rng.choice(scene.objects), kind, rng)
+
+
+def _of_object(item: SceneObject, kind: str, rng: random.Random) -> tuple[str, str]:
     if kind == "place":
         wrong = replace(item, cell=_other(rng, range(9), item.cell))
     else:

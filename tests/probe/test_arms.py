@@ -6,7 +6,7 @@ import numpy as np
 
 from recaption.demo.scenes import sample_scene
 from recaption.probe import scenes
-from recaption.probe.arms import CONTROLS, Arm, Spool, changed, corrupter, with_controls, with_wrong_word
+from recaption.probe.arms import CONTROLS, Arm, Spool, changed, controls, corrupter, with_wrong_word
 from recaption.probe.settings import parse_policy
 from recaption.types import Record
 
@@ -66,7 +66,7 @@ def test_one_word_is_changed() -> None:
 
 
 def test_controls_come_from_the_arm() -> None:
-    again, corrupted, others = with_controls(arm())
+    again, corrupted, others = controls(arm(), Spool(records()))
     assert tuple(one.name for one in (again, corrupted, others)) == CONTROLS
     keys = [others.records[n].key for n in range(12)]
     assert sorted(keys) == [record.key for record in records()]

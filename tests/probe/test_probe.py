@@ -10,7 +10,7 @@ import torch
 
 from recaption.errors import UserError
 from recaption.probe import demo, probe
-from recaption.probe.arms import CONTROLS, Arm
+from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, controls
 from recaption.probe.probe import Examination, Pictures
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
@@ -25,6 +25,11 @@ def arms() -> list[Arm]:
     return demo.arms(SCENES)
 
 
+@pytest.fixture(scope="module")
+def beside(arms: list[Arm]) -> list[Arm]:
+    return controls(arms[0], demo.records(SCENES, CORRUPTED))
+
+
 def features() -> Pictures:
     torch.manual_seed(0)
     return Pictures(train=torch.randn(60, 12), queries=torch.randn(20, 12))
@@ -34,10 +39,10 @@ class Stopped(Exception):
     pass
 
 
-def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], tmp_path: Path) -> None:
+def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], beside: list[Arm], tmp_path: Path) -> None:
     examined = demo.examination(SCENES)
     given = {"seeds": 2, "training": TRAINING}
-    whole = probe.run_all(arms, features(), examined, runs=Runs(tmp_path / "whole", "x"), **given)
+    whole = probe.run_all(arms, beside, features(), examined, runs=Runs(tmp_path / "whole", "x"), **given)
     made: list[str] = []
 
     def stop(run: Run, resumed: bool) -> None:
@@ -46,10 +51,11 @@ def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], tmp_
             raise Stopped
 
     with pytest.raises(Stopped):
-        probe.run_all(arms, features(), examined, runs=Runs(tmp_path / "part", "x"), progress=stop, **given)
+        probe.run_all(arms, beside, features(), examined, runs=Runs(tmp_path / "part", "x"), progress=stop, **given)
     resumed: list[bool] = []
     again = probe.run_all(
         arms,
+        beside,
         features(),
         examined,
         runs=Runs(tmp_path / "part", "x"),
@@ -66,7 +72,7 @@ def test_two_arms_of_one_name_are_refused(arms: list[Arm], tmp_path: Path) -> No
     examined = Examination(queries=[], images=[])
     with pytest.raises(UserError, match="two arms are named 'true'"):
         probe.run_all(
-            [*arms, arms[0]], features(), examined, seeds=1, training=TRAINING, runs=Runs(tmp_path / "r", "x")
+            [*arms, arms[0]], [], features(), examined, seeds=1, training=TRAINING, runs=Runs(tmp_path / "r", "x")
         )
 
 

@@ -28,6 +28,18 @@ def test_records_have_all_captions_with_exact_spans() -> None:
     assert [long.text[sub.char_start : sub.char_end] for sub in long.sub_captions] == scenes.sentences(sample_scene(1))
 
 
+def test_the_stated_share_of_sentences_is_corrupted() -> None:
+    changed = total = 0
+    for seed in range(200):
+        scene = sample_scene(seed)
+        made = scenes.record(scene, seed, 0.3)
+        assert made == scenes.record(scene, seed, 0.3)
+        for sub, true in zip(made.captions[2].sub_captions, scenes.sentences(scene), strict=True):
+            changed += sub.text != true
+            total += 1
+    assert 0.25 < changed / total < 0.35
+
+
 def test_left_and_right_are_exchanged() -> None:
     record = scenes.record(sample_scene(1), 1)
     made = scenes.exchanged(record, 0)
