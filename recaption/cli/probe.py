@@ -41,7 +41,7 @@ def probe(
         int | None, typer.Option(parser=positive, metavar="N", help="Images seen by each run. Default: 32768")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(parser=positive, metavar="N", help="Images in a batch. Default: 128")
+        int | None, typer.Option(parser=positive, metavar="N", help="Images in a batch. Default: 64")
     ] = None,
     context: Annotated[
         int | None, typer.Option(parser=positive, metavar="N", help="Words of a text that are read. Default: 32")

@@ -20,8 +20,8 @@ class Training:
     """How each run trains. The defaults are those of the demo's scenes."""
 
     seen: int = 32_768  # images seen
-    batch: int = 128
-    rate: float = 3e-3  # peak learning rate; warm-up over the first tenth, then a cosine to zero
+    batch: int = 64
+    rate: float = 2e-3  # peak learning rate; warm-up over the first tenth, then a cosine to zero
     width: int = 128  # of the shared space
     buckets: int = 1 << 13  # of the table of words and pairs of words
     context: int = 32  # words of a text that are read

@@ -62,8 +62,8 @@ class Model(nn.Module):
         nn.init.normal_(self.table.weight, std=0.1)
         self.tower = nn.Sequential(nn.Linear(width // 2, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.head = nn.Linear(features, width)
-        self.log_scale = nn.Parameter(torch.tensor(float(__import__("os").environ.get("SC", "10"))).log())
-        self.bias = nn.Parameter(-torch.tensor(float(training.batch)).log())
+        self.log_scale = nn.Parameter(torch.tensor(5.0).log())
+        self.bias = nn.Parameter(-torch.tensor(float(training.batch)).log())  # one of them matches
 
     def text(self, texts: Sequence[str]) -> Tensor:
         """[texts, width]"""
