@@ -17,14 +17,16 @@ def probe(
         typer.Argument(metavar="OUT...", help="Outputs of the same images; or demo: a check of the probe on scenes"),
     ],
     queries: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
-            exists=True,
-            dir_okay=False,
             metavar="FILE",
-            help="Parquet with image (key or sha256) and text, optionally wrong (a false text) and slice; from none of "
-            "the captions that are compared",
+            help="Texts of known images, from none of the captions that are compared: Parquet with image (key or "
+            "sha256) or file, text, optionally wrong and slice; or karpathy:, urban1k:, docci: or sugarcrepe:PATH. "
+            "Repeatable",
         ),
+    ] = None,
+    query_images: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, metavar="DIR", help="Images of karpathy:PATH and so on")
     ] = None,
     policies: Annotated[
         list[str] | None,
@@ -68,7 +70,7 @@ def probe(
         return command.demo(options, console, progress, as_json=as_json)
     return command.outputs(
         outs,
-        command.Compared(queries=queries, policies=policies or (), encoder=encoder),
+        command.Compared(queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder),
         options,
         console,
         progress,

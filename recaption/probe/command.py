@@ -14,10 +14,9 @@ from rich.console import Console
 import recaption
 from recaption.errors import UserError
 from recaption.formatting import duration
+from recaption.probe import adaptors, report
 from recaption.probe import demo as scenes_demo
 from recaption.probe import outputs as of_outputs
-from recaption.probe import queries as of_queries
-from recaption.probe import report
 from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
 from recaption.probe.features import features_of
 from recaption.probe.probe import Examination, Outcomes, Pictures, consistency, judge, run_all
@@ -42,7 +41,8 @@ class Options:
 class Compared:
     """What outputs are compared by."""
 
-    queries: Path | None
+    queries: Sequence[str]
+    query_images: Path | None
     policies: Sequence[str]
     encoder: str
 
@@ -89,7 +89,7 @@ def outputs(
     """The probe on outputs: with queries, verdicts; without, how well each arm finds held-out images by each arm's own
     texts. Raises UserError for input that cannot be compared."""
     started = time.monotonic()
-    asked = of_queries.read(compared.queries) if compared.queries else None
+    asked = [one for given in compared.queries for one in adaptors.load(given, compared.query_images)] or None
     policies = list(dict.fromkeys(compared.policies)) or ["weighted:k=4,p_raw=0.1"]
     sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
     asked = None if asked is None else of_outputs.resolved(asked, sets[0])
