@@ -64,15 +64,12 @@ def probe(
         seeds=seeds,
         images=images,
         folder=folder,
+        as_json=as_json,
     )
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
     if outs == ["demo"]:
-        return command.demo(options, console, progress, as_json=as_json)
-    return command.outputs(
-        outs,
-        command.Compared(queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder),
-        options,
-        console,
-        progress,
-        as_json=as_json,
+        return command.demo(options, console, progress)
+    compared = command.Compared(
+        queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder
     )
+    return command.outputs(outs, compared, options, console, progress)

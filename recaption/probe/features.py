@@ -13,6 +13,7 @@ from torch import Tensor
 from recaption.demo import model_path
 from recaption.errors import UserError
 from recaption.probe.outputs import CaptionSet
+from recaption.probe.tower import one_thread
 
 Encoder = Callable[[list[Any]], Tensor]
 """A list of PIL images -> float32 [images, F]."""
@@ -41,7 +42,7 @@ def embedded() -> Encoder:
 
 def encoded(encode: Encoder, images: Iterable[Any], *, batch: int = 64) -> Tensor:
     """The features of all images, float32 [images, F]."""
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread():
         return torch.cat([encode(some) for some in _batches(images, batch)])
 
 

@@ -9,7 +9,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from recaption.errors import UserError
@@ -18,6 +17,7 @@ from recaption.probe.arms import CONTROLS, Arm
 from recaption.probe.queries import Query, Slice, slices
 from recaption.probe.runs import Run, Runs
 from recaption.probe.settings import Training
+from recaption.probe.tower import one_thread
 from recaption.probe.verdict import Comparison, Controls, Outcomes
 
 Progress = Callable[[Run, bool], None]
@@ -59,8 +59,7 @@ class Judged:
 
 def run_all(
     arms: Sequence[Arm],
-    controls: Sequence[Arm],
-    pictures: Pictures,
+    pictures: Callable[[], Pictures],
     examined: Examination,
     *,
     seeds: int,
@@ -68,32 +67,28 @@ def run_all(
     runs: Runs,
     progress: Progress = lambda run, resumed: None,
 ) -> dict[str, Outcomes]:
-    """The outcomes of all arms and control arms, [seeds, queries] for each name.
+    """The outcomes of all arms, those of controls included: [seeds, queries] for each name.
 
     Runs that `runs` already has are not repeated. One thread: equal numbers on any number of cores. Raises UserError
     for two arms of one name, or one that is named like a control.
     """
-    every = [*arms, *controls]
-    names = [arm.name for arm in every]
+    names = [arm.name for arm in arms]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(
             f"two arms are named {twice[0]!r}; arms and controls ({', '.join(CONTROLS)}) need different names"
         )
-    pictures = pictures.standardised()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    features: Pictures | None = None  # only computed if a run is left
+    with one_thread():
         for seed in range(seeds):
-            for arm in every:
+            for arm in arms:
                 done = runs.get(arm.name, seed)
                 if done is None:
-                    runs.add(made := _run(arm, pictures, examined, seed, training))
+                    features = features or pictures().standardised()
+                    runs.add(made := _run(arm, features, examined, seed, training))
                     progress(made, False)
                 else:
                     progress(done, True)
-    finally:
-        torch.set_num_threads(threads)
-    return {arm.name: np.array([_found(runs, arm.name, seed) for seed in range(seeds)], np.float64) for arm in every}
+    return {arm.name: np.array([_found(runs, arm.name, seed) for seed in range(seeds)], np.float64) for arm in arms}
 
 
 def _found(runs: Runs, arm: str, seed: int) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -92,10 +91,10 @@ def as_json(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write(path: Path, text: str) -> None:
     """The file appears whole."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
+    part.write_text(text, "utf-8")
     part.replace(path)
 
 

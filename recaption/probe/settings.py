@@ -14,6 +14,9 @@ from recaption.load.policy import Policy
 
 POLICIES: Final = ("weighted", "flair", "dreamlip", "cosmos", "lotlip", "recap_mix", "shear", "long", "short", "raw")
 
+VERSION: Final = 1
+"""Of the model and its training. Runs of another version are not continued."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
@@ -39,7 +42,7 @@ class Training:
 
 def identity(**parts: Any) -> str:
     """A hash of everything that the numbers of a run depend on; parts are JSON values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps({"version": VERSION} | parts, sort_keys=True).encode()).hexdigest()
 
 
 def parse_policy(text: str) -> Policy:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -69,6 +70,17 @@ class Model(nn.Module):
         """[texts, width]"""
         made: Tensor = self.tower(self.table(*self.words(texts)))
         return made
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that numbers are equal on any number of cores; small matrices gain nothing from more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

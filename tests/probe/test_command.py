@@ -57,7 +57,7 @@ def test_queries_give_a_table_and_probe_json(built: Path, tmp_path: Path, run: C
     assert [(one["slice"], one["metric"]) for one in found["results"]] == [
         ("animal", "fine"), ("animal", "d'"), ("animal", "R@1")
     ]  # fmt: skip
-    assert len(found["runs"]) == 10
+    assert len(found["runs"]) == 10 and (tmp_path / "p" / "probe.svg").read_text().count("<circle") == 3 * 5 * 2
     code, again, progress = run(out, "--queries", path, "--policy", "weighted:k=2", "--policy", "raw", "--json")
     assert progress.count("from runs.parquet") == 10
     assert json.loads(again)["results"] == found["results"]
@@ -69,7 +69,7 @@ def test_without_queries_there_is_no_verdict(built: Path, tmp_path: Path, run: C
     assert code == 0
     assert "This measures consistency, not truth" in printed and "better" not in printed
     found = json.loads((tmp_path / "p" / "probe.json").read_text())
-    assert found["results"] == []
+    assert "results" not in found and not (tmp_path / "p" / "probe.svg").exists()
     assert {name: set(row) for name, row in found["consistency"].items()} == {
         "weighted:k=2": {"weighted:k=2", "raw"}, "raw": {"weighted:k=2", "raw"}
     }  # fmt: skip

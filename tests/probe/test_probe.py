@@ -22,12 +22,9 @@ TRAINING = Training(seen=96, batch=16, width=8, buckets=256)
 
 @pytest.fixture(scope="module")
 def arms() -> list[Arm]:
-    return demo.arms(SCENES)
-
-
-@pytest.fixture(scope="module")
-def beside(arms: list[Arm]) -> list[Arm]:
-    return controls(arms[0], demo.records(SCENES, CORRUPTED))
+    """All arms of the demo and its controls."""
+    made = demo.arms(SCENES)
+    return [*made, *controls(made[0], demo.records(SCENES, CORRUPTED))]
 
 
 def features() -> Pictures:
@@ -35,14 +32,18 @@ def features() -> Pictures:
     return Pictures(train=torch.randn(60, 12), queries=torch.randn(20, 12))
 
 
+def no_features() -> Pictures:
+    raise AssertionError("all runs are finished")
+
+
 class Stopped(Exception):
     pass
 
 
-def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], beside: list[Arm], tmp_path: Path) -> None:
+def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], tmp_path: Path) -> None:
     examined = demo.examination(SCENES)
     given = {"seeds": 2, "training": TRAINING}
-    whole = probe.run_all(arms, beside, features(), examined, runs=Runs(tmp_path / "whole", "x"), **given)
+    whole = probe.run_all(arms, features, examined, runs=Runs(tmp_path / "whole", "x"), **given)
     made: list[str] = []
 
     def stop(run: Run, resumed: bool) -> None:
@@ -51,19 +52,20 @@ def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], besi
             raise Stopped
 
     with pytest.raises(Stopped):
-        probe.run_all(arms, beside, features(), examined, runs=Runs(tmp_path / "part", "x"), progress=stop, **given)
+        probe.run_all(arms, features, examined, runs=Runs(tmp_path / "part", "x"), progress=stop, **given)
     resumed: list[bool] = []
     again = probe.run_all(
         arms,
-        beside,
-        features(),
+        features,
         examined,
         runs=Runs(tmp_path / "part", "x"),
         progress=lambda run, before: resumed.append(before),
         **given,
     )
     assert resumed == [True] * 5 + [False] * 9
-    assert whole.keys() == again.keys() == {arm.name for arm in arms} | set(CONTROLS)
+    assert whole.keys() == again.keys() == {arm.name for arm in arms}
+    finished = probe.run_all(arms, no_features, examined, runs=Runs(tmp_path / "part", "x"), **given)
+    assert finished.keys() == whole.keys()
     for name, found in whole.items():
         assert np.array_equal(found, again[name]), name
 
@@ -71,9 +73,7 @@ def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], besi
 def test_two_arms_of_one_name_are_refused(arms: list[Arm], tmp_path: Path) -> None:
     examined = Examination(queries=[], images=[])
     with pytest.raises(UserError, match="two arms are named 'true'"):
-        probe.run_all(
-            [*arms, arms[0]], [], features(), examined, seeds=1, training=TRAINING, runs=Runs(tmp_path / "r", "x")
-        )
+        probe.run_all([*arms, arms[0]], features, examined, seeds=1, training=TRAINING, runs=Runs(tmp_path / "r", "x"))
 
 
 def test_every_slice_and_metric_is_judged_apart() -> None:

@@ -18,11 +18,8 @@ SMALL = Training(seen=960, batch=16, width=16, buckets=256, context=8, rate=0.01
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As `run_all` does. On a busy machine two threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with tower.one_thread():
+        yield
 
 
 def pictures(n: int) -> tuple[torch.Tensor, list[int]]:
