@@ -10,3 +10,13 @@ Queries with known answers, which come from none of the arms, measure the result
   of other images.
 - `verdict` calls one arm better only under a strict rule.
 """
+
+from __future__ import annotations
+
+import importlib.util
+
+from recaption.errors import MissingExtra
+
+for _package in ("msgspec", "torch"):
+    if importlib.util.find_spec(_package) is None:
+        raise MissingExtra(_package, "train")

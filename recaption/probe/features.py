@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recaption.demo import model_path
-from recaption.errors import UserError
+from recaption.errors import MissingExtra, UserError
 from recaption.probe.outputs import CaptionSet
 from recaption.probe.tower import one_thread
 
@@ -21,13 +21,9 @@ Encoder = Callable[[list[Any]], Tensor]
 
 def embedded() -> Encoder:
     """The vision encoder of the embedded scene captioner: nine image tokens, one per cell, [images, 9 * 192]."""
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    model = AutoModelForImageTextToText.from_pretrained(model_path(), dtype="float32").eval()
-    processor = AutoProcessor.from_pretrained(model_path()).image_processor
+    transformers = _transformers()
+    model = transformers.AutoModelForImageTextToText.from_pretrained(model_path(), dtype="float32").eval()
+    processor = transformers.AutoProcessor.from_pretrained(model_path()).image_processor
 
     def encode(images: list[Any]) -> Tensor:
         inputs = processor(images=[[image] for image in images], return_tensors="pt")
@@ -76,11 +72,10 @@ def _encoder(name: str) -> Encoder:
 
 def of_transformers(model: str) -> Encoder:
     """The image embeddings of a dual encoder such as CLIP or SigLIP, or the pooled output of a vision model."""
-    from transformers import AutoImageProcessor, AutoModel
-
+    transformers = _transformers()
     try:
-        loaded = AutoModel.from_pretrained(model, dtype="float32").eval()
-        processor = AutoImageProcessor.from_pretrained(model)
+        loaded = transformers.AutoModel.from_pretrained(model, dtype="float32").eval()
+        processor = transformers.AutoImageProcessor.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise UserError(f"--encoder transformers:{model} cannot be loaded: {error}") from error
     call = getattr(loaded, "get_image_features", loaded)
@@ -94,6 +89,17 @@ def of_transformers(model: str) -> Encoder:
         return made
 
     return encode
+
+
+def _transformers() -> Any:
+    """The module, without its progress bars and remarks. Raises MissingExtra."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtra("transformers", "transformers") from error
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
 
 
 def _stored(path: str, of: CaptionSet, images: Sequence[str]) -> Tensor:

@@ -11,12 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from loading import make_build
+from rich.console import Console
+from samples import jpeg
 
 from recaption.cli import main
 from recaption.errors import UserError
-from recaption.probe import outputs
+from recaption.probe import command, demo, outputs
 from recaption.probe.outputs import CaptionSet, Held, select
+from recaption.probe.probe import Pictures
+from recaption.probe.queries import Query
+from recaption.probe.scenes import Scenes
+from recaption.probe.settings import Training
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +137,6 @@ def test_outputs_need_common_and_held_out_images() -> None:
 
 
 def test_a_file_of_a_query_is_excluded_by_its_content(built: Path, tmp_path: Path) -> None:
-    from samples import jpeg
-
-    from recaption.probe.queries import Query
-
     found = outputs.open_set(f"{built}/out")
     (tmp_path / "known.jpg").write_bytes(jpeg(0, (16, 12)))  # the first image of the output
     (tmp_path / "new.jpg").write_bytes(jpeg(999, (16, 12)))
@@ -144,3 +147,19 @@ def test_a_file_of_a_query_is_excluded_by_its_content(built: Path, tmp_path: Pat
     assert found.image(new.image).size == (16, 12)
     with pytest.raises(UserError, match="which cannot be read"):
         outputs.resolved([Query(image="nothing.jpg", text="a cat", in_file=True)], found)
+
+
+def test_the_demo_prints_its_checks_and_fails_with_1_if_one_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With features that show nothing, which need no model."""
+    noise = Pictures(train=torch.randn(40, 6), queries=torch.randn(14, 6))
+    monkeypatch.setattr(demo, "pictures", lambda of: noise)
+    options = command.Options(training=Training(seen=32, batch=8, width=8), seeds=2, folder=tmp_path)
+    code = command.demo(options, Console(width=200), Console(stderr=True), scenes=Scenes(images=40, held_out=14))
+    printed, progress = capsys.readouterr()
+    assert code == 1
+    assert "14/14" in progress and "control: other images" in printed
+    assert "FAILED: statement, fine: true is better than left and right exchanged" in printed
+    found = json.loads((tmp_path / "probe.json").read_text())
+    assert not all(one["right"] for one in found["checks"]) and (tmp_path / "probe.svg").exists()
