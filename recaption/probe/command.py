@@ -15,6 +15,7 @@ from rich.console import Console
 import recaption
 from recaption.errors import UserError
 from recaption.formatting import duration
+from recaption.io.files import is_url
 from recaption.probe import adaptors, report
 from recaption.probe import demo as scenes_demo
 from recaption.probe import outputs as of_outputs
@@ -120,6 +121,8 @@ def outputs(outs: Sequence[str], compared: Compared, options: Options, console: 
 
 
 def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progress: Console) -> Prepared:
+    if options.folder is None and is_url(outs[0]):
+        raise UserError(f"{outs[0]} is a URL; give --out DIR, a folder for the results")
     asked = [one for given in compared.queries for one in adaptors.load(given, compared.query_images)]
     policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
     for text in policies:

@@ -71,8 +71,11 @@ def show_consistency(found: Mapping[str, Mapping[str, Sequence[float]]], arms: S
         made.add_column(f"texts of\n{name}", justify="right")
     for name in arms:
         made.add_row(name, *(_mean(found[name][of]) for of in arms))
-    console.print("This measures consistency, not truth: a set with consistent errors is consistent with itself.")
-    console.print("Give --queries FILE, with texts from outside, for verdicts.\n")
+    console.print(
+        "This measures consistency, not truth: a set with consistent errors is consistent with itself. "
+        "Give --queries FILE, with texts from outside, for verdicts.\n",
+        soft_wrap=True,
+    )
     console.print(made)
 
 
