@@ -57,7 +57,7 @@ class Prepared:
     """Everything that is known before the first run. `about`: what the numbers depend on besides the training."""
 
     arms: Sequence[Arm]
-    beside: Sequence[Arm]  # control arms
+    control_arms: Sequence[Arm]
     pictures: Callable[[], Pictures]
     examined: Examination
     about: Mapping[str, Any]
@@ -74,7 +74,7 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
     arms = scenes_demo.arms(of)
     prepared = Prepared(
         arms=arms,
-        beside=controls(arms[0], scenes_demo.records(of, CORRUPTED)),
+        control_arms=controls(arms[0], scenes_demo.records(of, CORRUPTED)),
         pictures=lambda: scenes_demo.pictures(of),
         examined=scenes_demo.examination(of),
         about={"kind": "demo", "scenes": asdict(of), "policy": scenes_demo.POLICY},
@@ -139,7 +139,7 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
     position = {sha256: n for n, sha256 in enumerate(chosen.queries)}
     return Prepared(
         arms=arms,
-        beside=controls(arms[0], changed(arms[0].records, corrupter(CORRUPTED))),
+        control_arms=controls(arms[0], changed(arms[0].records, corrupter(CORRUPTED))),
         pictures=lambda: Pictures(
             train=features_of(compared.encoder, sets[0], chosen.train),
             queries=features_of(compared.encoder, sets[0], chosen.queries),
@@ -166,7 +166,7 @@ def _trained(
         prepared.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{prepared.folder} cannot be made: {error.strerror}. Give --out DIR") from error
-    training, every = options.training, [*prepared.arms, *prepared.beside]
+    training, every = options.training, [*prepared.arms, *prepared.control_arms]
     runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, training=asdict(training)))
     total, finished = len(every) * options.seeds, 0
 
