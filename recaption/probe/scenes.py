@@ -41,6 +41,7 @@ _BACKGROUNDS: Final = dict(
     )
 )
 _OF_OBJECTS: Final = ("size", "fill", "colour", "shape", "place")
+STATEMENTS: Final = 3  # per held-out scene
 CHANGES: Final = (*_OF_OBJECTS, "number", "background")
 _EXCHANGED: Final = {"left": "right", "right": "left", "purple": "blue", "blue": "purple"}
 
@@ -163,7 +164,7 @@ def _other(rng: random.Random, values: Iterable[T], value: T) -> T:
 
 @dataclass(frozen=True)
 class Scenes:
-    """Training scenes, and held-out scenes with a statement and a short caption each as queries."""
+    """Training scenes, and held-out scenes with three statements and a short caption each as queries."""
 
     images: int = 2_048
     held_out: int = 1_000
@@ -180,8 +181,9 @@ class Scenes:
         """The queries of each held-out scene; images are named by their position."""
         made = []
         for n, scene in enumerate(self.test):
-            kind = CHANGES[n % len(CHANGES)]
-            text, wrong = statement(scene, kind, random.Random(f"query/{scene.seed}"))
-            made.append(Query(image=str(n), text=text, wrong=wrong, slice="statement"))
+            rng = random.Random(f"query/{scene.seed}")
+            for at in range(STATEMENTS * n, STATEMENTS * (n + 1)):
+                text, wrong = statement(scene, CHANGES[at % len(CHANGES)], rng)
+                made.append(Query(image=str(n), text=text, wrong=wrong, slice="statement"))
             made.append(Query(image=str(n), text=short_caption(scene), slice="short caption"))
         return made

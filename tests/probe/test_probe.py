@@ -83,7 +83,7 @@ def test_every_slice_and_metric_is_judged_apart() -> None:
     outcomes = {name: rng.normal(size=(5, len(queries))) for name in [*names, *CONTROLS]}
     judged = probe.judge(outcomes, names, queries, 20)
     assert [(one.slice, one.metric, one.queries) for one in judged] == [
-        ("statement", "fine", 20), ("statement", "d'", 20), ("short caption", "R@1", 20)
+        ("statement", "fine", 60), ("statement", "d'", 60), ("short caption", "R@1", 20)
     ]  # fmt: skip
     assert all(list(one.pairs) == [("a", "b")] for one in judged)
     assert all(len(values) == 5 for one in judged for values in one.values.values())

@@ -51,5 +51,5 @@ def test_queries_are_about_scenes_that_are_not_trained_on() -> None:
     of = Scenes(images=20, held_out=7)
     assert not {scene.seed for scene in of.train} & {scene.seed for scene in of.test}
     queries = of.queries()
-    assert [query.slice for query in queries] == ["statement", "short caption"] * 7
+    assert [query.slice for query in queries] == ["statement", "statement", "statement", "short caption"] * 7
     assert queries == of.queries()
