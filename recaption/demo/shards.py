@@ -22,7 +22,7 @@ from recaption.demo.scenes import Scene, render, sample_scene
 
 FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS, so not in the training data
 SEEDS_APART = 1_000_000
-_DEMO_SOURCE = "demo-scenes/{00000..00003}.tar"  # the end of source.path in pipelines/demo.yaml
+_DEMO_SOURCES = ("demo-scenes/{00000..00003}.tar", "demo-scenes/00000.tar")  # ends of source.path in shipped pipelines
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,12 +96,12 @@ def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: in
 
 
 def ensure_scenes(source: str) -> None:
-    """Render the scenes of the shipped pipeline `demo` for its `source.path`, unless the folder has tars already.
+    """Render the scenes of the shipped demo pipelines for their `source.path`, unless the folder has tars already.
 
-    Copies of the pipeline are recognised by the end of the path. Nothing is rendered for other sources.
+    Copies of the pipelines are recognised by the end of the path. Nothing is rendered for other sources.
     """
     folder = Path(source).parent
-    if source.endswith(_DEMO_SOURCE) and "://" not in source and not any(folder.glob("*.tar")):
+    if source.endswith(_DEMO_SOURCES) and "://" not in source and not any(folder.glob("*.tar")):
         write_shards(folder)
 
 
