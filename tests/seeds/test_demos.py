@@ -42,7 +42,7 @@ def test_the_demo_of_a_system_runs_to_its_trainer(
 ) -> None:
     system, format = SYSTEMS[name], exporter(name)
     assert main(["run", f"seeds/{name}", "--preset", "demo", "--limit", str(IMAGES), "--quiet"]) == 0
-    out, dest = f"out/seeds-demo/{name}", Path("exports", name)
+    out, dest = f"out/seeds-demo/{name}", folder / "exports" / name
     capsys.readouterr()
     assert main(["validate", out]) == 0, capsys.readouterr().out
     for table in system.tables:
