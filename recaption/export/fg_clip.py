@@ -39,8 +39,16 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             return f"no text of {missing[0]}"
         return {"f_path": f"{record.key}.jpg"} | {name: texts[of] for name, of in sources.items()}
 
-    flags = "--data_path {path} --image_folder FOLDER --add_box_loss False --use_hard_neg False"
-    return export_list(dataset, dest, options, file=FILE, sources=sources, row=row, flags=flags)
+    return export_list(
+        dataset,
+        dest,
+        options,
+        file=FILE,
+        sources=sources,
+        row=row,
+        program="FG-CLIP (main of 2026-06)",
+        arguments="--data_path {path} --image_folder FOLDER --add_box_loss False --use_hard_neg False",
+    )
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -14,6 +14,7 @@ from recaption.export.base import (
     Exported,
     Finding,
     Options,
+    Usage,
     begin,
     described,
     found_in,
@@ -28,6 +29,7 @@ from recaption.io.outfile import outfile
 from recaption.problems import Problem
 from recaption.types import Record
 
+IMAGES: Final = "FOLDER is the folder with the unpacked images, KEY.jpg"
 Row = dict[str, Any]
 
 
@@ -39,11 +41,13 @@ def export_list(
     file: str,
     sources: Mapping[str, str | None],
     row: Callable[[Record], Row | str],
-    flags: str,
+    program: str,
+    arguments: str,
 ) -> Exported:
     """Write `<dest>/<file>`, one row per line. `row` returns the reason for a record that is left out.
 
-    `sources` are the generations of the trainer's texts; `flags` are the trainer's arguments, with {path} for the file.
+    `sources` are the generations of the trainer's texts. `program` and `arguments`: see `Usage`; {path} stands for the
+    file.
     """
     refuse_shard_size(options, file)
     store = begin(dataset, dest, options)
@@ -59,8 +63,13 @@ def export_list(
             written += 1
         sink.write(b"\n]\n")
     path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{file}")
-    notes = (described(sources), f"{flags.format(path=path)}  # FOLDER has the unpacked images, KEY.jpg")
-    return Exported(samples=written, files=1, left_out=left_out, notes=(*notes, *rotated(dataset)))
+    return Exported(
+        samples=written,
+        files=1,
+        left_out=left_out,
+        notes=(described(sources), IMAGES, *rotated(dataset)),
+        usage=(Usage(program=program, arguments=arguments.format(path=path)),),
+    )
 
 
 def list_problems(

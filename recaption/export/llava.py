@@ -40,8 +40,16 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
         return {"id": record.key, "image": f"{record.key}.jpg", "conversations": turns}
 
-    sources, flags = {"caption": generation}, "--data_path {path} --image_folder FOLDER"
-    return export_list(dataset, dest, options, file=FILE, sources=sources, row=row, flags=flags)
+    return export_list(
+        dataset,
+        dest,
+        options,
+        file=FILE,
+        sources={"caption": generation},
+        row=row,
+        program="LLaVA (main of 2024-05)",
+        arguments="--data_path {path} --image_folder FOLDER",
+    )
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:

@@ -88,12 +88,12 @@ def write_tars(store: Store, samples: Iterable[tuple[str, Members]], per_tar: in
     return sizes
 
 
-def flags(dest: str, done: Exported) -> str:
-    """The arguments to train FLAIR, COSMOS or open_clip from these tars."""
+def arguments(dest: str, done: Exported, *, dataset_type: str = "--dataset-type") -> str:
+    """The arguments to train from these tars. `dataset_type` is the trainer's option for the type of the dataset."""
     tars = done.files - 1
     numbers = "00000" if tars == 1 else f"{{00000..{tars - 1:05d}}}"
     path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{numbers}.tar")
-    return f"--dataset-type webdataset --train-data {path} --train-num-samples {done.samples}"
+    return f"{dataset_type} webdataset --train-data {path} --train-num-samples {done.samples}"
 
 
 def loading_limit(done: Exported) -> str:

@@ -28,7 +28,7 @@ def test_fg_clip_reads_a_long_and_a_short_caption_of_an_export(
     assert done.left_out == {"no text of short": 1, "no text of long": 1}
     kept = [row["long"] for n, row in enumerate(rows) if n not in (1, 2) and n % 10 != 9]
     assert [sample["long"] for sample in read] == [normalise(text) for text in kept]
-    assert "--add_box_loss False --use_hard_neg False" in done.notes[1]
+    assert "--add_box_loss False --use_hard_neg False" in done.usage[0].arguments
 
 
 def test_an_export_has_no_boxes(without_pixels: Any, plain: Any, exported: Any) -> None:

@@ -1,0 +1,102 @@
+"""The arguments that an export prints are taken by the programs that they are for.
+
+Those of open_clip are parsed by its releases; the others by parsers with the options that the program documents.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainer_options import OPTIONS
+
+from recaption.export import MODULES
+
+WITHOUT_TRAINER = {"recap", "pixelprose"}
+"""Formats of datasets: no program that trains from them documents its arguments."""
+
+
+def documented(program: str) -> Callable[[list[str]], argparse.Namespace]:
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    for name, kind in OPTIONS[program][1].items():
+        if kind is bool:
+            parser.add_argument(f"--{name}", action="store_true")
+        elif isinstance(kind, tuple):
+            parser.add_argument(f"--{name}", choices=kind)
+        elif isinstance(kind, list):
+            parser.add_argument(f"--{name}", type=kind[0], nargs="+")
+        else:
+            parser.add_argument(f"--{name}", type=kind)
+    return parser.parse_args
+
+
+def open_clip_release(folder: Path) -> Callable[[list[str]], argparse.Namespace]:
+    file = folder / "open_clip_train" / "params.py"
+    spec = importlib.util.spec_from_file_location("open_clip_params", file)
+    assert spec and spec.loader, f"{file} is missing: run `make setup`"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    parse: Callable[[list[str]], argparse.Namespace] = module.parse_args
+    return parse
+
+
+def parsers(program: str) -> list[Callable[[list[str]], argparse.Namespace]]:
+    """All parsers of a program: of its oldest and newest release, or the one of its documented options."""
+    if program.startswith("open_clip (3.2"):
+        import open_clip_train
+
+        newest = Path(str(open_clip_train.__file__)).parents[1]
+        return [open_clip_release(folder) for folder in (newest, Path(sys.prefix) / "compat/open_clip_torch-3.2.0")]
+    return [documented(name) for name in OPTIONS if program.startswith(name)]
+
+
+def tars_of(pattern: str) -> list[str]:
+    """The files of a pattern with one range, as webdataset expands it."""
+    found = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", pattern)
+    if found is None:
+        return [pattern]
+    before, first, last, after = found.groups()
+    return [f"{before}{number:0{len(first)}}{after}" for number in range(int(first), int(last) + 1)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_its_arguments_are_taken_and_name_the_files(
+    name: str, build: Any, plain: Any, exported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recaption.export import tars
+
+    monkeypatch.setattr(tars, "PER_TAR", 4)
+    _, done = exported(name, build([plain] * 12))
+    assert bool(done.usage) != (name in WITHOUT_TRAINER)
+    for usage in done.usage:
+        found = parsers(usage.program)
+        assert found, f"no parser for {usage.program}"
+        for parse in found:
+            taken = vars(parse(shlex.split(usage.arguments)))
+            files = tars_of(taken.get("train_data") or taken["data_path"])
+            assert files and all(Path(file).is_file() for file in files)
+            assert taken.get("train_num_samples") in {None, done.samples}
+            kind = taken.get("train_dataset_type") or taken.get("dataset_type")  # FLAIR has both and uses the first
+            assert kind in {None, "csv" if name == "dreamlip" else "webdataset"}
+
+
+def test_the_releases_of_open_clip_do_not_know_the_options_of_main(build: Any, plain: Any, exported: Any) -> None:
+    _, done = exported("open_clip", build([plain] * 4))
+    main, release = done.usage
+    for parse in parsers(release.program):
+        with pytest.raises(SystemExit):
+            parse(shlex.split(main.arguments))
+
+
+@pytest.mark.parametrize("program", OPTIONS)
+def test_the_documented_options_refuse_others(program: str) -> None:
+    for arguments in (["--no-such-option", "1"], ["--train-num-samples", "many"]):
+        with pytest.raises((argparse.ArgumentError, SystemExit)):
+            documented(program)(arguments)

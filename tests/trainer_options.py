@@ -1,0 +1,38 @@
+"""The options that trainers document for what an export writes. What a release on PyPI has is read from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+TARS = {"train-data": str, "train-num-samples": int}
+OPEN_CLIP_TYPES = ("webdataset", "csv", "synthetic", "auto")
+FLAIR_TYPES = (*OPEN_CLIP_TYPES, "coco", "flickr")
+OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "FLAIR": (
+        "src/flair/params.py",
+        {**TARS, "dataset-type": FLAIR_TYPES, "train-dataset-type": FLAIR_TYPES},
+    ),
+    "COSMOS": (
+        "src/training/params.py",
+        {
+            **TARS,
+            "dataset-type": FLAIR_TYPES,
+            "caption-sampling-mode": ("raw", "random", "short", "long", "textcrop"),
+        },
+    ),
+    "DreamLIP": (
+        "training/params.py",
+        {**TARS, "dataset-type": (*OPEN_CLIP_TYPES, "json", "txt"), "use_longcap": bool, "root_filename": str},
+    ),
+    "open_clip (main": (
+        "src/open_clip_train/params.py",
+        {**TARS, "dataset-type": OPEN_CLIP_TYPES, "json-text-key": str, "json-text-key-probs": [float]},
+    ),
+    "LLaVA": ("llava/train/train.py, DataArguments", {"data_path": str, "image_folder": str}),
+    "FG-CLIP": (
+        "fgclip2/train/train_fgclip2.py, DataArguments",
+        {"data_path": str, "image_folder": str, "add_box_loss": ("True", "False"), "use_hard_neg": ("True", "False")},
+    ),
+}
+"""The documented options by program, with their file: a type, the allowed values, or a list of values of a type."""
