@@ -18,11 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recaption.demo.described import description
 from recaption.demo.scenes import Scene, render, sample_scene
 
 FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS, so not in the training data
 SEEDS_APART = 1_000_000
-_DEMO_SOURCES = ("demo-scenes/{00000..00003}.tar", "demo-scenes/00000.tar")  # ends of source.path in shipped pipelines
+_DEMO_SOURCES: dict[str, dict[str, Any]] = {
+    "demo-scenes/{00000..00003}.tar": {},
+    "demo-scenes/00000.tar": {},
+    "described-scenes/{00000..00003}.tar": {"n": 1024, "per_shard": 256, "size": 64, "described": True},
+}
+"""Ends of source.path in shipped pipelines, and what is written there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +59,8 @@ def alt_text(scene: Scene) -> str:
     )
 
 
-def make_sample(seed: int, key: str, size: int = 256) -> Sample:
-    """Render one scene as a JPEG of `size` x `size` px with its metadata."""
+def make_sample(seed: int, key: str, size: int = 256, *, described: bool = False) -> Sample:
+    """Render one scene as a JPEG of `size` x `size` px with its metadata; `described` adds a column description."""
     scene = sample_scene(seed)
     buffer = io.BytesIO()
     render(scene, size).save(buffer, "JPEG", quality=90)
@@ -73,11 +79,24 @@ def make_sample(seed: int, key: str, size: int = 256) -> Sample:
         "exif": "{}",
         "sha256": hashlib.sha256(jpeg).hexdigest(),
     }
+    if described:
+        meta["description"] = description(scene)
     return Sample(key=key, jpeg=jpeg, caption=caption, meta=meta)
 
 
-def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: int = 0, size: int = 256) -> list[Path]:
-    """Write `n` scenes into tars of `per_shard` and return the tars' paths. Each file appears whole or not at all."""
+def write_shards(
+    out_dir: str | Path,
+    n: int = 64,
+    per_shard: int = 16,
+    seed: int = 0,
+    size: int = 256,
+    *,
+    described: bool = False,
+) -> list[Path]:
+    """Write `n` scenes into tars of `per_shard` and return the tars' paths. Each file appears whole or not at all.
+
+    For `described`, see `make_sample`.
+    """
     if n < 1 or not 1 <= per_shard <= 10_000:
         raise ValueError(f"n={n}, per_shard={per_shard}: n must be at least 1, and per_shard from 1 to 10000")
     out = Path(out_dir)
@@ -86,7 +105,8 @@ def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: in
     tars = []
     for shard, start in enumerate(range(0, n, per_shard)):
         samples = [
-            make_sample(first + i, f"{shard:05d}{i - start:04d}", size) for i in range(start, min(n, start + per_shard))
+            make_sample(first + i, f"{shard:05d}{i - start:04d}", size, described=described)
+            for i in range(start, min(n, start + per_shard))
         ]
         _put(out / f"{shard:05d}.parquet", _parquet(samples))
         _put(out / f"{shard:05d}_stats.json", _stats(len(samples)))
@@ -101,8 +121,12 @@ def ensure_scenes(source: str) -> None:
     Copies of the pipelines are recognised by the end of the path. Nothing is rendered for other sources.
     """
     folder = Path(source).parent
-    if source.endswith(_DEMO_SOURCES) and "://" not in source and not any(folder.glob("*.tar")):
-        write_shards(folder)
+    if "://" in source or any(folder.glob("*.tar")):
+        return
+    for end, settings in _DEMO_SOURCES.items():
+        if source.endswith(end):
+            write_shards(folder, **settings)
+            return
 
 
 def _tar(samples: list[Sample]) -> bytes:

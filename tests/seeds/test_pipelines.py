@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from systems import FOLDER, NAMES, SYSTEMS, exporter, head
 
 from recaption import config, models
+from recaption.cli import command
 from recaption.demo import EMBEDDED
 from recaption.demo.shards import make_sample
 from recaption.export import MODULES
@@ -71,6 +73,30 @@ def test_the_head_names_the_source_and_the_exporter(name: str) -> None:
     assert (exporter(name) is None) == (SYSTEMS[name].read is None)
     file = (FOLDER / f"{name}.yaml").read_text("utf-8")
     assert max(map(len, file.splitlines())) <= 130
+
+
+def rows() -> dict[str, list[str]]:
+    """The cells of the table in docs/systems.md, by the name of the pipeline."""
+    text = (FOLDER.parent.parent / "docs" / "systems.md").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("| [")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {cell[1].strip("`"): cell for cell in cells}
+
+
+def test_the_page_has_a_row_of_each_system() -> None:
+    assert sorted(rows()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_on_the_page_is_the_one_that_is_tested(name: str) -> None:
+    *_, said, reader = rows()[name]
+    if exporter(name) is None:
+        assert (said, reader) == ("none", "build")
+        return
+    words = shlex.split(said.strip("`"))
+    assert words == ["recaption", "export", f"out/seeds/{name}", "DEST", "--to", exporter(name), *SYSTEMS[name].options]
+    command().commands["export"].make_context("export", words[2:])
+    assert reader.split()[0] in ("loader", "columns")
 
 
 def test_prompts_of_pipelines_are_shipped() -> None:

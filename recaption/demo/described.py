@@ -1,0 +1,25 @@
+"""Scenes in words, from their ground truth: for demos that need captions of more scenes than a model describes soon."""
+
+from __future__ import annotations
+
+from recaption.demo.scenes import Scene, SceneObject
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five")
+_ROWS = ("top", "middle", "bottom")
+_COLUMNS = ("left", "centre", "right")
+
+
+def description(scene: Scene) -> str:
+    """A short sentence about the first object, and one about all of them."""
+    first, *others = scene.objects
+    parts = [f"A {first.size} {first.fill} {first.name} is at the {place(first)}."]
+    if others:
+        number = _NUMBERS[len(others)]
+        names = ", ".join(f"a {other.size} {other.fill} {other.name} at the {place(other)}" for other in others)
+        parts.append(f"Beside it, the picture has {number} more: {names}.")
+    return " ".join(parts)
+
+
+def place(item: SceneObject) -> str:
+    """Where an object is: top left."""
+    return f"{_ROWS[item.row]} {_COLUMNS[item.column]}"
