@@ -197,7 +197,11 @@ def test_presets_are_no_part_of_what_an_output_stores(tmp_path: Path) -> None:
     [
         (PRESETS, "large", "p.yaml has no preset 'large'; its presets are: small, two"),
         (PRESETS.partition("presets:")[0], "small", "p.yaml has no preset 'small'; its presets are: none"),
-        (PRESETS.replace("generate.0.s", "generate.1.s"), "small", r"preset small, 'generate.1.sampling': '1' cannot be"),
+        (
+            PRESETS.replace("generate.0.s", "generate.1.s"),
+            "small",
+            r"preset small, 'generate.1.sampling': '1' cannot be",
+        ),
         (PRESETS.replace("out/small", "no"), "small", r"output.path: .*given: no, which YAML reads as false"),
         (PRESETS.replace("out/small", "no"), None, r"presets.small: output.path is no, which YAML reads as false"),
         (PRESETS.replace("  two:", "  Two:"), None, "presets.Two"),

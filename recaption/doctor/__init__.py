@@ -20,9 +20,7 @@ from recaption.io.files import is_url
 __all__ = ["Finding", "diagnose", "exit_code"]
 
 
-def diagnose(
-    name: str | None = None, overrides: tuple[str, ...] = (), preset: str | None = None
-) -> list[Finding]:
+def diagnose(name: str | None = None, overrides: tuple[str, ...] = (), preset: str | None = None) -> list[Finding]:
     """Check the machine and, if `name` is given, what that pipeline needs. Takes at most about ten seconds."""
     if name is None:
         return examine(_of_machine(None))

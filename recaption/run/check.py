@@ -27,9 +27,7 @@ FAULTS = (UserError, MissingExtra, RecaptionError)
 """Exceptions that are reported as faults."""
 
 
-def load_checked(
-    name: str, overrides: tuple[str, ...] = (), preset: str | None = None
-) -> tuple[Pipeline, Path]:
+def load_checked(name: str, overrides: tuple[str, ...] = (), preset: str | None = None) -> tuple[Pipeline, Path]:
     """As `config.load`. If the file is invalid, the message also lists the problems of its valid parts."""
     try:
         return load(name, overrides, preset)

@@ -37,9 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize(
     "name", [name if name in IN_MAKE_TEST else pytest.param(name, marks=pytest.mark.systems) for name in NAMES]
 )
-def test_the_demo_of_a_system_runs_to_its_trainer(
-    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_of_a_system_runs_to_its_trainer(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     system, format = SYSTEMS[name], exporter(name)
     assert main(["run", f"seeds/{name}", "--preset", "demo", "--limit", str(IMAGES), "--quiet"]) == 0
     out, dest = f"out/seeds-demo/{name}", folder / "exports" / name
