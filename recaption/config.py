@@ -67,7 +67,14 @@ class Limits(Section):
 class Source(Section):
     """The images and the columns that come with them."""
 
-    path: str = Field(description="A file, folder, glob or brace pattern; a local path or an fsspec URL")
+    path: str = Field(
+        description="A file, folder, glob or brace pattern; a local path or an fsspec URL, such as "
+        "hf://datasets/ORG/NAME/data/*.tar; or a dataset of the Hugging Face Hub by name, hf://datasets/ORG/NAME"
+    )
+    config: str | None = Field(
+        None, description="Dataset of the Hub by name: its config, also called subset; default: its only or default one"
+    )
+    split: str | None = Field(None, description="Dataset of the Hub by name: its split; default: train")
     format: Literal["auto", "webdataset", "parquet", "folder"] = Field(
         "auto", description="Layout of the files; auto: detected from their names"
     )

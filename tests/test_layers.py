@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("output",),
     ("generate", "write"),
     ("build",),
-    ("export", "validate"),
+    ("export", "validate", "push"),
     ("progress",),
     ("run",),
     ("doctor",),

@@ -1,4 +1,4 @@
-"""Commands that export and check a dataset: export, validate."""
+"""Commands that export, check and publish a dataset: export, validate, push."""
 
 from __future__ import annotations
 
@@ -107,3 +107,22 @@ def validate(
         return 0
     console.print(", ".join(f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in counts.items()))
     return 1 if counts["error"] else 0
+
+
+def push(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="An output with a finished build, or a build")],
+    repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="A dataset repository; made if it is new")],
+    build: Annotated[
+        str | None, typer.Option("--build", metavar="B", help="A build of OUT. Default: the published one")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private")] = False,
+) -> int:
+    """Upload a build to the Hugging Face Hub, with its card. Run it again to continue."""
+    from rich.filesize import decimal
+
+    from recaption.push import push as upload
+
+    done = upload(out, repository, build=build, private=private)
+    removed = f"; {done.removed:,} files of earlier builds removed" if done.removed else ""
+    print(f"{done.files:,} files ({decimal(done.size)}) → {done.url}{removed}")
+    return 0
