@@ -19,16 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from recaption.demo.described import description
-from recaption.demo.scenes import Scene, render, sample_scene
+from recaption.demo.scenes import SHAPES, Scene, render, sample_scene
 
 FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS, so not in the training data
 SEEDS_APART = 1_000_000
 _DEMO_SOURCES: dict[str, dict[str, Any]] = {
     "demo-scenes/{00000..00003}.tar": {},
     "demo-scenes/00000.tar": {},
-    "described-scenes/{00000..00003}.tar": {"n": 1024, "per_shard": 256, "size": 64, "described": True},
+    "described-scenes/00000.tar": {"n": 16, "described": True},
+    "thousand-scenes/{00000..00003}.tar": {"n": 1024, "per_shard": 256, "size": 64, "described": True},
 }
 """Ends of source.path in shipped pipelines, and what is written there."""
+_DEMO_CLASSES = "demo-classes/shapes.txt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +62,11 @@ def alt_text(scene: Scene) -> str:
 
 
 def make_sample(seed: int, key: str, size: int = 256, *, described: bool = False) -> Sample:
-    """Render one scene as a JPEG of `size` x `size` px with its metadata; `described` adds a column description."""
+    """Render one scene as a JPEG of `size` x `size` px with its metadata; `described` adds columns.
+
+    These are facts about the scene: `description`, a caption of two sentences; `class_name`, the shape of the first
+    object; `names`, a list of the names of all objects; `texts`, the text in the image, an empty list.
+    """
     scene = sample_scene(seed)
     buffer = io.BytesIO()
     render(scene, size).save(buffer, "JPEG", quality=90)
@@ -80,7 +86,8 @@ def make_sample(seed: int, key: str, size: int = 256, *, described: bool = False
         "sha256": hashlib.sha256(jpeg).hexdigest(),
     }
     if described:
-        meta["description"] = description(scene)
+        names = [item.name for item in scene.objects]
+        meta |= {"description": description(scene), "class_name": scene.objects[0].shape, "names": names, "texts": []}
     return Sample(key=key, jpeg=jpeg, caption=caption, meta=meta)
 
 
@@ -116,17 +123,19 @@ def write_shards(
 
 
 def ensure_scenes(source: str) -> None:
-    """Render the scenes of the shipped demo pipelines for their `source.path`, unless the folder has tars already.
+    """Write what shipped demo pipelines have as `source.path`, unless it is there: scenes, or a list of classes.
 
     Copies of the pipelines are recognised by the end of the path. Nothing is rendered for other sources.
     """
-    folder = Path(source).parent
-    if "://" in source or any(folder.glob("*.tar")):
+    if "://" in source:
         return
+    path = Path(source)
+    if source.endswith(_DEMO_CLASSES) and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put(path, "".join(f"{shape}\n" for shape in SHAPES).encode())
     for end, settings in _DEMO_SOURCES.items():
-        if source.endswith(end):
-            write_shards(folder, **settings)
-            return
+        if source.endswith(end) and not any(path.parent.glob("*.tar")):
+            write_shards(path.parent, **settings)
 
 
 def _tar(samples: list[Sample]) -> bytes:
@@ -163,11 +172,13 @@ def _parquet(samples: list[Sample]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    integers = {
+    types = {
         "scene_seed": pa.int64(),
         **dict.fromkeys(("width", "height", "original_width", "original_height"), pa.int32()),
+        "names": pa.list_(pa.string()),
+        "texts": pa.list_(pa.string()),
     }
-    schema = pa.schema([(name, integers.get(name, pa.string())) for name in samples[0].meta])
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in samples[0].meta])
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([s.meta for s in samples], schema=schema), buffer)
     return buffer.getvalue()
