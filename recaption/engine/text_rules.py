@@ -113,4 +113,4 @@ class TextRules:
         return None
 
     def provenance(self) -> dict[str, str]:
-        return {"engine": "recaption.demo.text_rules"}
+        return {"engine": "recaption.engine.text_rules"}
