@@ -1,12 +1,23 @@
-"""Scenes in words, from their ground truth: for demos that need captions of more scenes than a model describes soon."""
+"""Scenes in words, from their ground truth, and their ontology: for demos of what no embedded model answers."""
 
 from __future__ import annotations
 
-from recaption.demo.scenes import Scene, SceneObject
+from typing import Final
+
+from recaption.demo.scenes import COLOURS, SHAPES, Scene, SceneObject
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 _ROWS = ("top", "middle", "bottom")
 _COLUMNS = ("left", "centre", "right")
+ONTOLOGY: Final = f"""# Aspects of captions of scenes, for task aspects.
+aspects:
+  visual: {{description: what the objects look like}}
+  ontology:
+    description: the colours and shapes of the objects
+    values:
+      shape: []
+      colour: []
+{"".join(f"      {shape}: [shape]{chr(10)}" for shape in SHAPES)}{"".join(f"      {c}: [colour]{chr(10)}" for c in COLOURS)}"""
 
 
 def description(scene: Scene) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recaption.demo.described import description
+from recaption.demo.described import ONTOLOGY, description
 from recaption.demo.scenes import SHAPES, Scene, render, sample_scene
 
 FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS, so not in the training data
@@ -136,6 +136,8 @@ def ensure_scenes(source: str) -> None:
     for end, settings in _DEMO_SOURCES.items():
         if source.endswith(end) and not any(path.parent.glob("*.tar")):
             write_shards(path.parent, **settings)
+            if settings.get("described"):
+                _put(path.parent / "ontology.yaml", ONTOLOGY.encode())
 
 
 def _tar(samples: list[Sample]) -> bytes:
