@@ -16,7 +16,6 @@ from systems import NAMES, SYSTEMS, exporter
 from recaption.cli import main
 
 IN_MAKE_TEST = ("flair", "pixelprose", "ce_clip")
-IMAGES = 4
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 )
 def test_the_demo_of_a_system_runs_to_its_trainer(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     system, format = SYSTEMS[name], exporter(name)
-    assert main(["run", f"seeds/{name}", "--preset", "demo", "--limit", str(IMAGES), "--quiet"]) == 0
+    if system.before:
+        assert main(["run", f"seeds/{name}", "--preset", system.before, "--quiet"]) == 0
+    assert main(["run", f"seeds/{name}", "--preset", "demo", "--limit", str(system.images), "--quiet"]) == 0
     out, dest = f"out/seeds-demo/{name}", folder / "exports" / name
     capsys.readouterr()
     assert main(["validate", out]) == 0, capsys.readouterr().out
