@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import trainers
 
+from recaption.export import WITHOUT_IMAGE_FILES
 from recaption.resources import names_in, shipped
 
 FOLDER = shipped("pipelines") / "seeds"
@@ -36,7 +37,7 @@ class System:
     """`read` raises if a trainer's reader fails on the export, and returns the number of samples that it reads."""
 
     read: Callable[[Path], int] | None = None  # None: there is no exporter
-    options: tuple[str, ...] = ()  # of `recaption export`
+    options: tuple[str, ...] = ()  # of its own, of `recaption export`
     tables: tuple[str, ...] = ()  # of the build, that have rows
     images: int = 4  # of the demo's source that the test runs
     before: str | None = None  # a preset that is run before `demo`
@@ -120,6 +121,14 @@ def _mllms_augmented(dest: Path) -> int:
     assert len(files) == 5, "four models, and the raw captions"
     assert all(isinstance(row[name], str) for rows in files.values() for row in rows for name in ("image", "caption"))
     return min(map(len, files.values()))
+
+
+def options(name: str) -> list[str]:
+    """The options of `recaption export` for a system, with the name of the exporter."""
+    format = exporter(name)
+    assert format is not None
+    files = [] if format in WITHOUT_IMAGE_FILES else ["--images", "jpg"]
+    return ["--to", format, *SYSTEMS[name].options, *files]
 
 
 SYSTEMS = {

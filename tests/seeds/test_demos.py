@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from local_run import local_runs
-from systems import NAMES, SYSTEMS, exporter
+from systems import NAMES, SYSTEMS, exporter, options
 
 from recaption.cli import main
 
@@ -48,7 +48,7 @@ def test_the_demo_of_a_system_runs_to_its_trainer(name: str, folder: Path, capsy
         assert pq.read_table(folder / out / "dataset" / table).num_rows > 0, table
     if format is None:
         return
-    assert main(["export", out, str(dest), "--to", format, *system.options]) == 0
+    assert main(["export", out, str(dest), *options(name)]) == 0
     capsys.readouterr()
     assert main(["validate", str(dest), "--for", format]) == 0, capsys.readouterr().out
     assert system.read is not None

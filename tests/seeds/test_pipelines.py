@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import FOLDER, NAMES, SYSTEMS, exporter, head
+from systems import FOLDER, NAMES, SYSTEMS, exporter, head, options
 
 from recaption import config, models
 from recaption.cli import command
@@ -94,7 +94,7 @@ def test_the_command_on_the_page_is_the_one_that_is_tested(name: str) -> None:
         assert (said, reader) == ("none", "build")
         return
     words = shlex.split(said.strip("`"))
-    assert words == ["recaption", "export", f"out/seeds/{name}", "DEST", "--to", exporter(name), *SYSTEMS[name].options]
+    assert words == ["recaption", "export", f"out/seeds/{name}", "DEST", *options(name)]
     command().commands["export"].make_context("export", words[2:])
     assert reader.split()[0] in ("loader", "columns")
 
