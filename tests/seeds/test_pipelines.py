@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from systems import FOLDER, NAMES, SYSTEMS, exporter, head, options
 
 from recaption import config, models
 from recaption.cli import command
 from recaption.demo import EMBEDDED
+from recaption.demo.described import ONTOLOGY
 from recaption.demo.shards import make_sample
 from recaption.export import MODULES
 from recaption.generate import plan
@@ -26,8 +30,27 @@ vlv croc gpt4image prior oscar fiber cola centurio maya m2_encoder long_clip
 class Columns:
     """A source of which only the columns are known."""
 
+    def __init__(self, settings: config.Source) -> None:
+        self.has_images = settings.format != "classes"
+
     def columns(self) -> frozenset[str]:
-        return frozenset(make_sample(0, "k", 32).meta)
+        return frozenset(make_sample(0, "k", 32, described=True).meta) if self.has_images else frozenset({"name"})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder with the files that tasks read when they are planned: ontologies, and texts about classes."""
+    folder = tmp_path_factory.mktemp("files")
+    for file in ("data/derm1m/ontology.yaml", "out/described-scenes/ontology.yaml"):
+        (folder / file).parent.mkdir(parents=True)
+        (folder / file).write_text(ONTOLOGY)
+    for out in ("seeds", "seeds-demo"):
+        texts = folder / "out" / out / "gist-classes" / "dataset" / "class_texts"
+        texts.mkdir(parents=True)
+        pq.write_table(pa.table({"class_name": ["star"], "text": ["A star."]}), texts / "00000.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -47,22 +70,26 @@ def test_there_is_a_file_and_a_test_of_each_system() -> None:
     assert sorted(ISSUE.split()) == NAMES == sorted(SYSTEMS)
 
 
-@pytest.mark.parametrize("preset", [None, "demo"])
-@pytest.mark.parametrize("name", NAMES)
+def presets(name: str) -> list[str | None]:
+    return [None, *config.load(f"seeds/{name}")[0].presets]
+
+
+@pytest.mark.parametrize(("name", "preset"), [(name, preset) for name in NAMES for preset in presets(name)])
 def test_a_system_is_planned(name: str, preset: str | None) -> None:
     pipeline, path = config.load(f"seeds/{name}", preset=preset)
-    made = plan.make_plan(pipeline, path, Columns())  # type: ignore[arg-type]
+    made = plan.make_plan(pipeline, path, Columns(pipeline.source))  # type: ignore[arg-type]
+    is_demo = preset is not None and preset.startswith("demo")
     assert pipeline.name == name
-    assert pipeline.output.path == (f"out/seeds-demo/{name}" if preset else f"out/seeds/{name}")
+    assert pipeline.output.path.startswith(f"out/{'seeds-demo' if is_demo else 'seeds'}/{name}")
     assert [question.id for question in made.questions] == [generation.id for generation in pipeline.generate]
+    if is_demo:  # neither a GPU nor the hub
+        used = [pipeline.models[generation.model] for generation in pipeline.generate]
+        assert all(each.engine != "vllm" for each in used)
+        assert all(each.engine == "column" or each.model in EMBEDDED for each in used)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_demo_needs_neither_gpu_nor_hub(name: str) -> None:
-    pipeline, _ = config.load(f"seeds/{name}", preset="demo")
-    for used in {generation.model for generation in pipeline.generate}:
-        model = pipeline.models[used]
-        assert model.engine != "vllm" and (model.engine == "column" or model.model in EMBEDDED), used
+def test_each_system_has_a_demo() -> None:
+    assert [name for name in NAMES if "demo" not in presets(name)] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
