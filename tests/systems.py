@@ -154,7 +154,7 @@ SYSTEMS = {
     "lyrics": System(tables=("regions", "tags")),
     "m2_encoder": System(tables=("captions",)),
     "make": System(read=None, tables=("aspects",)),
-    "maya": System(read=_maya),
+    "maya": System(read=_maya, options=("--map", "caption=short")),
     "mllms_augmented": System(read=_mllms_augmented, tables=("sheared",)),
     "mmgic": System(tables=("regions", "attribute_pairs", "triples")),
     "monkey": System(read=rows_of(trainers.monkey, "monkey.json"), tables=("regions",)),
