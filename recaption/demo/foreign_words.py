@@ -67,7 +67,7 @@ WORDS: Final = {
         shapes="वृत्त|वर्ग|त्रिभुज|समचतुर्भुज|तारा|दिल",
     ),
     "fr": Words(
-        sentence="Sur cette image, il y a {}.",
+        sentence="Voici une image avec {}.",
         joint=" et ",
         phrase="{shape} de couleur {colour}",
         colours="rouge|orange|jaune|verte|bleue|violette|rose|brune",
