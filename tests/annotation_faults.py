@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from recaption import language
 from recaption.annotate import (
     Annotator,
     Token,
@@ -21,7 +22,6 @@ from recaption.annotate import (
     distinct_words,
     duplicates,
     flags,
-    language,
     lemma,
     lexicon,
     quotes,

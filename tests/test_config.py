@@ -45,7 +45,7 @@ def changed(path: str, value: object) -> dict:
         (
             "models.m.engine",
             "vlm",
-            r"engine: unknown engine 'vlm'; allowed: vllm, transformers, openai, dual_encoder, column",
+            r"engine: unknown engine 'vlm'; allowed: vllm, transformers, openai, dual_encoder, detector, column",
         ),
         ("models.m.model", None, "needs `model`"),
         ("models.m.tensor_parallel", 2, "tensor_parallel are settings of vLLM"),

@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "threads",
             "tablefile",
             "guard",
+            "language",
         ),
         *("guard", "sandbox", "strictyaml", "section", "legacy", "demo", "__init__"),
     ),

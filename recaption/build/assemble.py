@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any
+
+import pyarrow as pa
 
 from recaption.build.results import Result
 from recaption.scrub import Scrubber, public_text, public_url
@@ -43,12 +44,14 @@ class RecordRules:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembled:
     """A shard before annotation. `rejects` are those of this build, in row order: the given ones, without those of
-    generations that have an answer, and the rejects that the build adds."""
+    generations that have an answer, and the rejects that the build adds. `tables` and `embeddings` are those of tasks;
+    they may be about more images than `records`, or about rejected ones."""
 
     records: tuple[Record, ...]
     rejects: tuple[Reject, ...]
     asked: Mapping[str, GenerationCounts]
-    rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # of the tables of tasks
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    embeddings: Mapping[str, Mapping[str, Mapping[str, bytes]]] = field(default_factory=dict)  # generation, key, id
     failures: tuple[CaptionFailure, ...] = ()  # of tasks
     confident: Mapping[str, Answer] = field(default_factory=dict)  # caption_id -> its answer with log-probabilities
 
@@ -75,7 +78,6 @@ def assemble_shard(
         records=records,
         rejects=tuple(shard.kept),
         asked=dict(shard.asked),
-        rows=dict(shard.rows),
         failures=tuple(shard.failures),
         confident=dict(shard.confident),
     )
@@ -95,7 +97,6 @@ class _Shard:
         self, answers: Answers, rejects: Sequence[Reject], rules: RecordRules, name: str, results: Results
     ) -> None:
         self.answers, self.rules, self.name, self.results = answers, rules, name, results
-        self.rows: dict[str, list[Mapping[str, Any]]] = {}
         self.failures: list[CaptionFailure] = []
         self.confident: dict[str, Answer] = {}
         self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # the first of each wins
@@ -128,9 +129,6 @@ class _Shard:
                 names = lacking or ["raw", *whole]
                 self._reject(image, None, "build", "missing_required", f"no text of {', '.join(names)}")
             return self._made(image, "reject", known[0] if known else "missing_required")
-        for result in results.values():
-            for table, rows in result.rows.items():
-                self.rows.setdefault(table, []).extend(rows)
         if not missing:
             return self._made(image, "ok", None, tuple(present))
         return self._made(image, "partial", self._reason(image, missing[0]), tuple(present))

@@ -182,7 +182,7 @@ class Builder:
             format=self._spec.format,
             image_mode=pipeline.output.images,
             generations=[question.generation for question in self._plan.questions],
-            tables=list(specs_of(self._plan.questions).values()),
+            tables=[*specs_of(self._plan.questions).values(), *self._annotator.table_specs],
             require=pipeline.require,
             primary=pipeline.primary,
             sampling=pipeline.output.sampling.model_dump(mode="json"),

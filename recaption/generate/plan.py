@@ -232,7 +232,7 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
             return None
         raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`, or engine column")
     prompt = load_prompt(name, folder)
-    if task.makes_captions and not (prompt.granularity or configured.granularity):
+    if task.makes_captions and not (task.granularity or prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
     if task.variables and not task.variables & prompt.columns:
         raise ConfigError(
@@ -264,7 +264,7 @@ def _question(
         generation = Generation(
             id=configured.id,
             model=configured.model,
-            granularity=(configured.granularity or "long") if task.makes_captions else None,
+            granularity=(task.granularity or configured.granularity or "long") if task.makes_captions else None,
             # `replay` is the first name of engine `column`.
             fingerprint=fingerprint({"replay": configured.column, **_task_identity(configured, task)}),
             column=configured.column,
@@ -303,10 +303,11 @@ def _question(
         identity["retry"] = configured.retry.model_dump(mode="json")
     if not dedupe:
         identity["dedupe"] = "none"
+    granularity = task.granularity or configured.granularity or prompt.granularity
     generation = Generation(
         id=configured.id,
         model=configured.model,
-        granularity=(configured.granularity or prompt.granularity) if task.makes_captions else None,
+        granularity=granularity if task.makes_captions else None,
         fingerprint=fingerprint(identity),
         prompt=prompt.id,
         sampling=sampling,
@@ -347,7 +348,7 @@ def _task_identity(configured: GenerationConfig, task: Task) -> dict[str, Any]:
     """Left out for captions: answers from before there were tasks stay valid."""
     if configured.task == registry.CAPTION:
         return {}
-    output = task.output()
+    output = task.output(None)
     return {
         "task": {"name": configured.task, "version": task.version, "settings": task.identity()},
         "output_schema": output.json_schema.decode() if output.json_schema else list(output.choices) or None,

@@ -23,7 +23,7 @@ from recaption.tasks.base import (
     value_in,
 )
 from recaption.tasks.changes import CATEGORIES, WORD, Category, Change, difference
-from recaption.tasks.faults import fault
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.negative_table import NEGATIVES, row_of
 from recaption.tasks.output import TEXT, Output, value_of
 from recaption.tasks.rule_changes import rule_changes
@@ -70,7 +70,7 @@ class NegativesTask(Task):
         if not by_model:
             self.needs = frozenset()
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return self._output
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -84,14 +84,11 @@ class NegativesTask(Task):
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            items = value_of(self._output, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, lambda text: self._parsed(unit, text))
+
+    def _parsed(self, unit: Unit, answer: str) -> Parsed:
         kept, problems = dict[str, Change](), list[str]()
-        for item in items:
+        for item in value_of(self._output, answer):
             text = fold(normalise(item["text"]))
             try:
                 change = difference(unit.variables["statement"], text, item["category"])
@@ -115,6 +112,10 @@ class NegativesTask(Task):
         if self.options.method == "rules":
             made = [*self._by_rules(inputs)]
         return Rows(tables={NEGATIVES.name: made})
+
+    def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
+        """Rules have no units: the rows count."""
+        return bool(rows.tables[NEGATIVES.name])
 
     def _by_rules(self, inputs: Inputs) -> Sequence[dict[str, Any]]:
         captions = [caption.text.casefold() for upstream in inputs.values() for caption in upstream.captions]

@@ -11,7 +11,7 @@ from recaption.schema import column
 from recaption.tasks.base import Inputs, Parsed, Rows, TableSpec, Task, Unit, UnitAnswer, value_in
 from recaption.tasks.box_formats import QWEN_OUTPUT, read
 from recaption.tasks.box_settings import BoxSettings, share_of
-from recaption.tasks.faults import fault
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output
 from recaption.text import cut, fold, normalise
 from recaption.types import Answer, Completion, Generation, Image
@@ -53,16 +53,14 @@ class OcrTask(Task):
         """The other settings apply at build."""
         return {"format": self.options.format}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return QWEN_OUTPUT
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            boxes = read(self.options.format, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, self._parsed)
+
+    def _parsed(self, answer: str) -> Parsed:
+        boxes = read(self.options.format, answer)
         texts = [
             {"text": text, "numbers": list(box.numbers)}
             for box in boxes

@@ -11,7 +11,7 @@ from pydantic import Field
 from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
 from recaption.tasks.box_formats import OF_ONE_PHRASE, output_of, read
 from recaption.tasks.box_settings import BoxSettings, share_of
-from recaption.tasks.faults import fault
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output
 from recaption.tasks.phrases import NO_MENTION, Mention, Named, named, phrase_of
 from recaption.tasks.region_table import REGIONS, ranked, region_rows
@@ -55,15 +55,15 @@ class RegionsTask(Task):
         if options.ask == "image" and options.format in OF_ONE_PHRASE:
             raise ValueError(f"format {options.format} is of models that find one phrase at a time: use ask: phrase")
         if not options.format.startswith("qwen"):
-            self.prompt = f"regions_{options.format}"  # type: ignore[misc]
+            self.prompt = f"regions_{options.format}"
         if options.labels:
-            self.reads = frozenset()  # type: ignore[misc]
+            self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
         """The other settings choose among the requests, which differ in their texts, or apply at build."""
         return {"format": self.options.format}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return output_of(self.options.format)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -78,12 +78,10 @@ class RegionsTask(Task):
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            boxes = read(self.options.format, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, lambda text: self._parsed(unit, text))
+
+    def _parsed(self, unit: Unit, text: str) -> Parsed:
+        boxes = read(self.options.format, text)
         kept, usable, dropped = [], 0, Counter[str]()
         for box in boxes:
             phrase = phrase_of(box.label, unit.variables["phrases"])

@@ -13,7 +13,7 @@ from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, Uni
 from recaption.tasks.caption import reworded
 from recaption.tasks.changes import WORD
 from recaption.tasks.cleaning import published
-from recaption.tasks.faults import fault
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output, value_of
 from recaption.tasks.wording import fact_words, missing_words, shared_ngrams, words_of
 from recaption.types import Caption, Completion, Generation, Image
@@ -55,7 +55,7 @@ class RewriteTask(Task):
         texts = {"type": "array", "items": {"type": "string"}, "minItems": options.n, "maxItems": self._number}
         self._output = Output(json_schema=orjson.dumps(texts))
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return self._output
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -69,14 +69,11 @@ class RewriteTask(Task):
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            texts = value_of(self._output, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, lambda text: self._parsed(unit, text))
+
+    def _parsed(self, unit: Unit, answer: str) -> Parsed:
         kept, problems = list[str](), list[str]()
-        for text in (published(text).text for text in texts):
+        for text in (published(text).text for text in value_of(self._output, answer)):
             problem = self._problem(text, unit.variables["caption"], kept, unit.variables["facts"])
             if problem is None:
                 kept.append(text)

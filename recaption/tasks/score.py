@@ -86,7 +86,7 @@ class ScoreTask(Task):
         """The settings only choose among the requests."""
         return {}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(scores=True, embeddings=bool(self.options.embed))
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

@@ -88,7 +88,7 @@ class VerifyTask(Task):
         """The other settings only choose among the requests, or apply at build."""
         return {"method": self.options.method}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         if self.options.method == "likelihood":
             return Output(likelihood=True)
         return Output(choices=CHOICES, logprobs=True, likelihood=self.options.method == "both")

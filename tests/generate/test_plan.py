@@ -129,7 +129,7 @@ class TextTask(Task):
 class ScoreTask(TextTask):
     needs = frozenset({"image"})
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(scores=True)
 
 

@@ -69,7 +69,7 @@ def test_the_example_asks_about_each_sub_caption_with_an_object(example: Any, tm
 
 
 def test_the_example_takes_its_colours_and_nothing_else(example: Any) -> None:
-    assert example.output().choices == ("red", "blue", "other")
+    assert example.output(None).choices == ("red", "blue", "other")
     assert parsed(example, WHOLE_IMAGE, completion("blue\n")).finish == "stop"
     for text in ("green", "", "a blue kite"):
         assert parsed(example, WHOLE_IMAGE, completion(text)).finish == "invalid"
@@ -112,7 +112,7 @@ def test_rows_of_a_shipped_task_without_answers_are_empty(name: str) -> None:
 def test_a_task_asks_once_about_the_whole_image_by_default() -> None:
     task = Task(NoSettings())
     assert task.units(IMAGE, NO_INPUTS) == (WHOLE_IMAGE,)
-    assert (task.output(), task.identity()) == (TEXT, {})
+    assert (task.output(None), task.identity()) == (TEXT, {})
 
 
 def test_the_id_of_a_unit_and_a_sub_id_are_inverse() -> None:

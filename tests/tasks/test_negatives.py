@@ -14,7 +14,7 @@ from recaption import prompt, schema
 from recaption.engine.grammar import unsupported
 from recaption.errors import ConfigError
 from recaption.tasks import registry
-from recaption.tasks.base import Unit
+from recaption.tasks.base import Rows, Unit
 from recaption.tasks.negatives import NEGATIVES, NegativesTask
 from recaption.tasks.output import TEXT
 from recaption.types import Tag
@@ -55,7 +55,7 @@ def test_rules_make_rows_without_requests() -> None:
     dup = with_sub(caption(KITE, KITE, "It is quiet."), 0, tags=(kite,))
     given = inputs(with_sub(with_sub(dup, 1, dup_of="k/long/0#0"), 2, tags=(tag("calm", "abstract"),)))
     made = task(n=3)
-    assert list(made.units(IMAGE, given)) == [] and made.output() == TEXT
+    assert list(made.units(IMAGE, given)) == [] and made.output(None) == TEXT
     rows = made.rows(NEG, IMAGE, given, []).tables["negatives"]
     check(rows)
     assert len(rows) == 3 and {(row["sub_id"], row["method"]) for row in rows} == {("k/long/0#0", "rules")}
@@ -90,7 +90,7 @@ def test_only_settings_of_the_requests_are_part_of_the_identity() -> None:
 
 
 def test_the_answer_is_json_that_grammars_support() -> None:
-    output = model(10, 2).output()
+    output = model(10, 2).output(None)
     assert output.json_schema is not None and unsupported(output.json_schema) is None
     assert json.loads(output.json_schema)["minItems"] == 10 and json.loads(output.json_schema)["maxItems"] == 12
 
@@ -157,3 +157,9 @@ def test_other_answers_are_faults(text: str, finish: str, expected: str) -> None
 def test_settings_are_checked(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"^task negatives: "):
         task(**settings)
+
+
+def test_an_image_has_a_result_if_there_are_rows() -> None:
+    made = registry.load("negatives", {})
+    assert not made.has_result((), Rows(tables={"negatives": []}))
+    assert made.has_result((), Rows(tables={"negatives": [{}]}))

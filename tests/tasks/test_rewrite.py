@@ -43,7 +43,7 @@ def test_each_caption_is_one_request() -> None:
 
 
 def test_the_answer_is_json_that_grammars_support() -> None:
-    schema = task(5, 2).output().json_schema
+    schema = task(5, 2).output(None).json_schema
     assert schema is not None and unsupported(schema) is None
     assert (json.loads(schema)["minItems"], json.loads(schema)["maxItems"]) == (5, 7)
 

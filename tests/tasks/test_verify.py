@@ -179,9 +179,9 @@ def scored(*tokens: float, choices: tuple[float, ...] = ()) -> Completion:
 
 
 def test_the_output_is_a_choice_a_likelihood_or_both_in_one_request() -> None:
-    assert task().output() == Output(choices=("yes", "no"), logprobs=True)
-    assert task(method="likelihood").output() == Output(likelihood=True)
-    assert task(method="both").output() == Output(choices=("yes", "no"), logprobs=True, likelihood=True)
+    assert task().output(None) == Output(choices=("yes", "no"), logprobs=True)
+    assert task(method="likelihood").output(None) == Output(likelihood=True)
+    assert task(method="both").output(None) == Output(choices=("yes", "no"), logprobs=True, likelihood=True)
 
 
 @pytest.mark.parametrize("method", ["ask", "likelihood", "both"])
