@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from systems import FOLDER, NAMES, SYSTEMS, exporter, head, options
 
 from recaption import config, models
@@ -71,7 +72,7 @@ def test_there_is_a_file_and_a_test_of_each_system() -> None:
 
 
 def presets(name: str) -> list[str | None]:
-    return [None, *config.load(f"seeds/{name}")[0].presets]
+    return [None, *yaml.safe_load((FOLDER / f"{name}.yaml").read_text("utf-8"))["presets"]]
 
 
 @pytest.mark.parametrize(("name", "preset"), [(name, preset) for name in NAMES for preset in presets(name)])
