@@ -9,15 +9,21 @@ from recaption.demo.scenes import COLOURS, SHAPES, Scene, SceneObject
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 _ROWS = ("top", "middle", "bottom")
 _COLUMNS = ("left", "centre", "right")
-ONTOLOGY: Final = f"""# Aspects of captions of scenes, for task aspects.
-aspects:
-  visual: {{description: what the objects look like}}
-  ontology:
-    description: the colours and shapes of the objects
-    values:
-      shape: []
-      colour: []
-{"".join(f"      {shape}: [shape]{chr(10)}" for shape in SHAPES)}{"".join(f"      {c}: [colour]{chr(10)}" for c in COLOURS)}"""
+_VALUES = {**dict.fromkeys(SHAPES, "shape"), **dict.fromkeys(COLOURS, "colour")}
+ONTOLOGY: Final = "\n".join(
+    (
+        "# Aspects of captions of scenes, for task aspects.",
+        "aspects:",
+        "  visual: {description: what the objects look like}",
+        "  ontology:",
+        "    description: the colours and shapes of the objects",
+        "    values:",
+        "      shape: []",
+        "      colour: []",
+        *(f"      {value}: [{above}]" for value, above in _VALUES.items()),
+        "",
+    )
+)
 
 
 def description(scene: Scene) -> str:

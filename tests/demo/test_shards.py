@@ -10,8 +10,8 @@ import tarfile
 import pytest
 from PIL import Image
 
-from recaption.demo.scenes import render, sample_scene
 from recaption.demo.described import description
+from recaption.demo.scenes import render, sample_scene
 from recaption.demo.shards import ensure_scenes, make_sample, write_shards
 
 
