@@ -15,7 +15,7 @@ from systems import NAMES, SYSTEMS, exporter, options
 
 from recaption.cli import main
 
-IN_MAKE_TEST = ("flair", "pixelprose", "ce_clip")
+IN_MAKE_TEST = ("fgclip", "flair", "gist", "maya", "pixelprose", "structure_clip")
 
 
 @pytest.fixture(scope="module")
