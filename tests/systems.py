@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import trainers
 
+from recaption.demo.scenes import SHAPES
 from recaption.export import WITHOUT_IMAGE_FILES
 from recaption.resources import names_in, shipped
 
@@ -123,6 +124,12 @@ def _mllms_augmented(dest: Path) -> int:
     return min(map(len, files.values()))
 
 
+def _adaptclipzs(dest: Path) -> int:
+    lines = [trainers.adaptclipzs(dest, shape, "a photo of a {}.") for shape in SHAPES]
+    assert all(lines)
+    return len(lines)
+
+
 def options(name: str) -> list[str]:
     """The options of `recaption export` for a system, with the name of the exporter."""
     format = exporter(name)
@@ -132,7 +139,7 @@ def options(name: str) -> list[str]:
 
 
 SYSTEMS = {
-    "adaptclipzs": System(read=None, tables=("class_texts",)),
+    "adaptclipzs": System(read=_adaptclipzs, tables=("class_texts",), images=6),
     "beta_clip": System(read=rows_of(trainers.beta_clip, "beta_clip.json", random.Random(0)), images=1024),
     "ce_clip": System(read=_ce_clip, tables=("negatives",)),
     "centurio": System(tables=("captions",)),
@@ -146,14 +153,14 @@ SYSTEMS = {
     "fgclip2": System(read=_fgclip2, tables=("regions", "negatives")),
     "fiber": System(tables=("regions",)),
     "flair": System(read=tars(trainers.flair)),
-    "gist": System(read=None, tables=("matches",), before="demo_classes"),
+    "gist": System(read=rows_of(trainers.gist, "", "images/"), tables=("matches",), before="demo_classes"),
     "gpt4_prompts": System(tables=("class_texts",)),
     "gpt4image": System(read=_open_clip("caption_long"), tables=("scores",)),
     "grain": System(read=_grain, tables=("regions",)),
     "long_clip": System(read=lambda dest: len(trainers.sharegpt4v(dest / "sharegpt4v.json")[1]), images=1024),
     "lyrics": System(tables=("regions", "tags")),
     "m2_encoder": System(tables=("captions",)),
-    "make": System(read=None, tables=("aspects",)),
+    "make": System(read=rows_of(trainers.make, "make.csv"), tables=("aspects",)),
     "maya": System(read=_maya, options=("--map", "caption=short")),
     "mllms_augmented": System(read=_mllms_augmented, tables=("sheared",)),
     "mmgic": System(tables=("regions", "attribute_pairs", "triples")),
