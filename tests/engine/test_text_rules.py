@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -52,6 +53,22 @@ def test_texts_about_a_class_differ(shape: str, name: str) -> None:
     assert parsed.finish == "stop", parsed.detail
 
 
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A brown star, a red diamond and a purple star on a checkered tablecloth.",
+        "An orange heart and a green circle on a plain white background.",
+        "A large striped red circle on a wooden table top.",
+    ],
+)
+def test_rewrites_differ_and_keep_the_facts(caption: str) -> None:
+    words = [word for word in re.findall(r"\w+", caption.lower()) if word not in ("a", "an", "and", "on")]
+    facts = list(dict.fromkeys(words))
+    task = registry.load("rewrite", {"n": 5})
+    parsed = answered(task, {"caption": caption, "number": 6, "facts": facts, "pairs": []})
+    assert parsed.finish == "stop", parsed.detail
+
+
 def test_aspects_are_what_the_caption_says(tmp_path) -> None:
     (tmp_path / "ontology.yaml").write_text(ONTOLOGY)
     task = registry.load("aspects", {"ontology": str(tmp_path / "ontology.yaml")})
@@ -71,6 +88,7 @@ def test_aspects_are_what_the_caption_says(tmp_path) -> None:
         "Describe this image.",
         "Translate this description of an image into Chinese. Keep all facts.\n\nIt is late.",
         "Translate this description of an image into German. Keep all facts.\n\nA red circle.",
+        "This text describes an image:\nIt is late.\nWrite 6 texts with the same meaning.",
         "Write 11 different sentences that describe what star looks like in a photo",
     ],
 )
