@@ -35,10 +35,10 @@ _LOOKS: Final = (
 
 
 _REWRITES: Final = (
-    ("On {scene}, {items} can be seen.", "one {}", " and also "),
+    ("Above {scene}, {items} can be seen.", "one {}", " and also "),
     ("Here we find {items}, drawn over {scene}.", "a single {}", " next to "),
     ("{scene} is the ground for {items}.", "the {}", " plus "),
-    ("Look at {items}: they lie on {scene}.", "this {}", " together with "),
+    ("Look at {items}, which cover {scene}.", "this {}", " together with "),
     ("What {scene} carries is {items}.", "that {}", " as well as "),
     ("In front of {scene} stands {items}.", "some {}", ", then "),
 )
