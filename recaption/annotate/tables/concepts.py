@@ -81,8 +81,8 @@ def concepts(tokens: Sequence[Token], tags: Sequence[Tag]) -> list[Concept]:
         is_verb = token.tag.startswith("VB") and token.text not in BE
         if is_verb and tag_at(tokens, i + 1) in _ADPOSITIONS and tag_at(tokens, i + 2) != "VB":
             found.append((i, i + 2, "action"))
-        if (end := _place_end(tokens, i)) is not None:
-            found.append((i, end, "place"))
+        if (place_end := _place_end(tokens, i)) is not None:
+            found.append((i, place_end, "place"))
     return sorted(found)
 
 
