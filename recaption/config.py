@@ -76,8 +76,10 @@ class Source(Section):
         None, description="Dataset of the Hub by name: its config, also called subset; default: its only or default one"
     )
     split: str | None = Field(None, description="Dataset of the Hub by name: its split; default: train")
-    format: Literal["auto", "webdataset", "parquet", "folder"] = Field(
-        "auto", description="Layout of the files; auto: detected from their names"
+    format: Literal["auto", "webdataset", "parquet", "folder", "classes"] = Field(
+        "auto",
+        description="Layout of the files; auto: detected from their names. classes: a list of classes without images, "
+        "as txt, csv, json, yaml or parquet",
     )
     raw_caption: str | None = Field(
         "caption", description="Column with the caption that comes with the image; null: none"
@@ -85,7 +87,11 @@ class Source(Section):
     image: str | None = Field(
         None, description="Parquet: column with the image; default: image or jpg, whichever exists"
     )
-    key: str | None = Field(None, description="Parquet: column with the key; default: key, if it exists")
+    key: str | None = Field(
+        None,
+        description="Parquet: column with the key; default: key, if it exists. classes: column with the name of the "
+        "class; default: name, class, class_name or label",
+    )
     keys: Literal["source", "positional"] = Field(
         "source",
         description="source: the source's keys if they are plain and unique in a shard; for a folder, keys from paths. "

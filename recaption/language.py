@@ -76,8 +76,8 @@ for _lang, _words in _WORDS.items():
     for _word in _words.split():
         _LANGUAGES_OF.setdefault(_word, []).append(_lang)
 _ONLY_ENGLISH = frozenset(word for word, langs in _LANGUAGES_OF.items() if langs == ["en"])
-# words of no other language
-_NO_OTHER = frozenset({"the", "and", "of", "with", "there", "its", "this", "that", "from", "has"})
+_NO_OTHER = frozenset(("the", "and", "of", "with", "there", "its", "this", "that", "from", "has"))
+"""English words that are words of no other language of `LANGUAGES`."""
 _OTHER_SCRIPT = re.compile("[\u0370-\u1dff\u2e80-\ud7ff\uf900-\uffef]")
 _MAX_READ = 2000  # characters
 _MIN_WORDS = 6

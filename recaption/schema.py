@@ -118,6 +118,11 @@ REJECTS = _table(
     ],
 )
 
+_BOX = (
+    "the part of the image that the model was shown: x0, y0, x1, y1 as shares of the upright image's width and height; "
+    "null: all of it"
+)
+
 CAPTIONS = _table(
     "captions",
     [
@@ -135,6 +140,8 @@ CAPTIONS = _table(
         _f("lang", _STR, "language, BCP 47", null=True),
         _f("translated_from", _STR, "caption that it translates; null: it is no translation", null=True, since="1.3"),
         _f("aspect", _STR, "aspect that it is about; null: the whole image", null=True, since="1.3"),
+        _f("region_id", _STR, "region that it describes; null: it is about the image", null=True, since="1.3"),
+        _f("box", pa.list_(pa.float64()), _BOX, null=True, since="1.3"),
         _f("cleaned", pa.list_(_STR), "cleaning rules that removed something from the answer; null: none", null=True),
     ],
 )

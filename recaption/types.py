@@ -413,6 +413,8 @@ class Caption:
     lang: str | None = None
     translated_from: str | None = None  # caption_id of the text that it is a translation of
     aspect: str | None = None  # what it is about, of granularity `aspect`
+    region_id: str | None = None  # of the table `regions`: the region that it describes
+    box: Box | None = None  # the part of the image that the model was shown; None: all of it
     cleaned: tuple[str, ...] | None = None
     sub_captions: tuple[SubCaption, ...] = ()
 

@@ -124,8 +124,7 @@ def _property(field: pa.Field) -> dict[str, Any]:
 def _type(name: str, kind: pa.DataType) -> dict[str, Any]:
     if pa.types.is_list(kind):
         element = kind.value_type
-        items = _object(element) if pa.types.is_struct(element) else {"type": "string", "x-arrow": "string"}
-        return {"type": "array", "items": items}
+        return {"type": "array", "items": _object(element) if pa.types.is_struct(element) else _type("", element)}
     if pa.types.is_struct(kind):
         return _object(kind)
     if pa.types.is_binary(kind):

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from recaption import language
+from recaption import language, quotes
 from recaption.annotate import (
     Annotator,
     Token,
@@ -24,7 +24,6 @@ from recaption.annotate import (
     flags,
     lemma,
     lexicon,
-    quotes,
     spacy_tagger,
     split,
     tag,

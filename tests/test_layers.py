@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "resources",
             "text",
+            "quotes",
             "formatting",
             "scrub",
             "problems",

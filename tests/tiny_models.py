@@ -199,7 +199,7 @@ def make_tiny_dual_encoder(folder: Path, kind: str) -> Path:
 
 
 def make_tiny_detector(folder: Path, kind: str) -> Path:
-    """Save an open-vocabulary detector into `folder`; `kind`: owlv2 or grounding_dino.
+    """Save an open-vocabulary detector into `folder`; `kind`: Owlv2, OwlViT, GroundingDino or MMGroundingDino.
 
     Its tokenizer has a token for each letter. Those of Grounding DINO separate phrases at the ids that the model knows
     (modeling_grounding_dino.py, SPECIAL_TOKENS).
@@ -228,20 +228,20 @@ def make_tiny_detector(folder: Path, kind: str) -> Path:
         sep_token="[SEP]",
         pad_token="[PAD]",
         unk_token="[UNK]",
-        model_max_length=16 if kind == "owlv2" else 512,
+        model_max_length=16 if kind.startswith("Owl") else 512,
     )
     torch.manual_seed(0)
-    if kind == "owlv2":
+    if kind.startswith("Owl"):
         sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
         text = {**sizes, "vocab_size": len(names), "max_position_embeddings": 16}
         text |= {"pad_token_id": 0, "bos_token_id": 101, "eos_token_id": 102}
         vision = {**sizes, "image_size": 64, "patch_size": 16}
-        config = transformers.Owlv2Config(text_config=text, vision_config=vision, projection_dim=32)
-        model = transformers.Owlv2ForObjectDetection(config)
+        config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=vision, projection_dim=32)
+        model = getattr(transformers, f"{kind}ForObjectDetection")(config)
         for weights in model.box_head.parameters():
             weights.data *= 0.05  # else all boxes end at the edges
-        images = transformers.Owlv2ImageProcessor(size={"height": 64, "width": 64})
-        processor = transformers.Owlv2Processor(image_processor=images, tokenizer=tokenizer)
+        images = getattr(transformers, f"{kind}ImageProcessor")(size={"height": 64, "width": 64})
+        processor = getattr(transformers, f"{kind}Processor")(image_processor=images, tokenizer=tokenizer)
     else:
         backbone = transformers.SwinConfig(
             image_size=64,
@@ -254,7 +254,7 @@ def make_tiny_detector(folder: Path, kind: str) -> Path:
         text = transformers.BertConfig(
             vocab_size=len(names), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
         )
-        config = transformers.GroundingDinoConfig(
+        config = getattr(transformers, f"{kind}Config")(
             backbone_config=backbone,
             text_config=text,
             d_model=32,
@@ -267,7 +267,7 @@ def make_tiny_detector(folder: Path, kind: str) -> Path:
             num_queries=20,
             disable_custom_kernels=True,
         )
-        model = transformers.GroundingDinoForObjectDetection(config)
+        model = getattr(transformers, f"{kind}ForObjectDetection")(config)
         images = transformers.GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 256})
         processor = transformers.GroundingDinoProcessor(image_processor=images, tokenizer=tokenizer)
     model.save_pretrained(folder)

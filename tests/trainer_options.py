@@ -29,10 +29,33 @@ OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "src/open_clip_train/params.py",
         {**TARS, "dataset-type": OPEN_CLIP_TYPES, "json-text-key": str, "json-text-key-probs": [float]},
     ),
+    "sd-scripts": ("library/train_util.py", {"train_data_dir": str, "caption_extension": str}),
     "LLaVA": ("llava/train/train.py, DataArguments", {"data_path": str, "image_folder": str}),
-    "FG-CLIP": (
+    "FG-CLIP 2": (
+        "fgclip2/train/train_fgclip2.py, DataArguments",
+        {
+            **{"data_path": str, "image_folder": str, "cn_pair_root": str, "cn_image_root": str},
+            "cn_and_en_2_train": ("True", "False"),
+            **{"add_box_loss": ("True", "False"), "use_hard_neg": ("True", "False")},
+        },
+    ),
+    "FG-CLIP (": (
         "fgclip2/train/train_fgclip2.py, DataArguments",
         {"data_path": str, "image_folder": str, "add_box_loss": ("True", "False"), "use_hard_neg": ("True", "False")},
     ),
+    "β-CLIP": ("main_clip_ft.py", {"metadata": str, "root": str}),
+    "Monkey": ("finetune_multitask.py, DataArguments", {"data_path": str}),
+    "CE-CLIP": ("src/training/params.py", {"train-data": str, "dataset-type": (*OPEN_CLIP_TYPES, "npy")}),
+    "Structure-CLIP": ("model/train.py", {"train_path": str}),
+    "MAKE": (
+        "src/open_clip_train/params.py",
+        {"train-data": str, "csv-img-key": str, "csv-caption-key": str, "MKCL": bool, "subcaptions": bool},
+    ),
+    "GIST": (
+        "contrastive_training_clip.py",
+        {"metadata": str, "captions_file": str, "num_captions": int, "image_folder": str, "output_file": str},
+    ),
+    "AdaptCLIPZS": ("finetune_clip.py", {"text_dir": str}),
+    "Maya": ("llava/train/train.py, DataArguments", {"data_path": str, "image_folder": str}),
 }
 """The documented options by program, with their file: a type, the allowed values, or a list of values of a type."""

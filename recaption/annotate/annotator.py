@@ -22,7 +22,6 @@ from recaption.annotate import lexicon as lex
 from recaption.annotate.custom_tables import CustomRows, described, load_tables
 from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences
 from recaption.annotate.openers import content_start
-from recaption.annotate.quotes import quoted
 from recaption.annotate.spacy_tagger import Tagger
 from recaption.annotate.tag import tags
 from recaption.annotate.tagged_words import Token
@@ -32,6 +31,7 @@ from recaption.annotate.weight import weight
 from recaption.config import Annotate
 from recaption.guard import Failed, attempt
 from recaption.language import guess_language
+from recaption.quotes import quoted
 from recaption.types import Caption, CaptionFailure, SubCaption, Tag
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pyarrow as pa
 from recaption.build.results import Result
 from recaption.scrub import Scrubber, public_text, public_url
 from recaption.tasks.base import WHOLE_IMAGE, UnitAnswer
-from recaption.tasks.caption import caption_of
-from recaption.text import cut, normalise, without_surrogates
+from recaption.tasks.caption import caption_of, raw_captions
+from recaption.text import without_surrogates
 from recaption.types import Answer, Caption, CaptionFailure, Generation, Image, Reason, Record, Reject, Stage, stage_of
 from recaption.write.entry import GenerationCounts
 
@@ -25,6 +25,7 @@ Answers = Mapping[str, Mapping[str, Answer]]
 Results = Mapping[str, Mapping[str, Result]]
 """generation id -> image key -> result, of generations that are not one caption per image."""
 _NO_RESULTS: Results = {}
+_ANSWERED = GenerationCounts(asked=1, answered=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +111,7 @@ class _Shard:
         if image.reason is not None:
             self._reject(image, None, stage_of(image.reason), image.reason, image.detail or "")
             return self._made(image, "reject", image.reason)
-        raw = self._raw(image)
+        raw = raw_captions(image)
         results = {id: of_images[image.key] for id, of_images in self.results.items()}
         whole = {g.id: self._caption(image, g) for g in self.rules.generations if g.id not in results}
         for id, result in results.items():
@@ -147,13 +148,6 @@ class _Shard:
         found = self._found(image, generation)
         return None if found is None else found.reason
 
-    def _raw(self, image: Image) -> tuple[Caption, ...]:
-        texts = [text for raw in image.raw_captions if (text := cut(normalise(public_text(raw))).rstrip())]
-        return tuple(
-            Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
-            for n, text in enumerate(texts)
-        )
-
     def _caption(self, image: Image, generation: Generation) -> Caption | None:
         answer = self.answers.get(generation.id, {}).get(image.key)
         if answer is not None and answer.sha256 != image.sha256:
@@ -163,10 +157,10 @@ class _Shard:
         if caption is not None:
             if answer is not None and answer.logprobs is not None:
                 self.confident[caption.caption_id] = answer
-            removed = dict.fromkeys(caption.cleaned or (), 1)
-            self.asked[generation.id] += GenerationCounts(
-                asked=1, answered=1, cleaned=int(bool(removed)), rules=removed
-            )
+            counts = _ANSWERED
+            if caption.cleaned:
+                counts = replace(counts, cleaned=1, rules=dict.fromkeys(caption.cleaned, 1))
+            self.asked[generation.id] += counts
             return caption
         found = self._found(image, generation.id)
         if found is not None:

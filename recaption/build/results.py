@@ -56,6 +56,7 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
     rows = {name: [{**row, **head} for row in of_table] for name, of_table in made.tables.items()}
     return replace(
         without,
+        counts=replace(counts, counts=dict(made.counts)),
         has_answer=question.task.has_result(state.answers, made),
         captions=made.captions,
         rows=rows,

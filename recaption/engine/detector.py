@@ -23,9 +23,9 @@ from typing import Any, ClassVar, Final
 from recaption.engine.base import Completion, Request
 from recaption.engine.micro_batch import Job, MicroBatchEngine
 from recaption.errors import ConfigError, RequestError
+from recaption.tasks.output import LEAST_SCORE
 from recaption.types import Detection
 
-LEAST_SCORE: Final = 0.05
 MOST_BOXES: Final = 50  # of a phrase
 _OWL: Final = ("owlv2", "owlvit")
 _DINO: Final = ("grounding-dino", "mm-grounding-dino")
@@ -169,7 +169,7 @@ def _detections(scores: Any, corners: Any) -> tuple[Detection, ...]:
     inside = (corners[:, 0] < corners[:, 2]) & (corners[:, 1] < corners[:, 3])
     found = []
     for phrase in range(scores.shape[1]):
-        of_phrase = scores[:, phrase] * inside
+        of_phrase = scores[:, phrase].nan_to_num(0.0) * inside  # half precision may overflow
         for at in of_phrase.argsort(descending=True, stable=True)[:MOST_BOXES].tolist():
             score = float(of_phrase[at])
             if score < LEAST_SCORE:

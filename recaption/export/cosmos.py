@@ -32,7 +32,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return replace(done, usage=(Usage(program="COSMOS (main of 2025-03)", arguments=textcrop),))
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from problems_in(path, _sample_findings, loaders=loaders)
 

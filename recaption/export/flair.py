@@ -45,7 +45,7 @@ def export_lists(dataset: Dataset, dest: str, options: Options) -> Exported:
     return replace(done, notes=(described(profile.sources), loading_limit(done)))
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from problems_in(path, sample_findings, loaders=loaders)
 

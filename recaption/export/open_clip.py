@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Final
 
 from recaption.errors import UserError
-from recaption.export.base import Exported, Finding, Options, Usage, described, refuse_fill
+from recaption.export.base import Exported, Finding, Options, Usage, described, free_names, of_images
 from recaption.export.dataset import Dataset
 from recaption.export.flair import json_of
 from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
@@ -72,19 +72,14 @@ def suggested(dataset: Dataset, names: Mapping[str, str]) -> dict[str, float]:
 
 def _names(dataset: Dataset, options: Options) -> dict[str, str]:
     """The generation of each json field: the map, or else raw and every generation with its own name."""
-    refuse_fill(options)
-    known = ("raw", *dataset.granularities)
-    if not options.map:
-        return {flat_name(generation): generation for generation in known}
-    for name, generation in options.map.items():
-        if generation not in known:
-            raise UserError(f"map {name}={generation}: unknown generation {generation!r}; allowed: {', '.join(known)}")
+    names = free_names(dataset, options)
+    for name, generation in names.items():
         if name in _IDENTITY or ";" in name or not name.strip():
             raise UserError(f"map {name}={generation}: {name!r} is not allowed as a field's name; choose another")
-    return dict(options.map)
+    return names or {flat_name(generation): generation for generation in ("raw", *of_images(dataset))}
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from problems_in(path, _sample_findings, loaders=loaders)
 

@@ -93,10 +93,14 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
     source as recorded in the output; default: that of a new output.
 
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
-    that the source lacks, a model that is unreachable, and a model that takes no images.
+    that the source lacks, a model that is unreachable, a model that takes no images, and a source without images whose
+    tasks need them.
     """
     folder = prompts_beside(path)
-    columns = (source or open_source(pipeline.source)).columns()
+    source = source or open_source(pipeline.source)
+    for error in without_images(source, pipeline.generate):
+        raise error
+    columns = source.columns()
     used = dict.fromkeys(generation.model for generation in pipeline.generate)
     resolved: dict[str, ResolvedModel | None] = {}
     for name in (name for name in pipeline.models if name in used):
@@ -139,6 +143,18 @@ def _check_tables(questions: Sequence[Question]) -> None:
                     f"generate {question.id}: its task makes a table {name}, and so does the task of {other}, with "
                     "other columns. Give one of them another name"
                 )
+
+
+def without_images(source: Source, generate: Sequence[GenerationConfig]) -> Iterator[ConfigError]:
+    """The generations that need images, if the source has none. Tasks that cannot be loaded are left out."""
+    for configured in () if source.has_images else generate:
+        with suppress(ConfigError):
+            if "image" not in registry.load(configured.task, configured.settings).needs:
+                continue
+            yield ConfigError(
+                f"generate {configured.id}: task {configured.task} needs images, and a source of classes has none. "
+                "Use a task that reads text only, such as class_texts"
+            )
 
 
 def _upstream_first(generate: Sequence[GenerationConfig]) -> list[GenerationConfig]:

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from recaption import supervise
 from recaption.annotate import Annotator
-from recaption.build.builder import Builder, failure_warnings, output_format, too_few_shards
+from recaption.build.builder import Builder, box_warnings, failure_warnings, output_format, too_few_shards
 from recaption.build.pool import RayPool
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
@@ -198,7 +198,7 @@ def run(
                 if build:
                     log.emit("built", build=build, changed=changed)
                 manifest = waited(lambda: read_manifest(store, build_folder(build)), stop) if build else None
-                warnings = failure_warnings(manifest) if manifest else []
+                warnings = [*failure_warnings(manifest), *box_warnings(manifest)] if manifest else []
                 if builder and builder.changed_keys:
                     warnings.append(builder.changed_keys)
                 if manifest and (warning := too_few_shards(manifest, pipeline.output.trainer)):

@@ -29,6 +29,8 @@ def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
                 f"source.path {pattern!r}: images cannot be read by byte range from compressed tars, and compression "
                 "does not make JPEGs smaller. Decompress them to plain .tar files"
             )
+    if config.format == "classes":
+        return config.format, config.model_copy(update={"path": path})
     # The name of a local folder may contain brackets. For a remote pattern, that is not worth a request.
     folders = [not (files.is_url(p) and is_pattern(p)) and files.is_folder(p) for p in patterns]
     kind: str = config.format

@@ -161,12 +161,13 @@ class Rows:
     """What a generation adds to a build for one image: captions, rows by table, and embeddings by id.
 
     An id is a key, a caption_id or a sub_id; an embedding is float16, little-endian. Only a task with
-    `Output.embeddings` has any.
+    `Output.embeddings` has any. The manifest has the sums of `counts` over all images.
     """
 
     captions: tuple[Caption, ...] = ()
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     embeddings: Mapping[str, bytes] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class NoSettings(Section):
@@ -190,7 +191,7 @@ class Task:
     """The keys of the pipeline file that belong to this task."""
     prompt: str | None = None
     """The shipped prompt that a generation without `prompt` uses."""
-    variables: ClassVar[frozenset[str]] = frozenset()
+    variables: frozenset[str] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
     reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""

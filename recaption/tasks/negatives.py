@@ -22,10 +22,11 @@ from recaption.tasks.base import (
     unit_id,
     value_in,
 )
-from recaption.tasks.changes import CATEGORIES, WORD, Category, Change, difference
+from recaption.tasks.changes import CATEGORIES, WORD, Category, Change, difference, formed_like
 from recaption.tasks.faults import parse_whole
 from recaption.tasks.negative_table import NEGATIVES, row_of
 from recaption.tasks.output import TEXT, Output, value_of
+from recaption.tasks.rule_changes import VERSION as RULES_VERSION
 from recaption.tasks.rule_changes import rule_changes
 from recaption.tasks.verify import has_content
 from recaption.text import fold, normalise
@@ -59,8 +60,10 @@ class NegativesTask(Task):
     options: NegativesSettings
 
     def identity(self) -> Mapping[str, Any]:
-        """Rules apply at build."""
-        return {"method": "rules"} if self.options.method == "rules" else self.options.model_dump(mode="json")
+        """Rules apply at build: a change of the rules makes a new build."""
+        if self.options.method == "rules":
+            return {"method": "rules", "rules": RULES_VERSION}
+        return self.options.model_dump(mode="json")
 
     def __init__(self, options: NegativesSettings) -> None:
         super().__init__(options)
@@ -89,12 +92,15 @@ class NegativesTask(Task):
     def _parsed(self, unit: Unit, answer: str) -> Parsed:
         kept, problems = dict[str, Change](), list[str]()
         for item in value_of(self._output, answer):
-            text = fold(normalise(item["text"]))
+            text = formed_like(unit.variables["statement"], fold(normalise(item["text"])))
             try:
                 change = difference(unit.variables["statement"], text, item["category"])
             except ValueError as error:
                 problems.append(str(error))
             else:
+                if change.category not in self.options.categories:
+                    problems.append(f"{text!r} is a change of kind {change.category}")
+                    continue
                 kept.setdefault(" ".join(WORD.findall(text.casefold())), change)
         if len(kept) < self.options.n:
             problem = problems[0] if problems else "the others repeat these"

@@ -7,13 +7,15 @@ import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
 from recaption.errors import ConfigError
 from recaption.text import storable
 
+LEAST_SCORE: Final = 0.05
+"""A detector returns all boxes with at least this score (`Output.boxes`): higher thresholds apply at build."""
 _MOST_DIGITS = 40
 Form = Literal["text", "choices", "json_schema", "scores", "boxes", "likelihood"]
 

@@ -17,6 +17,7 @@ from recaption.problems import Problem
 from recaption.types import SCHEMA_VERSION
 from recaption.validate import files, manifest
 from recaption.validate.base import Manifest, Shard, problem
+from recaption.validate.boxes import check_boxes
 from recaption.validate.data import check_data, check_source, read_data
 from recaption.validate.embeddings import check_embeddings, read_embeddings
 from recaption.validate.tables import (
@@ -52,6 +53,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_tags, ("captions", "sub_captions", "tags")),
     (check_custom_tables, ("sub_captions",)),
     (check_task_tables, ("images", "captions", "sub_captions")),
+    (check_boxes, ()),
     (check_table_spans, ("captions", "sub_captions")),
     (check_statuses, _TEXTS),
     (check_counts, _TEXTS),

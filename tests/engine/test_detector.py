@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import io
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from tiny_models import make_tiny_detector, make_tiny_dual_encoder
 
 from recaption.engine import Completion, Engine, EngineSpec, Request, build
 from recaption.engine.completion import complete
-from recaption.engine.detector import LEAST_SCORE, phrases_of
+from recaption.engine.detector import _detections, phrases_of
 from recaption.errors import ConfigError, ImageError, RequestError
-from recaption.tasks.output import TEXT, Output
-from recaption.types import Sampling
+from recaption.tasks.output import LEAST_SCORE, TEXT, Output
+from recaption.types import Detection, Sampling
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -30,14 +31,24 @@ BOXES = Output(boxes=True)
 SIZES = ((100, 60), (60, 100), (64, 64))
 
 
+@pytest.fixture(scope="module", params=["Owlv2", "OwlViT"])
+def owl(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_detector(tmp_path_factory.mktemp(request.param), request.param)
+
+
 @pytest.fixture(scope="module")
 def owlv2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_detector(tmp_path_factory.mktemp("owlv2"), "owlv2")
+    return make_tiny_detector(tmp_path_factory.mktemp("owlv2"), "Owlv2")
 
 
 @pytest.fixture(scope="module")
 def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_detector(tmp_path_factory.mktemp("dino"), "grounding_dino")
+    return make_tiny_detector(tmp_path_factory.mktemp("dino"), "GroundingDino")
+
+
+@pytest.fixture(scope="module")
+def mm_dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_detector(tmp_path_factory.mktemp("mm_dino"), "MMGroundingDino")
 
 
 @pytest.fixture(scope="module", params=["owlv2", "dino"])
@@ -103,13 +114,15 @@ def same(box: tuple[float, ...], boxes: Any) -> Any:
     return other
 
 
-def test_boxes_of_owlv2_are_those_of_its_processor_without_the_padding(owlv2: Path) -> None:
+def test_boxes_of_owl_are_those_of_its_processor_without_the_padding(owl: Path) -> None:
+    """Of OWLv2 and OWL-ViT; only the first pads images."""
     import torch
-    from transformers import AutoProcessor, Owlv2ForObjectDetection
+    from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
     lists = (["red kite", "a dog"], ["cat"], ["sky", "sea", "sun"])
-    answers = ask(owlv2, [about(size, *phrases) for size, phrases in zip(SIZES, lists, strict=True)])
-    processor, reference = AutoProcessor.from_pretrained(owlv2), Owlv2ForObjectDetection.from_pretrained(owlv2).eval()
+    answers = ask(owl, [about(size, *phrases) for size, phrases in zip(SIZES, lists, strict=True)])
+    processor = AutoProcessor.from_pretrained(owl)
+    reference = AutoModelForZeroShotObjectDetection.from_pretrained(owl).eval()
     for size, phrases, answer in zip(SIZES, lists, answers, strict=True):
         inputs = processor(images=[picture(size)], text=[phrases], return_tensors="pt", padding="max_length")
         with torch.inference_mode():
@@ -126,10 +139,7 @@ def test_boxes_of_owlv2_are_those_of_its_processor_without_the_padding(owlv2: Pa
         assert len(inside) == len(made) > 0
         for box, score, label in inside:  # the best label of each box
             scores = made[same(box, made)]
-            assert (max(scores, key=lambda phrase: scores[phrase]), max(scores.values())) == (
-                label,
-                pytest.approx(score, abs=1e-4),
-            )
+            assert scores[label] == max(scores.values()) == pytest.approx(score, abs=1e-4)
         assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, y0, x1, y1 in made)
 
 
@@ -159,6 +169,19 @@ def test_a_phrase_of_grounding_dino_has_the_score_of_its_best_token(dino: Path) 
             kept += 1
             assert made[same(box, made)] == pytest.approx(by_phrase, abs=1e-4)
     assert kept == len(made) > 0
+
+
+def test_mm_grounding_dino_is_a_grounding_dino(mm_dino: Path) -> None:
+    (answer,) = ask(mm_dino, [about(SIZES[0], "kite", "dog")])
+    assert {each.phrase for each in answer.boxes} == {0, 1}
+
+
+def test_scores_that_are_no_numbers_are_left_out() -> None:
+    import torch
+
+    scores = torch.tensor([[math.nan, 0.5], [0.7, math.nan]])
+    found = _detections(scores, torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, math.nan, 0.9, 0.9]]))
+    assert found == (Detection(phrase=1, score=0.5, box=(0.1, 0.1, 0.4, 0.4)),)
 
 
 def test_a_batch_answers_as_each_request_alone(model: Path) -> None:

@@ -11,16 +11,22 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from exported_tables import TABLES
 from trainer_options import OPTIONS
 
-from recaption.export import MODULES
+from recaption.export import MODULES, beta_clip, sharegpt4v, tars
 
-WITHOUT_TRAINER = {"recap", "pixelprose"}
+WITHOUT_TRAINER = {"recap", "pixelprose", "mllms_augmented", "grain", "cocu", "imagefolder", "coco"}
 """Formats of datasets: no program that trains from them documents its arguments."""
+PATHS = ("train_data", "data_path", "metadata", "train_path", "text_dir", "train_data_dir")
+"""Options with the data."""
+MAPS = {"make": {"visual_concept_caption": "look", "ontology_caption": "diagnosis"}}
+TYPES = {"dreamlip": "csv", "ce_clip": "npy"}
 
 
 def documented(program: str) -> Callable[[list[str]], argparse.Namespace]:
@@ -70,21 +76,24 @@ def tars_of(pattern: str) -> list[str]:
 def test_its_arguments_are_taken_and_name_the_files(
     name: str, build: Any, plain: Any, exported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recaption.export import tars
-
     monkeypatch.setattr(tars, "PER_TAR", 4)
-    _, done = exported(name, build([plain] * 12))
+    for module in (sharegpt4v, beta_clip):
+        monkeypatch.setattr(module, "LAYOUT", replace(module.LAYOUT, least=1))
+    kinds = {"short": "short", "long": "long", "long_zh": "long", "short_zh": "short"}
+    rows = [{**plain, "long_zh": "风筝。", "short_zh": "风筝"}] * 12
+    dataset = build(rows, kinds=kinds, langs={"long_zh": "zh", "short_zh": "zh"}, tables=TABLES)
+    _, done = exported(name, dataset, map=MAPS.get(name, {}))
     assert bool(done.usage) != (name in WITHOUT_TRAINER)
     for usage in done.usage:
         found = parsers(usage.program)
         assert found, f"no parser for {usage.program}"
         for parse in found:
             taken = vars(parse(shlex.split(usage.arguments)))
-            files = tars_of(taken.get("train_data") or taken["data_path"])
-            assert files and all(Path(file).is_file() for file in files)
+            files = tars_of(next(taken[option] for option in PATHS if option in taken))
+            assert files and all(Path(file).exists() for file in files)
             assert taken.get("train_num_samples") in {None, done.samples}
             kind = taken.get("train_dataset_type") or taken.get("dataset_type")  # FLAIR has both and uses the first
-            assert kind in {None, "csv" if name == "dreamlip" else "webdataset"}
+            assert kind in {None, TYPES.get(name, "webdataset")}
 
 
 def test_the_releases_of_open_clip_do_not_know_the_options_of_main(build: Any, plain: Any, exported: Any) -> None:

@@ -17,6 +17,7 @@ from recaption.tasks import registry
 from recaption.tasks.base import Rows, Unit
 from recaption.tasks.negatives import NEGATIVES, NegativesTask
 from recaption.tasks.output import TEXT
+from recaption.tasks.rule_changes import VERSION
 from recaption.types import Tag
 
 KITE = "A red kite flies over a dog."
@@ -84,7 +85,7 @@ def test_a_model_is_asked_about_each_sub_caption_with_objects() -> None:
 
 
 def test_only_settings_of_the_requests_are_part_of_the_identity() -> None:
-    assert task(n=3).identity() == task().identity() == {"method": "rules"}
+    assert task(n=3).identity() == task().identity() == {"method": "rules", "rules": VERSION}
     assert model(3).identity() != model(4).identity()
     assert model().needs == {"text"} and task().needs == frozenset()
 
@@ -129,6 +130,14 @@ def test_a_spare_sentence_replaces_an_unusable_one(bad: tuple[str, str]) -> None
     found = parsed(model(), UNIT, completion(texts(GOOD[0], bad)))
     assert (found.finish, found.value) == ("invalid", None)
     assert found.detail is not None and found.detail.startswith("1 of 2 sentences can be used: ")
+
+
+def test_the_kind_of_a_change_is_that_of_its_words() -> None:
+    given = completion(texts((GOOD[0][0].removesuffix(".").lower(), "object"), GOOD[1], GOOD[2]))
+    found = parsed(model(3, 0), UNIT, given)
+    assert [(c["text"], c["category"]) for c in found.value["changes"]] == [*GOOD]
+    found = parsed(model(3, 0, categories=["object"]), UNIT, completion(texts(*[(text, "object") for text, _ in GOOD])))
+    assert found.detail == "1 of 3 sentences can be used: 'A blue kite flies over a dog.' is a change of kind attribute"
 
 
 def test_ten_equal_sentences_are_invalid() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.corrected_tags import corrected
 from recaption.annotate.lemma import singular
-from recaption.annotate.quotes import quoted
 from recaption.annotate.tagged_words import (
     ADJECTIVE,
     BE,
@@ -24,6 +23,7 @@ from recaption.annotate.tagged_words import (
     join_hyphens,
     roles_of,
 )
+from recaption.quotes import quoted
 from recaption.types import Caption, SubCaption, Tag
 
 Kind = Literal["noun", "verb", "preposition", "relative", "comma", "and", "predicate", "break"]
@@ -42,6 +42,7 @@ _PREPOSITIONS: Final = frozenset(
 """Words that are always prepositions. Taggers take rare ones for nouns."""
 _WITH_TO: Final = frozenset(("next", "adjacent", "close", "parallel", "perpendicular", "opposite", "closer", "nearer"))
 """Adjectives and adverbs that are a preposition with "to"."""
+_MAX_LOOK: Final = 40  # words or chunks, so that time is linear in the length of a sentence
 _BEHIND_VERB: Final = frozenset(("IN", "RB", "DT", "TO", "PRP$"))
 _ALWAYS_PARTS: Final = frozenset(("side", "edge", "front", "middle", "center", "centre", "corner", "end", "portion"))
 _PARTS: Final = _ALWAYS_PARTS | frozenset(
@@ -108,18 +109,19 @@ def chunks_of(tokens: Sequence[Token], tags: Sequence[Tag]) -> list[Chunk]:
     """The chunks of a sentence in order. Words without a role, such as adverbs, are in none."""
     roles = roles_of(tokens)
     spans = {first: (end, tag) for first, end, tag in noun_spans(tokens, tags, roles)}
+    nouns = spans.keys()
     chunks: list[Chunk] = []
     i = 0
     while i < len(tokens):
         if i in spans and _is_verb_behind_comma(tokens, i, spans[i][0], chunks):
-            chunks.append(_verb(tokens, roles, i, set(spans) - {i}, main=i))
+            chunks.append(_verb(tokens, roles, i, nouns, main=i))
             end = chunks[-1].end
         elif i in spans:
             end, tag = spans[i]
             is_owned = any(tokens[k].tag in ("PRP$", "POS", "WP$") for k in range(i, end))
             chunks.append(Chunk("noun", i, end, tag=tag, is_owned=is_owned))
         else:
-            chunk = _chunk(tokens, roles, i, set(spans))
+            chunk = _chunk(tokens, roles, i, nouns)
             end = i + 1 if chunk is None else chunk.end
             if chunk is not None and chunk.kind == "verb" and _is_listed_adjective(tokens, roles, i, chunks):
                 chunk, end = None, i + 2
@@ -158,11 +160,11 @@ def _is_part(noun: Chunk, tokens: Sequence[Token]) -> bool:
     return head in _PARTS and (noun.tag is None or noun.tag.kind != "object" or head in _ALWAYS_PARTS)
 
 
-def _chunk(tokens: Sequence[Token], roles: Sequence[int], i: int, nouns: set[int]) -> Chunk | None:
+def _chunk(tokens: Sequence[Token], roles: Sequence[int], i: int, nouns: Set[int]) -> Chunk | None:
     """The chunk at `i`, where no tagged noun phrase begins."""
     text, tag = tokens[i].text, tokens[i].tag
     following = tokens[i + 1] if i + 1 < len(tokens) else None
-    if roles[i] in _BEFORE_NOUN and tag not in (",", "CC") and roles_continue(roles, i):
+    if roles[i] in _BEFORE_NOUN and tag not in (",", "CC") and _is_noun_next(roles, i):
         return None
     if tag == "DT" and i + 1 < len(roles) and roles[i + 1] == ADJECTIVE:
         return None  # "a lighter green"
@@ -189,15 +191,15 @@ def _chunk(tokens: Sequence[Token], roles: Sequence[int], i: int, nouns: set[int
     if roles[i] == ADJECTIVE:
         is_participle = text.endswith("ed") or text in lex.PARTICIPLES
         return Chunk("verb" if is_participle and _is_relation_next(tokens, i + 1) else "predicate", i, i + 1)
-    if roles[i] == NOUN or tag in ("PRP", "EX") or (tag in ("DT", "CD") and not roles_continue(roles, i)):
+    if roles[i] == NOUN or tag in ("PRP", "EX") or (tag in ("DT", "CD") and not _is_noun_next(roles, i)):
         return None if tag == "EX" else Chunk("noun", i, i + 1)
     return None
 
 
-def roles_continue(roles: Sequence[int], i: int) -> bool:
+def _is_noun_next(roles: Sequence[int], i: int) -> bool:
     """Whether a noun follows the determiner or number at `i`."""
     j = i + 1
-    while j < len(roles) and roles[j] in _BEFORE_NOUN:
+    while j < min(len(roles), i + _MAX_LOOK) and roles[j] in _BEFORE_NOUN:
         j += 1
     return j < len(roles) and roles[j] == NOUN
 
@@ -215,8 +217,8 @@ def _is_verb_behind_comma(tokens: Sequence[Token], i: int, end: int, chunks: Seq
     if end - i != 1 or not chunks or chunks[-1].kind != "comma" or following not in _BEHIND_VERB:
         return False
     is_verb = (singular(tokens[i].text) if tokens[i].tag == "NNS" else tokens[i].text) in lex.VERBS
-    has_subject = any(chunk.kind == "noun" for chunk in chunks)
-    return is_verb and has_subject and not any(chunk.is_finite or chunk.kind == "break" for chunk in chunks)
+    kinds = {"finite" if chunk.is_finite else chunk.kind for chunk in chunks[-_MAX_LOOK:]} if is_verb else ()
+    return "noun" in kinds and "finite" not in kinds and "break" not in kinds
 
 
 def _is_listed_adjective(tokens: Sequence[Token], roles: Sequence[int], i: int, chunks: Sequence[Chunk]) -> bool:
@@ -237,7 +239,7 @@ def _is_relation_next(tokens: Sequence[Token], i: int) -> bool:
     return i < len(tokens) and tokens[i].tag in ("IN", "TO")
 
 
-def _verb(tokens: Sequence[Token], roles: Sequence[int], i: int, nouns: set[int], main: int = -1) -> Chunk:
+def _verb(tokens: Sequence[Token], roles: Sequence[int], i: int, nouns: Set[int], main: int = -1) -> Chunk:
     """The verb group that begins at `i`: auxiliaries, its main verb, and adverbs and particles behind that.
 
     `main` is `i` for a verb that is tagged as a noun.

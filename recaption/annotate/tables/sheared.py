@@ -34,8 +34,13 @@ class Sheared:
     description = "the first complete sentence of each caption, without its opener"
     columns = COLUMNS
 
+    def __init__(self) -> None:
+        self._is_done = False  # for the caption of the newest sub-caption
+
     def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> Iterator[dict[str, Any]]:
-        if next((s for s in caption.sub_captions if not s.is_fragment and not s.is_meta), None) is sub:
+        self._is_done = self._is_done and sub.idx > 0
+        if not (self._is_done or sub.is_fragment or sub.is_meta):
+            self._is_done = True
             text = caption.text[sub.content_start : sub.char_end]
             yield {
                 "caption_id": caption.caption_id,

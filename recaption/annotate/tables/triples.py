@@ -34,6 +34,8 @@ COLUMNS: Final = pa.schema(
 )
 _NEAREST: Final = frozenset(("of", "with"))
 """Prepositions of the last noun of a list alone: "a cat and a bowl of milk"."""
+_MAX_LOOK: Final = 40  # chunks, so that time is linear in the length of a sentence
+_MAX_LIST: Final = 12  # nouns of a list that share a relation
 _EACH: Final = frozenset(("each", "both", "all"))
 _NO_RELATIONS: Final = frozenset(("including", "given", "regarding", "following", "based", "suggesting", "adding"))
 
@@ -140,7 +142,7 @@ class _Scan:
         if self.relation is not None and not self._is_clause(i):
             self._object(chunk, things)
         elif self._joins(i):
-            self.last = [*self.last, *things]
+            self.last = [*self.last, *things][-_MAX_LIST:]
             if self.listed is not None:
                 self._emit(self.listed, things)
             else:
@@ -169,7 +171,7 @@ class _Scan:
         if things and things[0].lemma == "sky" and not relation.has_verb and self.clause:
             relation.subjects = self.clause  # "in a field under a grey sky"
         if not relation.subjects and not self.has_verb and not self.clause and not relation.has_verb:
-            self.fronted += [(relation, thing) for thing in things]
+            self.fronted = [*self.fronted, *((relation, thing) for thing in things)][-_MAX_LIST:]
         self._emit(relation, things)
         if things:
             self.last, self.listed = things, relation
@@ -208,7 +210,7 @@ class _Scan:
 
     def _and_follows(self, i: int) -> bool:
         """Whether "and" comes behind the noun at `i`, with only commas and nouns between."""
-        for chunk in self.chunks[i + 1 :]:
+        for chunk in self.chunks[i + 1 : i + 1 + _MAX_LOOK]:
             if chunk.kind == "and":
                 return True
             if chunk.kind not in ("comma", "noun"):
@@ -217,7 +219,7 @@ class _Scan:
 
     def _has_finite(self, i: int) -> bool:
         """Whether a finite verb follows the noun at `i`, with at most phrases such as "with a red roof" between."""
-        for chunk in self.chunks[i + 1 :]:
+        for chunk in self.chunks[i + 1 : i + 1 + _MAX_LOOK]:
             if chunk.kind == "verb":
                 return chunk.is_finite
             if chunk.kind not in ("preposition", "noun"):
@@ -262,8 +264,8 @@ class _Scan:
     def _described(self, i: int) -> list[Tag]:
         """What the words at `i`, directly behind a list of nouns, are said of: of all subjects and of "men and women",
         but only of the last in "a door and two eyes"."""
-        nouns = [chunk for chunk in self.chunks[:i] if chunk.kind == "noun"]
-        is_bare = not nouns or nouns[-1].end - nouns[-1].start == 1
+        noun = next((chunk for chunk in self.chunks[max(0, i - 2) : i][::-1] if chunk.kind == "noun"), None)
+        is_bare = noun is None or noun.end - noun.start == 1
         return self.last if self.listed is None or is_bare else self.last[-1:]
 
     def _end_of(self, i: int) -> int:

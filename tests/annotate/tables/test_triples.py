@@ -107,3 +107,8 @@ def test_no_score_on_real_sentences_falls(part: str, made: Annotator) -> None:
     labelled = real(where)[part]
     assert len(labelled) == 75
     assert scores(labelled, made)["triples"].f1 >= FLOORS[part]
+
+
+def test_long_lists_give_a_bounded_number_of_relations(triples: Rows) -> None:
+    found = triples("A cat, " * 300 + "a fox and a dog sit on " + "a mat, " * 15 + "a rug and a bed.")
+    assert ("dog", "sit on", "bed") in found and len(found) == 12 * 17
