@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from recaption.errors import RecaptionError
-from recaption.export.base import Exported, Finding, Options, found_in, free_names, named
+from recaption.export.base import Exported, Finding, Options, described, found_in, free_names, named
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.rows import Add, Layout, Made, Sample, export_rows
@@ -33,11 +33,12 @@ _IN_MEMORY: Final = 64 << 20  # bytes of annotations
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. All captions are written; `map` restricts them: NAME=GENERATION, any names."""
-    wanted = set(free_names(dataset, options).values())
+    sources = free_names(dataset, options) or {name: name for name in ("raw", *dataset.granularities)}
+    wanted = set(sources.values())
 
     def row(sample: Sample) -> Made | str:
         record = sample.record
-        made = [c for c in record.captions if fold(c.text) and (not wanted or c.generation in wanted)]
+        made = [c for c in record.captions if fold(c.text) and c.generation in wanted]
         if not made:
             return "no caption"
         size = {"width": record.width, "height": record.height}
@@ -45,7 +46,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         captions = [{"caption": caption.text, "generation": caption.generation} for caption in made]
         return [(FILE, (image, captions))]
 
-    return export_rows(dataset, dest, options, Layout(kinds={FILE: coco_file}), row)
+    layout = Layout(kinds={FILE: coco_file}, notes=(described(sources),))
+    return export_rows(dataset, dest, options, layout, row)
 
 
 @contextmanager

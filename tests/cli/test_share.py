@@ -138,3 +138,16 @@ def test_the_printed_path_is_absolute(
     monkeypatch.setenv("COLUMNS", "1000")
     assert main(["export", str(GOLDEN), "a/b", "--to", name]) == 0
     assert f" {tmp_path}/a/b/" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_missing_images_are_errors_unless_their_folder_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_files, without = str(tmp_path / "a"), str(tmp_path / "b")
+    assert main(["export", str(GOLDEN), with_files, "--to", "llava", "--images", "jpg"]) == 0
+    assert main(["export", str(GOLDEN), without, "--to", "llava"]) == 0
+    assert "FOLDER is the folder with the unpacked images" in capsys.readouterr().out
+    assert main(["validate", without, "--for", "llava"]) == 1
+    assert f"13 of 13 image files are not in {without}/images" in capsys.readouterr().out
+    assert main(["validate", without, "--for", "llava", "--images", f"{with_files}/images"]) == 0
+    assert main(["export", str(GOLDEN), str(tmp_path / "c"), "--to", "flair", "--images", "jpg"]) == 2

@@ -98,3 +98,13 @@ def test_equal_texts_about_different_regions_are_both_verified() -> None:
     again = with_sub(caption("A kite.", name="crops", box=BOX), 0, dup_of="k/crops/1#0", is_fragment=True)
     whole = with_sub(caption("A kite."), 0, dup_of="k/crops/1#0")
     assert [unit.crop for unit in registry.load("verify", {}).units(IMAGE, inputs(again, whole))] == [BOX]
+
+
+def test_a_caption_of_a_region_is_repaired_with_what_was_shown() -> None:
+    of_region = caption("A red kite.", name="crops", granularity="region", region_id="k/boxes#0", box=BOX)
+    rows = [{"sub_id": of_region.sub_captions[0].sub_id, "p_true": 0.1}]
+    check = Upstream(
+        generation=generation("check"), answers=(), tables={"verifications": rows}, inputs=inputs(of_region)
+    )
+    (unit,) = registry.load("repair", {}).units(IMAGE, {"check": check})
+    assert unit.crop == BOX
