@@ -1,0 +1,44 @@
+"""Tokenizers without merges: a text is cut into pieces that are one token each, and anything else into bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from training.scene.build import END, MAX_LENGTH, PAD, START, WORDS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def tokenizer_of(phrases: Iterable[str], words: Iterable[str], special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer in which each of `phrases` and `words` is one token.
+
+    Phrases are found first, the longest first. The rest is cut as GPT-2 cuts it, and a part that is not in `words` is
+    encoded as bytes. `special` are the special tokens beside those of the chat.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    ordered = sorted({*phrases}, key=lambda p: (-len(p), p))
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    spelt = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    pieces = [spelt.pre_tokenize_str(text)[0][0] for text in (*sorted(ordered), *sorted({*words}))]
+    vocabulary: dict[str, int] = {}
+    for token in (PAD, START, END, *special, *alphabet, *pieces):
+        vocabulary.setdefault(token, len(vocabulary))
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    found = "|".join(re.escape(p) + (r"(?!\w)" if p[-1].isalnum() else "") for p in ordered)
+    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(f"{found}|{WORDS}"), "isolated"), spelt])
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens([PAD, START, END, *special])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        bos_token=START,
+        eos_token=END,
+        pad_token=PAD,
+        extra_special_tokens=list(special),
+        model_max_length=MAX_LENGTH,
+        clean_up_tokenization_spaces=False,
+    )
