@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def tokenizer_of(phrases: Iterable[str], words: Iterable[str], special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer in which each of `phrases` and `words` is one token.
+def tokenizer_of(phrases: Iterable[str], texts: Iterable[str], special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer in which each of `phrases`, and each word of `texts`, is one token.
 
-    Phrases are found first, the longest first. The rest is cut as GPT-2 cuts it, and a part that is not in `words` is
+    Phrases are found first, the longest first. The rest is cut as GPT-2 cuts it, and a word that is not in `texts` is
     encoded as bytes. `special` are the special tokens beside those of the chat.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -24,13 +24,14 @@ def tokenizer_of(phrases: Iterable[str], words: Iterable[str], special: Sequence
     ordered = sorted({*phrases}, key=lambda p: (-len(p), p))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     spelt = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    pieces = [spelt.pre_tokenize_str(text)[0][0] for text in (*sorted(ordered), *sorted({*words}))]
+    found = "|".join(re.escape(p) + (r"(?!\w)" if p[-1].isalnum() else "") for p in ordered)
+    cut = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(f"{found}|{WORDS}"), "isolated"), spelt])
+    words = {piece for text in texts for piece, _ in cut.pre_tokenize_str(text)}
     vocabulary: dict[str, int] = {}
-    for token in (PAD, START, END, *special, *alphabet, *pieces):
+    for token in (PAD, START, END, *special, *alphabet, *(spelt.pre_tokenize_str(p)[0][0] for p in sorted(ordered)), *sorted(words)):
         vocabulary.setdefault(token, len(vocabulary))
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    found = "|".join(re.escape(p) + (r"(?!\w)" if p[-1].isalnum() else "") for p in ordered)
-    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(f"{found}|{WORDS}"), "isolated"), spelt])
+    raw.pre_tokenizer = cut
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens([PAD, START, END, *special])
     return PreTrainedTokenizerFast(
