@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-EMBEDDED: Final = {"scene": "model", "scene-verifier": "verifier", "scene-encoder": "encoder"}
+EMBEDDED: Final = {
+    "scene": "model",
+    "scene-verifier": "verifier",
+    "scene-encoder": "encoder",
+    "scene-boxes": "boxes",
+    "scene-text": "text",
+}
 """The included models by name, with their folders. Every copy of recaption has them, so a name is enough on any node.
 
 `scene` describes scenes, `scene-verifier` also answers whether a statement is true of one, and `scene-encoder` is a

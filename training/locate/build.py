@@ -39,8 +39,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 def load(start: Path) -> tuple[Idefics3ForConditionalGeneration, Idefics3Processor]:
     """A model with the vision encoder of the captioner of `start` and a fresh text model; seed torch first.
 
-    The connector starts with the directions in which the captioner's varies most. The vectors of near coordinates start
-    near each other, so that what is learnt of one holds for its neighbours.
+    The vectors of near coordinates start near each other, so that what is learnt of one holds for its neighbours.
     """
     import torch
     from transformers import Idefics3ForConditionalGeneration
@@ -50,8 +49,6 @@ def load(start: Path) -> tuple[Idefics3ForConditionalGeneration, Idefics3Process
     captioner = Idefics3ForConditionalGeneration.from_pretrained(start, dtype=torch.float32).model
     model.model.vision_model.load_state_dict(captioner.vision_model.state_dict())
     with torch.no_grad():
-        _, strength, directions = torch.linalg.svd(captioner.connector.modality_projection.proj.weight)
-        model.model.connector.modality_projection.proj.weight.copy_((strength[:, None] * directions[:192])[:WIDTH])
         first = tokenizer.convert_tokens_to_ids(LOCS[0])
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
             layer.weight[first : first + len(LOCS)] = _smooth(len(LOCS), WIDTH)

@@ -33,7 +33,7 @@ def asked(scene: Scene, kind: str, rng: random.Random) -> Mapping[str, tuple[int
     else:
         phrases = [rng.choice((phrase(o), o.name, o.shape)) for o in items]
         phrases = rng.sample(phrases, rng.randint(1, len(phrases)))
-        phrases = [_absent(scene, rng) if rng.random() < ABSENT else text for text in phrases]
+        phrases = [absent(scene, rng) if rng.random() < ABSENT else text for text in phrases]
     return {text: cells(scene, text) for text in dict.fromkeys(phrases)}
 
 
@@ -49,7 +49,7 @@ def _background(scene: Scene) -> list[str]:
     return [BACKGROUNDS[scene.background]] if scene.background in BACKGROUNDS else []
 
 
-def _absent(scene: Scene, rng: random.Random) -> str:
+def absent(scene: Scene, rng: random.Random) -> str:
     """A phrase that means nothing in the image."""
     while True:
         words = [rng.choice(COLOURS), rng.choice(SHAPES)]
