@@ -25,7 +25,7 @@ COLOURS: dict[str, RGB] = {
     "brown": (115, 68, 30),
 }
 RADII = {"small": 0.078, "large": 0.130}  # of the side; a cell's half width is 0.167
-# With `jitter`: the smallest and largest radius, and how far an object's circle of 1.15 radii stays from its cell's edge.
+# With `jitter`: the smallest and largest radius, and the distance of a circle of 1.15 radii from its cell's edge.
 RADII_WITH_JITTER = {"small": (0.056, 0.092), "large": (0.104, 0.141)}
 MARGIN = 0.003
 PERIOD = 0.044  # of stripes and spots, of the side

@@ -33,7 +33,7 @@ def question(phrases: list[str]) -> str:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     words = [f" {word}" for group in (COLOURS, FILLS, SHAPES, SIZES) for word in group]
     words += [f" {word}" for text in BACKGROUNDS.values() for word in text.split()]
-    return tokenizer_of((QUESTION, "user\n", "assistant\n", *LOCS), [*words, ",", "\n"], (AROUND, IMAGE, GLOBAL))
+    return tokenizer_of((*LOCS, QUESTION, "assistant\n", "user\n"), [*words, ",", "\n"], (AROUND, IMAGE, GLOBAL))
 
 
 def load(start: Path) -> tuple[Idefics3ForConditionalGeneration, Idefics3Processor]:

@@ -66,8 +66,13 @@ def shares(overlaps: Sequence[float]) -> dict[str, Any]:
     return {"boxes": len(found), "mean_iou": round(float(found.mean()), 4), **least}
 
 
-def evaluate(answer: Answerer, scenes: Sequence[Scene], *, jitter: bool = True) -> dict[str, Any]:
-    """The overlaps of the objects' boxes, and what is answered about absent things."""
+def evaluate(
+    answer: Answerer, scenes: Sequence[Scene], *, jitter: bool = True, fit_scenes: int = 1000
+) -> dict[str, Any]:
+    """The overlaps of the objects' boxes, and what is answered about absent things.
+
+    `fit_scenes`: other scenes, of which the constant boxes are the means.
+    """
     template = prompt.load("regions_florence2")
     questions = []
     for scene in scenes:
@@ -79,7 +84,7 @@ def evaluate(answer: Answerer, scenes: Sequence[Scene], *, jitter: bool = True) 
     overlaps: dict[str, list[float]] = defaultdict(list)
     invented = 0
     wrong = list[dict[str, Any]]()
-    mean = constant([sample_scene(seed) for seed in range(FIT_SEED, FIT_SEED + 2000)], jitter=jitter)
+    mean = constant([sample_scene(seed) for seed in range(FIT_SEED, FIT_SEED + fit_scenes)], jitter=jitter)
     for scene, phrases, text in zip(scenes, questions, answers, strict=True):
         found = boxes_found(text, phrases)
         invented += sum(bool(found.get(p)) for p in phrases if not cells(scene, p))
@@ -88,7 +93,9 @@ def evaluate(answer: Answerer, scenes: Sequence[Scene], *, jitter: bool = True) 
             best = _best(found.get(phrase(item)), box)
             overlaps["objects"].append(best)
             overlaps[item.size].append(best)
-            overlaps["constant"].append(iou(mean[item.cell, item.size], box))
+            overlaps["constant"].append(
+                _best([mean[item.cell, item.size]] if (item.cell, item.size) in mean else [], box)
+            )
             if item.name in phrases:
                 overlaps["names"].append(_best(found.get(item.name), box))
             if best < BARS[1] and len(wrong) < 20:

@@ -80,12 +80,16 @@ def is_false(sentence: str, scene: Scene) -> bool:
     if "relation" in told:
         a = names.get(f"{told['colour']} {told['shape']}")
         b = names.get(f"{told['colour_2']} {told['shape_2']}")
-        return a is None or b is None or not {
-            "to the left of": a.column < b.column,
-            "to the right of": a.column > b.column,
-            "above": a.row < b.row,
-            "below": a.row > b.row,
-        }[told["relation"]]
+        return (
+            a is None
+            or b is None
+            or not {
+                "to the left of": a.column < b.column,
+                "to the right of": a.column > b.column,
+                "above": a.row < b.row,
+                "below": a.row > b.row,
+            }[told["relation"]]
+        )
     if "noun" in told:
         return BACKGROUND_TEXT[scene.background] != f"a {told['kind']} {told['noun']}"
     if told["ending"] != SHORT_BACKGROUND[scene.background]:
@@ -112,20 +116,27 @@ def _forms(style: Style) -> list[tuple[str, re.Pattern[str]]]:
     words = {name: _any(values) for name, values in _VALUES.items()}
     before, behind = style.place
     colon = "" if behind == ":" else " "
-    first, between, _ = style.relation
+    first, between = style.relation
     name = "(?P<{0}>" + words["colour"] + ") (?P<{1}>" + words["shape"] + ")"
+    relations = _any(tuple(between.values()))
+    backgrounds = {"background": _any(tuple(BACKGROUND_TEXT.values()))}
     made = [
         ("count", _form(style.count.replace("{}", "{count}"), {"count": _any(COUNTS)})),
-        ("background", _form(style.background.replace("{}", "{background}"),
-                             {"background": _any(tuple(BACKGROUND_TEXT.values()))})),
-        ("object", f"{re.escape(before)} (?P<place>{_any(style.places)}){colon}{re.escape(behind)} "
-                   + _form(style.thing, words) + r"\."),
-        ("relation", f"{re.escape(first)} {name.format('colour', 'shape')}(?P<relation>{_any(tuple(between.values()))}) "
-                     f"{name.format('colour_2', 'shape_2')}\\."),
+        ("background", _form(style.background.replace("{}", "{background}"), backgrounds)),
+        (
+            "object",
+            f"{re.escape(before)} (?P<place>{_any(style.places)}){colon}{re.escape(behind)} "
+            f"{_form(style.thing, words)}\\.",
+        ),
+        (
+            "relation",
+            f"{re.escape(first)} {name.format('colour', 'shape')}(?P<relation>{relations}) "
+            f"{name.format('colour_2', 'shape_2')}\\.",
+        ),
         ("only", re.escape(style.only)),
         ("text", re.escape(style.text)),
         ("people", re.escape(style.people)),
-    ]  # fmt: skip
+    ]
     return [(kind, re.compile(form)) for kind, form in made]
 
 
@@ -181,5 +192,3 @@ def read(text: str) -> list[Fact] | None:
             return None
         found.append(fact)
     return found
-
-

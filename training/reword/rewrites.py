@@ -1,12 +1,11 @@
-"""Six rewrites of a scene's caption by rule, each in a style of its own, and the reader that finds their facts again."""
+"""Six rewrites of a scene's caption by rule, each in a style of its own."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from recaption.demo.scenes import BACKGROUNDS, COLOURS, FILLS, SHAPES, SIZES
+from recaption.demo.scenes import BACKGROUNDS
 from training.scene.captions import (
     BACKGROUND_TEXT,
     COUNTS,
@@ -15,7 +14,6 @@ from training.scene.captions import (
     OPENERS,
     RELATIONS,
     SHORT_BACKGROUND,
-    article,
 )
 from training.scene.check import parse_object, parse_relation, split
 
@@ -40,7 +38,7 @@ class Style:
     place: tuple[str, str]  # before and behind the place
     places: tuple[str, ...]
     thing: str  # {size} {fill} {colour} {shape}
-    relation: tuple[str, dict[str, str], str]  # before the first name, between the names, behind the second name
+    relation: tuple[str, dict[str, str]]  # before the first name, between the names
     only: str
     text: str  # that there is none
     people: str
@@ -58,8 +56,15 @@ STYLES = (
         place=("The", "holds a"),
         places=CORNERS,
         thing="{shape} that is {size}, {fill} and {colour}",
-        relation=("The", {LEFT: " has on its right the", RIGHT: " has on its left the", ABOVE: " has below it the",
-                          BELOW: " has above it the"}, ""),  # fmt: skip
+        relation=(
+            "The",
+            {
+                LEFT: " has on its right the",
+                RIGHT: " has on its left the",
+                ABOVE: " has below it the",
+                BELOW: " has above it the",
+            },
+        ),
         only="Nothing else is in it.",
         text="No text appears anywhere.",
         people="No people appear anywhere.",
@@ -74,8 +79,15 @@ STYLES = (
         place=("In the", "part is one"),
         places=PARTS,
         thing="{colour} {shape}, {size} and {fill}",
-        relation=("One finds the", {LEFT: " further left than the", RIGHT: " further right than the",
-                                    ABOVE: " higher up than the", BELOW: " further down than the"}, ""),  # fmt: skip
+        relation=(
+            "One finds the",
+            {
+                LEFT: " further left than the",
+                RIGHT: " further right than the",
+                ABOVE: " higher up than the",
+                BELOW: " further down than the",
+            },
+        ),
         only="Besides it there is nothing.",
         text="The image is free of text.",
         people="The scene is free of people.",
@@ -90,8 +102,15 @@ STYLES = (
         place=("Towards the", "lies one"),
         places=CORNERS,
         thing="{fill} {shape} in {colour}, {size} in size",
-        relation=("Where the", {LEFT: " is, look right for the", RIGHT: " is, look left for the",
-                                ABOVE: " is, look down for the", BELOW: " is, look up for the"}, ""),  # fmt: skip
+        relation=(
+            "Where the",
+            {
+                LEFT: " is, look right for the",
+                RIGHT: " is, look left for the",
+                ABOVE: " is, look down for the",
+                BELOW: " is, look up for the",
+            },
+        ),
         only="Other objects are missing.",
         text="Text is missing.",
         people="People are missing.",
@@ -107,8 +126,15 @@ STYLES = (
         place=("Look at the", "for a"),
         places=PARTS,
         thing="{size} {shape}; it is {colour} and {fill}",
-        relation=("From the", {LEFT: " one goes right to the", RIGHT: " one goes left to the",
-                               ABOVE: " one goes down to the", BELOW: " one goes up to the"}, ""),  # fmt: skip
+        relation=(
+            "From the",
+            {
+                LEFT: " one goes right to the",
+                RIGHT: " one goes left to the",
+                ABOVE: " one goes down to the",
+                BELOW: " one goes up to the",
+            },
+        ),
         only="You see no other object.",
         text="You see no text.",
         people="You see no people.",
@@ -124,8 +150,15 @@ STYLES = (
         place=("Near the", ":"),
         places=CORNERS,
         thing="{shape}, {colour}, {fill}, {size}",
-        relation=("Compared to the", {LEFT: ", more to the right is the", RIGHT: ", more to the left is the",
-                                      ABOVE: ", at a lower level is the", BELOW: ", at a higher level is the"}, ""),
+        relation=(
+            "Compared to the",
+            {
+                LEFT: ", more to the right is the",
+                RIGHT: ", more to the left is the",
+                ABOVE: ", at a lower level is the",
+                BELOW: ", at a higher level is the",
+            },
+        ),
         only="That is all.",
         text="It goes without text.",
         people="It goes without people.",
@@ -140,8 +173,15 @@ STYLES = (
         place=("At the", "stands a"),
         places=PARTS,
         thing="{fill} {colour} {shape} of {size} size",
-        relation=("It is the", {LEFT: " that lies left of the", RIGHT: " that lies right of the",
-                                ABOVE: " that lies higher than the", BELOW: " that lies lower than the"}, ""),  # fmt: skip
+        relation=(
+            "It is the",
+            {
+                LEFT: " that lies left of the",
+                RIGHT: " that lies right of the",
+                ABOVE: " that lies higher than the",
+                BELOW: " that lies lower than the",
+            },
+        ),
         only="It stands alone.",
         text="Nowhere is any text.",
         people="Nowhere are any people.",
@@ -150,7 +190,7 @@ STYLES = (
         around="It depicts this: {things}; what surrounds it is {background}.",
         alone="a ",
     ),
-)  # fmt: skip
+)
 
 
 def facts(caption: str) -> list[Fact] | None:
@@ -201,7 +241,7 @@ def _sentence(style: Style, fact: Fact) -> str:
         colon = "" if behind == ":" else " "
         return f"{before} {style.places[int(values[0])]}{colon}{behind} {_thing(style, values[1:])}."
     if kind == "relation":
-        before, between, _ = style.relation
+        before, between = style.relation
         return f"{before} {values[0]} {values[1]}{between[values[2]]} {values[3]} {values[4]}."
     if kind == "only":
         return style.only

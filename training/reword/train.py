@@ -8,6 +8,7 @@ falls to zero. After a stop (SIGTERM) the same command continues from the last c
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from training.reword.build import build_model, build_tokenizer
 from training.reword.samples import Batch, Sampler
 from training.scene.batches import IGNORE
 from training.scene.export import export
+from training.scene.ranks import RANK, average_gradients, from_first, start
 from training.scene.train import resume, save
 from training.verify.train import Means, rate_at
 
@@ -52,6 +54,7 @@ def learn(model: LlamaForCausalLM, optimiser: torch.optim.Optimizer, batch: Batc
     loss = F.cross_entropy(logits, wanted[answered])
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(model.parameters())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     right = logits.argmax(-1) == wanted[answered]
@@ -67,6 +70,7 @@ def train(plan: Plan) -> None:
     """Run `plan` to its end; exports to `plan.out` every `save_every` seconds and at the end."""
     plan.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
+    start()
     torch.manual_seed(plan.seed)
     tokenizer: Any = build_tokenizer()
     model = build_model(tokenizer).train()
@@ -74,18 +78,19 @@ def train(plan: Plan) -> None:
     checkpoint = plan.work / "checkpoint.pt"
     clock = resume(model, optimiser, checkpoint)
     # Another seed after each resumption, or it would see the same batches again.
-    sampler = Sampler(tokenizer, tokens=plan.tokens, seed=hash((plan.seed, clock.step)))
+    sampler = Sampler(tokenizer, tokens=plan.tokens, seed=hash((plan.seed, clock.step, RANK)))
     stop: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
 
-    with (plan.work / "train.log").open("a", encoding="utf-8", buffering=1) as log:
+    with open(plan.work / "train.log" if RANK == 0 else os.devnull, "a", encoding="utf-8", buffering=1) as log:
         size = sum(p.numel() for p in model.parameters())
         print(f"# parameters {size}  plan {plan}  from step {clock.step}", file=log)
         means, last = Means(), time.monotonic()
         saved = last
         for batch in sampler:
             progress = clock.step / plan.steps if plan.steps is not None else clock.seconds / (60 * plan.minutes)
-            if progress >= 1 or stop:
+            progress = from_first(1.0 if stop else progress)
+            if progress >= 1:
                 break
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(progress, plan)
@@ -95,12 +100,13 @@ def train(plan: Plan) -> None:
             if clock.step % plan.log_every == 0:
                 when = f"step {clock.step}  minutes {clock.seconds / 60:.1f}  rate {rate_at(progress, plan):.1e}"
                 print(f"{when}  {means.take()}", file=log)
-            if now - saved > plan.save_every:
+            if RANK == 0 and now - saved > plan.save_every:
                 save(model, optimiser, clock, checkpoint)
                 export(model, tokenizer, plan.out)
                 saved = now
-        save(model, optimiser, clock, checkpoint)
-        export(model, tokenizer, plan.out)
+        if RANK == 0:
+            save(model, optimiser, clock, checkpoint)
+            export(model, tokenizer, plan.out)
         end = "stopped" if stop else "done"
         print(f"# {end} at step {clock.step} after {clock.seconds / 60:.1f} minutes", file=log)
     signal.signal(signal.SIGTERM, before)

@@ -98,21 +98,22 @@ def evaluate(caption: Captioner, scenes: Sequence[Scene], images: Sequence[Image
     return {
         "scenes": len(scenes),
         "object_sentences": objects,
-        "object_sentences_right": _share(objects - wrong["object"], objects),
+        "object_sentences_right": share(objects - wrong["object"], objects),
         "objects": sum(len(s.objects) for s in scenes),
         "objects_missed": missed,
-        "long_captions_right": _share(right, len(scenes)),
-        "long_captions_exact": _share(exact, len(scenes)),
-        "long_captions_right_by_objects": {n: _share(by_count[n], of_count[n]) for n in sorted(of_count)},
-        "attributes_right": {a: _share(objects - attributes[a], objects) for a in ATTRIBUTES},
-        "statements_right": {k: _share(sentences[k] - wrong[k], sentences[k]) for k in sorted(sentences)},
-        "short_captions_right": _share(sum(map(check_short, short, scenes)), len(scenes)),
-        "short_captions_exact": _share(sum(map(str.__eq__, short, map(describe_short, scenes))), len(scenes)),
+        "long_captions_right": share(right, len(scenes)),
+        "long_captions_exact": share(exact, len(scenes)),
+        "long_captions_right_by_objects": {n: share(by_count[n], of_count[n]) for n in sorted(of_count)},
+        "attributes_right": {a: share(objects - attributes[a], objects) for a in ATTRIBUTES},
+        "statements_right": {k: share(sentences[k] - wrong[k], sentences[k]) for k in sorted(sentences)},
+        "short_captions_right": share(sum(map(check_short, short, scenes)), len(scenes)),
+        "short_captions_exact": share(sum(map(str.__eq__, short, map(describe_short, scenes))), len(scenes)),
         "wrong_examples": examples,
     }
 
 
-def _share(part: int, whole: int) -> float:
+def share(part: int, whole: int) -> float:
+    """`part` of `whole`, with four digits; 0 of nothing."""
     return round(part / whole, 4) if whole else 0.0
 
 

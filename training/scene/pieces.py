@@ -15,20 +15,30 @@ if TYPE_CHECKING:
 def tokenizer_of(phrases: Iterable[str], texts: Iterable[str], special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer in which each of `phrases`, and each word of `texts`, is one token.
 
-    Phrases are found first, the longest first. The rest is cut as GPT-2 cuts it, and a word that is not in `texts` is
-    encoded as bytes. `special` are the special tokens beside those of the chat.
+    Phrases are found first, the longest first, and have ids in the given order. The rest is cut as GPT-2 cuts it, and a
+    word that is not in `texts` is encoded as bytes. `special` are the special tokens beside those of the chat.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    ordered = sorted({*phrases}, key=lambda p: (-len(p), p))
+    phrases = [*dict.fromkeys(phrases)]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     spelt = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    found = "|".join(re.escape(p) + (r"(?!\w)" if p[-1].isalnum() else "") for p in ordered)
+    found = "|".join(
+        re.escape(p) + (r"(?!\w)" if p[-1].isalnum() else "") for p in sorted(phrases, key=lambda p: (-len(p), p))
+    )
     cut = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(f"{found}|{WORDS}"), "isolated"), spelt])
     words = {piece for text in texts for piece, _ in cut.pre_tokenize_str(text)}
     vocabulary: dict[str, int] = {}
-    for token in (PAD, START, END, *special, *alphabet, *(spelt.pre_tokenize_str(p)[0][0] for p in sorted(ordered)), *sorted(words)):
+    for token in (
+        PAD,
+        START,
+        END,
+        *special,
+        *alphabet,
+        *(spelt.pre_tokenize_str(p)[0][0] for p in phrases),
+        *sorted(words),
+    ):
         vocabulary.setdefault(token, len(vocabulary))
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     raw.pre_tokenizer = cut
