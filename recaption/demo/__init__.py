@@ -14,11 +14,12 @@ EMBEDDED: Final = {
 }
 """The included models by name, with their folders. Every copy of recaption has them, so a name is enough on any node.
 
-`scene` describes scenes, `scene-verifier` also answers whether a statement is true of one, and `scene-encoder` is a
-SigLIP model: image-text scores and embeddings.
+`scene` describes scenes, `scene-verifier` also answers whether a statement is true of one, `scene-encoder` is a SigLIP
+model (image-text scores and embeddings), `scene-boxes` locates phrases, and `scene-text`, which reads no images, writes
+negatives and rewrites of captions.
 """
 
 
 def model_path(name: str = "scene") -> Path:
-    """The folder of an included model, of the format of transformers; vLLM loads `scene` and `scene-verifier` too."""
+    """The folder of an included model, of the format of transformers; vLLM loads all but `scene-encoder` too."""
     return Path(__file__).parent / EMBEDDED[name]

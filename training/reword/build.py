@@ -1,17 +1,16 @@
-"""The text model before training: tokenizer and fresh model. It is transformers' Llama, very small."""
+"""The text model before training: the scene captioner without its eyes, and a tokenizer for captions and JSON."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.reword.samples import pieces, texts
-from training.scene.build import CHAT_TEMPLATE, MAX_LENGTH
+from training.scene.build import CHAT_TEMPLATE
 from training.scene.pieces import tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
-WIDTH, LAYERS, HEADS, INNER = 128, 3, 4, 384
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -20,27 +19,39 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A model with fresh weights; seed torch first."""
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+def build_model(tokenizer: PreTrainedTokenizerFast, start: Path) -> LlamaForCausalLM:
+    """The text model of the captioner of `start` in float32, with the tokens of `tokenizer`.
+
+    A token's vectors are the means of those of the captioner's tokens for the same text.
+    """
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        GenerationConfig,
+        Idefics3ForConditionalGeneration,
+        LlamaConfig,
+        LlamaForCausalLM,
+    )
 
     ids: dict[str, Any] = {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=INNER,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        num_key_value_heads=HEADS,
-        max_position_embeddings=MAX_LENGTH,
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=True,
-        **ids,
-    )
+    old_tokenizer: Any = AutoTokenizer.from_pretrained(start)
+    captioner = Idefics3ForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+    known = captioner.config.text_config.to_dict()
+    config = LlamaConfig(**{**known, **ids, "vocab_size": len(tokenizer), "architectures": None})
     model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(**ids, do_sample=False, max_new_tokens=1024)
+    layers = captioner.model.text_model.state_dict()
+    model.model.load_state_dict({k: v for k, v in layers.items() if k != "embed_tokens.weight"}, strict=False)
+    told = [tokenizer.decode([k]) for k in range(len(tokenizer))]
+    parts = [old_tokenizer(text, add_special_tokens=False)["input_ids"] or [0] for text in told]
+    with torch.no_grad():
+        for new, old in (
+            (model.model.embed_tokens, captioner.model.text_model.embed_tokens),
+            (model.lm_head, captioner.lm_head),
+        ):
+            new.weight.copy_(torch.stack([old.weight[some].mean(0) for some in parts]))
+    model.generation_config = GenerationConfig(**ids, do_sample=False, max_new_tokens=768)
     return model

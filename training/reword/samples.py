@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,6 +103,10 @@ def rewrite_sample(scene: Scene, rng: random.Random) -> Sample:
     return Sample(prompt=rewrite_prompt(caption, number), answer=json.dumps(rewrites(caption)[:number]))
 
 
+MAKERS = {"negatives": (negatives_sample, 96), "rewrites": (rewrite_sample, 48)}
+"""The kinds of questions: how each is made, and how many are sorted by length together."""
+
+
 def chat(text: str) -> str:
     """What the chat template makes of a prompt."""
     return f"{START}user\n{text}{END}\n{START}assistant\n"
@@ -148,15 +152,18 @@ class Batch:
 
 
 class Sampler:
-    """Endless batches of questions of both kinds in turn, each of about `tokens` tokens, sorted by length."""
+    """Endless batches of questions of the `kinds` in turn, each of about `tokens` tokens, sorted by length."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, tokens: int, seed: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, *, tokens: int, seed: int, kinds: Sequence[str] = tuple(MAKERS)
+    ) -> None:
         self.tokenizer, self.tokens, self.rng = tokenizer, tokens, random.Random(seed)
+        self.makers = [MAKERS[kind] for kind in kinds]
         self.seeds = iter(range(FIRST_SEED + 1_000_000 * (seed % 9), FIRST_SEED + 10_000_000))
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
-            for make, window in ((negatives_sample, 96), (rewrite_sample, 48)):
+            for make, window in self.makers:
                 yield from self._batches([make(sample_scene(next(self.seeds)), self.rng) for _ in range(window)])
 
     def _batches(self, samples: list[Sample]) -> Iterator[Batch]:

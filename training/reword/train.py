@@ -1,8 +1,8 @@
 """Train the scene text model: `python -m training.reword.train`.
 
-It learns from nothing to write false versions of sentences, and rewrites of captions, in the JSON of the tasks
-`negatives` and `rewrite`. The pairs are made by rule while it trains, each once. AdamW; the rate warms up, stays, and
-falls to zero. After a stop (SIGTERM) the same command continues from the last checkpoint.
+It starts from the captioner's text model and learns to write false versions of sentences, and rewrites of captions, in
+the JSON of the tasks `negatives` and `rewrite`. The pairs are made by rule while it trains, each once. AdamW; the rate
+warms up, stays, and falls to zero. After a stop (SIGTERM) the same command continues from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from transformers import LlamaForCausalLM
 
+from recaption.demo import model_path
 from training.reword.build import build_model, build_tokenizer
-from training.reword.samples import Batch, Sampler
+from training.reword.samples import MAKERS, Batch, Sampler
 from training.scene.batches import IGNORE
 from training.scene.export import export
 from training.scene.ranks import RANK, average_gradients, from_first, start
@@ -34,11 +35,13 @@ class Plan:
 
     out: Path
     work: Path
+    start: Path = field(default_factory=model_path)
     seed: int = 4
     threads: int = 1
-    tokens: int = 4000  # of a batch
-    rate: float = 2e-3
-    minutes: float = 20.0
+    kinds: tuple[str, ...] = tuple(MAKERS)
+    tokens: int = 2400  # of a batch
+    rate: float = 8e-4
+    minutes: float = 40.0
     steps: int | None = None
     fall_from: float = 0.5  # share of the training after which the rate falls
     save_every: float = 180.0
@@ -73,12 +76,12 @@ def train(plan: Plan) -> None:
     start()
     torch.manual_seed(plan.seed)
     tokenizer: Any = build_tokenizer()
-    model = build_model(tokenizer).train()
+    model = build_model(tokenizer, plan.start).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     checkpoint = plan.work / "checkpoint.pt"
     clock = resume(model, optimiser, checkpoint)
     # Another seed after each resumption, or it would see the same batches again.
-    sampler = Sampler(tokenizer, tokens=plan.tokens, seed=hash((plan.seed, clock.step, RANK)))
+    sampler = Sampler(tokenizer, tokens=plan.tokens, kinds=plan.kinds, seed=hash((plan.seed, clock.step, RANK)))
     stop: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
 
@@ -116,12 +119,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.reword.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the model is exported to")
     parser.add_argument("--work", type=Path, default=Path(".demo/reword"), help="for checkpoint and log")
-    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--start", type=Path, default=model_path(), help="the captioner to start from")
+    parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--steps", type=int, help="train for so many steps instead: reproducible on the same machine")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tokens", type=int, default=4000, help="tokens of a batch")
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--kinds", nargs="+", choices=tuple(MAKERS), default=tuple(MAKERS), help="what is learnt")
+    parser.add_argument("--tokens", type=int, default=2400, help="tokens of a batch")
+    parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--fall-from", type=float, default=0.5, help="share of the training after which the rate falls")
     train(Plan(**vars(parser.parse_args(argv))))
 

@@ -63,4 +63,4 @@ def test_a_run_continues_and_exports(tmp_path):
     assert "done at step 2" in log
     model = AutoModelForCausalLM.from_pretrained(options["out"])
     assert len(AutoTokenizer.from_pretrained(options["out"])) == model.config.vocab_size
-    assert sum(p.stat().st_size for p in options["out"].iterdir()) < 2_000_000
+    assert sum(p.stat().st_size for p in options["out"].iterdir()) < 5_000_000
