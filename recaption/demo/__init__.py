@@ -16,7 +16,7 @@ EMBEDDED: Final = {
 
 `scene` describes scenes, `scene-verifier` also answers whether a statement is true of one, `scene-encoder` is a SigLIP
 model (image-text scores and embeddings), `scene-boxes` locates phrases, and `scene-text`, which reads no images, writes
-negatives and rewrites of captions.
+negatives of sentences.
 """
 
 

@@ -1,7 +1,7 @@
 """Measure the scene box model on scenes that it has not seen: `python -m training.locate.evaluate`.
 
 The scenes are drawn with jitter, as 256 x 256 px JPEGs. The questions and answers are those of task `regions` with
-format florence2: the noun phrases of the true long caption, and two phrases that mean nothing in the image. Boxes are
+format florence2 about the noun phrases of the true long caption. Boxes are
 compared with those of the drawn outlines. `constant` is the same for a model that sees place and size only: the mean
 box of each cell and size, of other scenes.
 """
@@ -67,27 +67,34 @@ def shares(overlaps: Sequence[float]) -> dict[str, Any]:
 
 
 def evaluate(
-    answer: Answerer, scenes: Sequence[Scene], *, jitter: bool = True, fit_scenes: int = 1000
+    answer: Answerer, scenes: Sequence[Scene], *, each: bool, jitter: bool = True, fit_scenes: int = 1000
 ) -> dict[str, Any]:
     """The overlaps of the objects' boxes, and what is answered about absent things.
 
-    `fit_scenes`: other scenes, of which the constant boxes are the means.
+    `each`: one phrase in each question, two absent ones of each scene among them; else all phrases of the caption in
+    its order in one question. `fit_scenes`: other scenes, of which the constant boxes are the means.
     """
     template = prompt.load("regions_florence2")
-    questions = []
-    for scene in scenes:
+    asked_about: list[tuple[int, list[str]]] = []
+    for at, scene in enumerate(scenes):
         rng = random.Random(f"locate/{scene.seed}")
-        phrases = [*asked(scene, "caption", rng), *(absent(scene, rng) for _ in range(2))]
-        questions.append([*dict.fromkeys(rng.sample(phrases, len(phrases)))])
+        phrases = [*asked(scene, "caption", rng)]
+        if each:
+            phrases = [*dict.fromkeys([*phrases, *(absent(scene, rng) for _ in range(2))])]
+        asked_about += [(at, [text]) for text in phrases] if each else [(at, phrases)]
     images = [photograph(scene, SIDE, jitter=jitter) for scene in scenes]
-    answers = answer(images, [template.fill_in({"phrases": phrases}) for phrases in questions])
+    questions = [template.fill_in({"phrases": phrases}) for _, phrases in asked_about]
+    answers = answer([images[at] for at, _ in asked_about], questions)
+    located: list[dict[str, list[Box]]] = [{} for _ in scenes]
+    for (at, phrases), text in zip(asked_about, answers, strict=True):
+        located[at] |= {text: [] for text in phrases} | boxes_found(text, phrases)
     overlaps: dict[str, list[float]] = defaultdict(list)
-    invented = 0
+    nothing, invented = 0, 0
     wrong = list[dict[str, Any]]()
     mean = constant([sample_scene(seed) for seed in range(FIT_SEED, FIT_SEED + fit_scenes)], jitter=jitter)
-    for scene, phrases, text in zip(scenes, questions, answers, strict=True):
-        found = boxes_found(text, phrases)
-        invented += sum(bool(found.get(p)) for p in phrases if not cells(scene, p))
+    for scene, found in zip(scenes, located, strict=True):
+        meaningless = [boxes for text, boxes in found.items() if not cells(scene, text)]
+        nothing, invented = nothing + len(meaningless), invented + sum(map(bool, meaningless))
         drawn = render_with_boxes(scene, SIDE, jitter=jitter)[1]
         for item, box in zip(scene.objects, drawn, strict=True):
             best = _best(found.get(phrase(item)), box)
@@ -96,7 +103,7 @@ def evaluate(
             overlaps["constant"].append(
                 _best([mean[item.cell, item.size]] if (item.cell, item.size) in mean else [], box)
             )
-            if item.name in phrases:
+            if item.name in found:
                 overlaps["names"].append(_best(found.get(item.name), box))
             if best < BARS[1] and len(wrong) < 20:
                 wrong.append(_example(scene, item, box, found))
@@ -104,7 +111,7 @@ def evaluate(
         "scenes": len(scenes),
         "jitter": jitter,
         **{kind: shares(values) for kind, values in sorted(overlaps.items())},
-        "absent": {"phrases": 2 * len(scenes), "located": invented},
+        "absent": {"phrases": nothing, "located": invented},
         "wrong_examples": wrong,
     }
 
@@ -133,8 +140,9 @@ def main(argv: list[str] | None = None) -> None:
     result = {
         "dtype": args.dtype,
         "first_seed": FIRST_SEED,
-        "with_jitter": evaluate(answer, scenes),
-        "as_in_the_demo": evaluate(answer, scenes, jitter=False),
+        "one_phrase": evaluate(answer, scenes, each=True),
+        "all_phrases": evaluate(answer, scenes, each=False),
+        "one_phrase_without_jitter": evaluate(answer, scenes, each=True, jitter=False),
         "seconds": round(time.monotonic() - began, 1),
     }
     write_figures(result, args.json)

@@ -25,13 +25,13 @@ from recaption.types import Completion
 from training.reword.check import category, is_false, read
 from training.reword.negatives import negatives
 from training.reword.rewrites import facts
-from training.reword.samples import SIX, TEN, negatives_prompt, rewrite_prompt, words
+from training.reword.samples import MAKERS, SIX, TEN, negatives_prompt, rewrite_prompt, words
 from training.scene.captions import describe_long, describe_short
 from training.scene.check import split
 from training.scene.evaluate import share, write_figures
 
 FIRST_SEED = 660_000_000  # below pool.TRAIN_SEEDS: unseen
-SENTENCES = 3  # of each scene, of which negatives are made
+SENTENCES = 2  # of each scene, of which negatives are made
 N = {"negatives": 10, "rewrites": 5}  # that the tasks keep by default
 Writer = Callable[[Sequence[str]], list[str]]
 """Prompts to answers."""
@@ -60,9 +60,10 @@ def transformers_writer(path: Path, *, dtype: str = "float32", batch_size: int =
     return write
 
 
-def evaluate(write: Writer, scenes: Sequence[Scene]) -> dict[str, Any]:
-    """The figures of both tasks."""
-    return {"scenes": len(scenes), "negatives": _negatives(write, scenes), "rewrites": _rewrites(write, scenes)}
+def evaluate(write: Writer, scenes: Sequence[Scene], tasks: Sequence[str] = tuple(MAKERS)) -> dict[str, Any]:
+    """The figures of each of `tasks`."""
+    measures = {"negatives": _negatives, "rewrites": _rewrites}
+    return {"scenes": len(scenes), **{name: measures[name](write, scenes) for name in tasks}}
 
 
 def _negatives(write: Writer, scenes: Sequence[Scene]) -> dict[str, Any]:
@@ -142,12 +143,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.reword.evaluate", description=__doc__)
     parser.add_argument("--model", type=Path, default=model_path("scene-text"))
     parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--tasks", nargs="+", choices=tuple(MAKERS), default=tuple(MAKERS), help="what is measured")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args(argv)
     began = time.monotonic()
     scenes = [sample_scene(seed) for seed in range(FIRST_SEED, FIRST_SEED + args.scenes)]
-    result = evaluate(transformers_writer(args.model, dtype=args.dtype), scenes)
+    result = evaluate(transformers_writer(args.model, dtype=args.dtype), scenes, args.tasks)
     result = {"dtype": args.dtype, "first_seed": FIRST_SEED, **result, "seconds": round(time.monotonic() - began, 1)}
     write_figures(result, args.json)
 
