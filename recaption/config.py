@@ -41,13 +41,14 @@ Id = Annotated[str, Field(pattern=_ID)]
 def _known_engine(name: str) -> str:
     if not re.fullmatch(ENGINE_PATTERN, name):
         raise ValueError(
-            f"unknown engine {name!r}; allowed: vllm, transformers, openai, dual_encoder, column and "
+            f"unknown engine {name!r}; allowed: vllm, transformers, openai, dual_encoder, detector, column and "
             "package.module:Class"
         )
     return name
 
 
-ENGINE_PATTERN = r"vllm|transformers|openai|dual_encoder|column|[\w.]+:\w+"
+_ON_TRANSFORMERS = ("transformers", "dual_encoder", "detector")
+ENGINE_PATTERN = r"vllm|transformers|openai|dual_encoder|detector|column|[\w.]+:\w+"
 EngineName = Annotated[
     str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "pattern": f"^({ENGINE_PATTERN})$"})
 ]
@@ -66,9 +67,18 @@ class Limits(Section):
 class Source(Section):
     """The images and the columns that come with them."""
 
-    path: str = Field(description="A file, folder, glob or brace pattern; a local path or an fsspec URL")
-    format: Literal["auto", "webdataset", "parquet", "folder"] = Field(
-        "auto", description="Layout of the files; auto: detected from their names"
+    path: str = Field(
+        description="A file, folder, glob or brace pattern; a local path or an fsspec URL, such as "
+        "hf://datasets/ORG/NAME/data/*.tar; or a dataset of the Hugging Face Hub by name, hf://datasets/ORG/NAME"
+    )
+    config: str | None = Field(
+        None, description="Dataset of the Hub by name: its config, also called subset; default: its only or default one"
+    )
+    split: str | None = Field(None, description="Dataset of the Hub by name: its split; default: train")
+    format: Literal["auto", "webdataset", "parquet", "folder", "classes"] = Field(
+        "auto",
+        description="Layout of the files; auto: detected from their names. classes: a list of classes without images, "
+        "as txt, csv, json, yaml or parquet",
     )
     raw_caption: str | None = Field(
         "caption", description="Column with the caption that comes with the image; null: none"
@@ -76,7 +86,11 @@ class Source(Section):
     image: str | None = Field(
         None, description="Parquet: column with the image; default: image or jpg, whichever exists"
     )
-    key: str | None = Field(None, description="Parquet: column with the key; default: key, if it exists")
+    key: str | None = Field(
+        None,
+        description="Parquet: column with the key; default: key, if it exists. classes: column with the name of the "
+        "class; default: name, class, class_name or label",
+    )
     keys: Literal["source", "positional"] = Field(
         "source",
         description="source: the source's keys if they are plain and unique in a shard; for a folder, keys from paths. "
@@ -101,7 +115,8 @@ class Model(Section):
 
     engine: EngineName = Field(
         description="vllm, transformers, openai (any server with the OpenAI chat API, at engine_args.base_url), "
-        "dual_encoder (CLIP, SigLIP and SigLIP 2: scores), column (captions that exist in a column of the source), "
+        "dual_encoder (CLIP, SigLIP and SigLIP 2: scores), detector (OWLv2, Grounding DINO: boxes), column "
+        "(captions that exist in a column of the source), "
         "or package.module:Class for your own engine"
     )
     model: str | None = Field(
@@ -155,7 +170,7 @@ class Model(Section):
     def _model_is_named(self) -> Model:
         if self.engine != "column" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
-        if self.engine in ("transformers", "dual_encoder") and (self.quantization or self.tensor_parallel > 1):
+        if self.engine in _ON_TRANSFORMERS and (self.quantization or self.tensor_parallel > 1):
             raise ValueError(
                 f"quantization and tensor_parallel are settings of vLLM; with {self.engine}, use a quantised model"
             )
@@ -200,6 +215,17 @@ class Breaker(Section):
     rejects: float = Field(0.5, gt=0, le=1, description="Largest share of rejected results")
     degenerate: float = Field(
         0.5, gt=0, le=1, description="Largest share of results whose first answer was empty, a repetition or a refusal"
+    )
+
+
+class Budget(Section):
+    """Limits the cost of an output, over all of its runs."""
+
+    gpu_hours: float | None = Field(
+        None,
+        gt=0,
+        description="GPU hours of all runs of the output. At the limit, the run stores its finished answers and ends "
+        "with code 1; a run with a higher limit continues. An engine without a GPU counts as one GPU",
     )
 
 
@@ -305,8 +331,8 @@ class Annotate(Section):
         None, description="JSON file with labels for objects: a list, label: [synonyms], or categories of COCO or LVIS"
     )
     weights: Weights = Weights()
-    tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
-        (), description="Classes that add custom tables, as package.module:Class"
+    tables: Annotated[tuple[Annotated[str, Field(pattern=r"^([\w.]+:)?\w+$")], ...], OneOrMore] = Field(
+        (), description="Further tables: concepts, attribute_pairs, triples, sheared, or a class, package.module:Class"
     )
     tokenizers: Names = Field(
         (),
@@ -419,6 +445,13 @@ class Pipeline(Section):
         description="shard: send one request for equal images with equal prompts in a shard; none: one per image",
     )
     breaker: Breaker = Breaker()
+    budget: Budget = Budget()
+    notify: str | None = Field(
+        None,
+        pattern=r"^(https?://\S+|env:[A-Za-z_]\w*)$",
+        description="URL that gets a JSON POST when a run ends, fails, is stopped by the breaker, or stores no answer "
+        "for 15 minutes; env:NAME takes it from that environment variable. It is not stored in the output",
+    )
     annotate: Annotate = Annotate()
     output: Output
 
@@ -649,7 +682,7 @@ def _value(text: str, where: str) -> Any:
 def _section(loc: tuple[Any, ...]) -> type[Section] | None:
     """The section that a location in the file belongs to."""
     top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": GenerationConfig}
-    top["breaker"] = Breaker
+    top |= {"breaker": Breaker, "budget": Budget}
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
     deep["output", "card"] = Card
     deep["annotate", "weights"] = Weights

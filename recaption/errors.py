@@ -108,6 +108,12 @@ class CircuitOpen(RecaptionError):
     """Too large a share of recent requests was rejected or degenerate: the run stops instead of wasting days."""
 
 
+class BudgetSpent(RecaptionError):
+    """The output has cost as many GPU hours as the pipeline allows."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class ClusterError(RecaptionError):
     """Ray did not start on this machine, or the cluster at RAY_ADDRESS cannot be reached."""
 

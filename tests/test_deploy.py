@@ -217,3 +217,19 @@ def test_files_say_how_far_they_were_tested() -> None:
     for name in ("slurm.sh", "kuberay-rayjob.yaml", "Dockerfile"):
         head = [line for line in (DEPLOY / name).read_text("utf-8").splitlines() if line.startswith("#")]
         assert any("ested" in line and ("Not " in line or "not " in line) for line in head), name
+
+
+def test_the_alert_rules_are_a_rule_file_over_metrics_that_exist() -> None:
+    """The fields are those of https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/."""
+    from recaption.run.monitor.prometheus import METRICS
+
+    served = {f"{name}_total" if metric.kind == "counter" else name: metric for name, metric in METRICS.items()}
+    (group,) = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"]
+    assert set(group) == {"name", "rules"} and len({rule["alert"] for rule in group["rules"]}) == len(group["rules"])
+    for rule in group["rules"]:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"} and {"alert", "expr"} <= set(rule)
+        assert re.fullmatch(r"(\d+[smh])?", rule.get("for", "")) and rule["expr"].count("(") == rule["expr"].count(")")
+        named = set(re.findall(r"recaption_\w+", rule["expr"]))
+        assert named and named <= set(served), rule["alert"]
+        shown = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) - {"instance"}
+        assert all(shown <= set(served[name].labels) for name in named), rule["alert"]

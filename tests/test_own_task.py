@@ -34,7 +34,7 @@ class Moods(Task):
     columns = pa.schema([column("sub_id", pa.string(), "sentence"), column("mood", pa.string(), "its mood")])
     tables = {"moods": TableSpec(name="moods", columns=columns, parent="sub_caption", description="moods of sentences")}
 
-    def output(self):
+    def output(self, unit):
         return Output(choices=("cheerful", "gloomy"))
 
     def units(self, image, inputs):

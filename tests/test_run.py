@@ -19,7 +19,7 @@ import pytest
 from samples import jpeg, sample, write_tar
 
 from recaption import config
-from recaption.errors import EngineDead, UserError
+from recaption.errors import BudgetSpent, EngineDead, UserError
 from recaption.io.store import open_store
 from recaption.progress import Display
 from recaption.source.keys import POSITIONS, record_rule
@@ -486,3 +486,39 @@ def test_a_task_may_make_several_captions_of_an_answer(make_source: Callable[...
     rows = pq.read_table(out / "dataset" / "captions").to_pylist()
     assert Counter(row["generation"] for row in rows) == {"raw": 5, "long": 5, "short": 10}
     assert list(validate_output(str(out))) == []
+
+
+def test_a_run_ends_at_its_budget_and_a_higher_one_continues(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    source, out = make_source(shards=2, per_shard=30), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out, latency=0.05, capacity=2)
+    data["budget"] = {"gpu_hours": 0.5 / 3600}
+    with pytest.raises(BudgetSpent, match="the budget is spent"):
+        run(data)
+    stored = len(answers(out, "long")) + len(answers(out, "short"))
+    with pytest.raises(BudgetSpent):  # no engine is started
+        run(data)
+    assert len(answers(out, "long")) + len(answers(out, "short")) == stored
+    data["budget"] = {"gpu_hours": 1}
+    outcome = run(data)
+    assert outcome.answered == 120 - stored > 0
+    assert "budget" in (out / "pipeline.yaml").read_text()
+    data["budget"] = {"gpu_hours": 0.5 / 3600}
+    assert not run(data).changed  # nothing is left to do, so nothing is to be paid
+
+
+def test_the_end_of_a_run_is_posted_and_its_address_is_not_stored(
+    make_source: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recaption.run.monitor import notify
+
+    sent: list[dict[str, Any]] = []
+    defaults = notify.Notifier.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "send", lambda url, body: sent.append({"url": url, **json.loads(body)}))
+    monkeypatch.setenv("HOOK", "https://chat.example/secret")
+    source, out = make_source(shards=1, per_shard=4), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out) | {"notify": "env:HOOK"}
+    outcome = run(data)
+    assert [(body["url"], body["notice"], body["build"]) for body in sent] == [
+        ("https://chat.example/secret", "done", outcome.build)
+    ]
+    assert not any(b"secret" in f.read_bytes() or b"HOOK" in f.read_bytes() for f in out.rglob("*") if f.is_file())

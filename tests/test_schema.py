@@ -72,7 +72,7 @@ def compare(cls: type, columns: list[pa.Field], *, apart: set[str] = frozenset()
             (many,) = {hint} if get_origin(hint) is tuple else set(get_args(hint)) - {type(None)}
             assert get_origin(many) is tuple and (many is hint or column.nullable), name
             element = get_args(many)[0]
-            assert pa.types.is_struct(column.type.value_type) or element is str, name
+            assert pa.types.is_struct(column.type.value_type) or column.type.value_type in arrow_of(element)[0], name
             continue
         kinds, nullable = arrow_of(hints[name])
         assert column.type in kinds and column.nullable == nullable, f"{cls.__name__}.{name}: {column}"

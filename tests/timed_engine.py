@@ -20,7 +20,7 @@ COLOURS = ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown"
 class TimedEngine:
     """engine_args: `slots` (requests that it answers at once; like vLLM it wants a few more, which wait inside it),
     `latency` (mean seconds), `spread` (each is latency x [1 - spread, 1 + spread]), `log` (a folder for the times at
-    which requests came and went)."""
+    which requests came and went, and at which the last caption began)."""
 
     outputs = frozenset({"text", "choices", "logprobs"})
 
@@ -34,6 +34,7 @@ class TimedEngine:
         self._rng = random.Random(os.getpid())
         self._times: list[tuple[float, int]] = []
         self._now = 0
+        self._last_caption = 0.0
 
     def renderer(self) -> None:
         return None
@@ -43,6 +44,8 @@ class TimedEngine:
 
     async def generate(self, work: Request | Rendered) -> Completion:
         self._change(1)
+        if not work.output.choices:
+            self._last_caption = time.time()
         try:
             async with self._slots:
                 share = 0.1 if work.output.choices else 1.0
@@ -58,7 +61,9 @@ class TimedEngine:
         return Completion(text=text, finish_reason="stop", prompt_tokens=300, output_tokens=100)
 
     async def stop(self) -> None:
-        (self._log / f"{os.getpid()}.json").write_text(json.dumps(self._times))
+        (self._log / f"{os.getpid()}.json").write_text(
+            json.dumps({"times": self._times, "last_caption": self._last_caption})
+        )
 
     def gauge(self) -> Gauge | None:
         return None

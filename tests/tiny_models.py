@@ -198,6 +198,83 @@ def make_tiny_dual_encoder(folder: Path, kind: str) -> Path:
     return folder
 
 
+def make_tiny_detector(folder: Path, kind: str) -> Path:
+    """Save an open-vocabulary detector into `folder`; `kind`: Owlv2, OwlViT, GroundingDino or MMGroundingDino.
+
+    Its tokenizer has a token for each letter. Those of Grounding DINO separate phrases at the ids that the model knows
+    (modeling_grounding_dino.py, SPECIAL_TOKENS).
+    """
+    import string
+
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    names = ["[PAD]", *(f"[unused{n}]" for n in range(1, 1040))]
+    for at, token in {100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 1012: ".", 1029: "?"}.items():
+        names[at] = token
+    for at, letter in enumerate(string.ascii_lowercase, 200):
+        names[at], names[at + 100] = letter, f"##{letter}"
+    vocabulary = {token: at for at, token in enumerate(names)}
+    letters = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    letters.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    letters.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 101), ("[SEP]", 102)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=letters,
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        model_max_length=16 if kind.startswith("Owl") else 512,
+    )
+    torch.manual_seed(0)
+    if kind.startswith("Owl"):
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+        text = {**sizes, "vocab_size": len(names), "max_position_embeddings": 16}
+        text |= {"pad_token_id": 0, "bos_token_id": 101, "eos_token_id": 102}
+        vision = {**sizes, "image_size": 64, "patch_size": 16}
+        config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=vision, projection_dim=32)
+        model = getattr(transformers, f"{kind}ForObjectDetection")(config)
+        for weights in model.box_head.parameters():
+            weights.data *= 0.05  # else all boxes end at the edges
+        images = getattr(transformers, f"{kind}ImageProcessor")(size={"height": 64, "width": 64})
+        processor = getattr(transformers, f"{kind}Processor")(image_processor=images, tokenizer=tokenizer)
+    else:
+        backbone = transformers.SwinConfig(
+            image_size=64,
+            embed_dim=8,
+            depths=[1, 1, 1, 1],
+            num_heads=[1, 1, 1, 1],
+            window_size=2,
+            out_indices=[2, 3, 4],
+        )
+        text = transformers.BertConfig(
+            vocab_size=len(names), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
+        )
+        config = getattr(transformers, f"{kind}Config")(
+            backbone_config=backbone,
+            text_config=text,
+            d_model=32,
+            encoder_layers=1,
+            decoder_layers=2,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            num_queries=20,
+            disable_custom_kernels=True,
+        )
+        model = getattr(transformers, f"{kind}ForObjectDetection")(config)
+        images = transformers.GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 256})
+        processor = transformers.GroundingDinoProcessor(image_processor=images, tokenizer=tokenizer)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 def make_scene(folder: Path, layers: int | None = None) -> Path:
     """The scene captioner's architecture with random weights; `layers` of each kind instead of its own number."""
     import logging

@@ -13,6 +13,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v", "structure_clip", "beta_clip", "cocu"}
+NEEDY |= {"maya", "make", "gist", "adaptclipzs"}
+"""Formats that need more than a build of captions has, or more than a few samples."""
 IMAGES = {"png", "jpg", "jpeg", "webp"}
 
 
@@ -128,6 +134,179 @@ def llava(path: Path) -> list[tuple[str, str, str]]:
         assert not row["image"].startswith("/")
         found.append((row["image"], question["value"], answer["value"]))
     return found
+
+
+def sharegpt4v(path: Path) -> tuple[list[str], list[tuple[str, str, str]]]:
+    """The captions of Long-CLIP's validation set, and image, caption and short caption of its training set."""
+    with open(path, encoding="utf8") as file:
+        rows = json.load(file)
+    texts = [row["conversations"][1]["value"].replace("\n", " ") for row in rows]
+    train = [(row["image"], text, text.split(". ")[0]) for row, text in zip(rows[1000:], texts[1000:], strict=True)]
+    return texts[:1000], train
+
+
+def beta_clip(path: Path, rng: random.Random, sentences: int = 5) -> list[tuple[list[str], list[str], list[str]]]:
+    """Texts, phrases and words of each training sample of β-CLIP with load_concepts=True."""
+    with open(path, encoding="utf8") as file:
+        rows = json.load(file)[1000:]
+    samples = []
+    for row in rows:
+        caption = row["conversations"][1]["value"].replace("\n", " ")
+        cut = [piece.strip() for piece in caption.split(". ") if piece.strip()]
+        drawn = cut if len(cut) < sentences else rng.sample(cut, sentences)
+        phrases, words = row["concepts_minimal"], row["concepts_words"]
+        assert all(isinstance(text, str) for text in (*phrases, *words)), "its tokenizer takes strings"
+        samples.append(([". ".join(drawn), *drawn], phrases, words))
+    return samples
+
+
+def maya(path: Path) -> list[tuple[str, str]]:
+    """Image and answer of every sample of Maya's pretraining, from a file or all files of a folder."""
+    rows = []
+    for file in [path] if path.suffix == ".json" else sorted(path.iterdir()):
+        if file.name.endswith(".json"):
+            rows += json.loads(file.read_text())
+    found = []
+    for row in rows:
+        turns = [turn["value"] for turn in row["conversations"]]
+        assert len(turns) == 2 and "<image>" in turns[0]
+        found.append((row["image"], turns[1]))
+    return found
+
+
+def grain(folder: Path, rng: random.Random, most: int = 5, width: int = 224) -> list[dict[str, Any]]:
+    """What GRAIN's dataset makes of each image, as its code does it but for opening the image."""
+    long = json.loads((folder / "captions_cc12m_pooled.json").read_text())
+    boxes = json.loads((folder / "bboxes_cc12m_pooled.json").read_text())
+    samples = []
+    with open(folder / "captions_pooled.csv", newline="") as file:
+        for row in csv.reader(file):
+            image, caption = row[0], row[1]
+            if not image.endswith((".jpg", ".jpeg", ".png")):
+                continue
+            made: dict[str, Any] = {"image": image, "caption": str(rng.choice([caption, long.get(image, caption)]))}
+            if image in boxes:
+                if not boxes[image]:
+                    raise RuntimeError("stack expects a non-empty TensorList")
+                if len({len(item["bbox"]) for item in boxes[image]}) != 1:
+                    raise RuntimeError("stack expects each tensor to be equal size")
+                order = sorted(boxes[image], key=lambda item: -float(item["score"]))[:most]
+                made["boxes"] = [([n / 960 * width for n in item["bbox"]], item["description"]) for item in order]
+            samples.append(made)
+    return samples
+
+
+def monkey(path: Path) -> list[tuple[str, str]]:
+    """The text before the caption and the caption of every sample, which Monkey joins without a separator."""
+    found = []
+    for row in json.loads(path.read_text()):
+        user, assistant = row["conversations"][0], row["conversations"][1]
+        assert (user["value"] + assistant["value"]).count("<img>") == 1
+        found.append((user["value"], assistant["value"]))
+    return found
+
+
+def monkey_question(row: dict[str, str]) -> str:
+    """What Monkey's chatgpt.py makes of the descriptions of an image."""
+    texts = [row["blip2cap"], row["grit"], row["sam_blip"]]
+    return " ".join([*texts, row["ocr"]] if row["ocr"] != "" else texts)
+
+
+def ce_clip(folder: Path) -> list[tuple[str, list[str], list[int]]]:
+    """Image path, five texts and four flags of every row, as CE-CLIP trains on them."""
+    rows: list[Any] = []
+    for file in sorted(folder.glob("*.npy")):
+        rows.extend(np.load(file, allow_pickle=True).tolist())
+    assert "coco" not in str(folder)
+    names = ("caption", "relation_aug_caption", "adj_aug_caption", "noun_aug_caption", "verb_aug_caption")
+    flags = np.array([row["valid_caption"] for row in rows])  # torch.stack: all of one length
+    assert flags.shape == (len(rows), 5)
+    texts = [[str(row[name]) for name in names] for row in rows]
+    return [(str(row["image_path"]), t, f) for row, t, f in zip(rows, texts, flags[:, 1:].tolist(), strict=True)]
+
+
+def structure_clip(path: Path) -> list[tuple[str, str, list[tuple[str, str, str]], str]]:
+    """Image, text, six heads, relations and tails, and false text of every row of Structure-CLIP."""
+    samples = []
+    for row in json.loads(path.read_text()):
+        image, text, triples, pairs, false = (row[name] for name in ("image", "text", "triples", "pairs", "neg_text"))
+        graph: list[tuple[str, str, str]] = [(t[0], t[1], t[2]) for t in triples][:6]
+        graph += [(pair[1], "is", pair[0]) for pair in pairs][: 6 - len(graph)]
+        graph += [("", "", "")] * (6 - len(graph))
+        assert all(isinstance(part, str) for element in graph for part in element), "BERT's tokenizer takes strings"
+        samples.append((image, text, graph, false))
+    return samples
+
+
+def cocu(sample: dict[str, Any], most: int = 3) -> list[str] | None:
+    """The texts of a sample of CoCu: the caption, and templates with concepts; None where it skips the sample."""
+    if not {"jpg", "png", "jpeg"} & sample.keys() or "txt" not in sample:
+        return None
+    try:
+        caption, concepts, _ = sample["txt"].decode().split("\n")
+        nouns = [*json.loads(concepts)][:most]
+    except ValueError:
+        return None
+    texts = [f"a photo of a {noun}." for noun in nouns]
+    return [caption, *texts, *[caption] * (most - len(texts))]
+
+
+def make(path: Path) -> list[dict[str, Any]]:
+    """Image, eleven texts (caption, ontology, visual, sub-captions) and their mask of every row of MAKE."""
+    frame = pd.read_csv(path)
+    names = [f"subcaption_{n}" for n in range(1, 9)]
+    frame[names] = frame[names].fillna("").astype(object)
+    samples = []
+    for _, row in frame.iterrows():
+        texts = [str(row[name]) for name in ("truncated_caption", "ontology_caption", "visual_concept_caption")]
+        subs = [row[name] for name in names]
+        assert all(isinstance(text, str) for text in subs), "its tokenizer takes strings"
+        mask = eval(row["knowledge_masks"] or "[]") + eval(row["sub_caption_mask"])
+        if len(mask) != 11:
+            raise ValueError("stack expects each tensor to be equal size")
+        1 / sum(mask[3:])  # a softmax over nothing
+        samples.append({"image": str(row["filename"]), "texts": texts + subs, "mask": mask})
+    return samples
+
+
+def gist(folder: Path, images: str, texts: int = 4) -> list[tuple[str, str]]:
+    """Image and text of every pair that GIST trains on."""
+    found = json.loads((folder / "captions_top5.json").read_bytes())
+    frame = pd.read_csv(folder / "metadata.csv")
+    pairs = []
+    for _, row in frame[frame["split"] == "train"].iterrows():
+        name = row["filename"]
+        pairs += [(images + name, row["species"] + ": " + found[name][n]) for n in range(texts)]
+    return pairs
+
+
+def adaptclipzs(folder: Path, name: str, template: str) -> list[str]:
+    """The texts of a class, as AdaptCLIPZS's finetune_clip.py makes them."""
+    lines = (folder / f"{name}.txt").read_text().splitlines()
+    return [template.format(name) + " " + " ".join(line.split(" ")[2:]) for line in lines if line.strip()]
+
+
+def adaptclipzs_cub(folder: Path, name: str) -> list[str]:
+    """The same of its utils_nat.py for CUB."""
+    lines = (folder / f"{name}.txt").read_text().splitlines()
+    return [f"a photo of a {name}" + line[1:] for line in lines if line.strip()]
+
+
+def fgclip2(folder: Path, rng: random.Random) -> list[dict[str, Any]]:
+    """What FG-CLIP 2 makes of English and Chinese lists; each sample has the group of batches that it is in."""
+    rows = [(row, "en") for file in (folder / "en").glob("*.json") for row in json.loads(file.read_text())]
+    rows += [(row, "cn") for file in (folder / "cn").glob("*.json") for row in json.loads(file.read_text())]
+    samples = []
+    for row, group in rows:
+        chinese = "is_cn" in row
+        short = row["short_caption"] if chinese else "a photo of " + row["short_caption"]
+        made = {"group": group, "chinese": chinese, "long": row["caption"].lower(), "short": short.lower(), "hard": []}
+        for box in () if chinese else row["bbox_info"][:4]:
+            rng.choice([box["short_expr"], box["long_expr"]]).lower()
+            if box["flag_short_neg"] == 1:
+                made["hard"].append([box["short_expr"], *(text.lower() for text in box["short_expr_negs"].values())])
+        samples.append(made)
+    return samples
 
 
 def fg_clip(path: Path, rng: random.Random, *, boxes: bool = False, negatives: bool = False) -> list[dict[str, Any]]:

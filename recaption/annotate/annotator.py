@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recaption.annotate import flags, split
 from recaption.annotate import lexicon as lex
-from recaption.annotate.custom_tables import CustomRows, load_tables
+from recaption.annotate.custom_tables import CustomRows, described, load_tables
 from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences
-from recaption.annotate.language import guess_language
 from recaption.annotate.openers import content_start
-from recaption.annotate.quotes import quoted
 from recaption.annotate.spacy_tagger import Tagger
 from recaption.annotate.tag import tags
 from recaption.annotate.tagged_words import Token
@@ -32,10 +30,14 @@ from recaption.annotate.vocabulary import Vocabulary
 from recaption.annotate.weight import weight
 from recaption.config import Annotate
 from recaption.guard import Failed, attempt
+from recaption.language import guess_language
+from recaption.quotes import quoted
 from recaption.types import Caption, CaptionFailure, SubCaption, Tag
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from recaption.tasks.base import TableSpec
 
 VERSION = "5"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
@@ -112,6 +114,11 @@ class Annotator:
     def table_names(self) -> tuple[str, ...]:
         """Names of the custom tables."""
         return tuple(table.name for table in self._tables)
+
+    @property
+    def table_specs(self) -> list[TableSpec]:
+        """The custom tables that the manifest lists: those with a description."""
+        return described(self._tables)
 
     def provenance(self) -> dict[str, str]:
         """Everything beside the captions that determines the sub-captions. Enters the build fingerprint."""

@@ -1,10 +1,10 @@
-"""Custom tables of a pipeline, made in the same pass over a caption as its tags: relations, mentions of a brand, …
+"""Further tables of a pipeline, made in the same pass over a caption as its tags: relations, mentions of a brand, …
 
-`annotate.tables` names classes as `package.module:Class`. Each class is instantiated once per process, without
-arguments; its method `rows` is called once per sub-caption. Every build stores the rows as `<name>/<shard>.parquet`,
-sorted by key, and `recaption inspect` has a view of them. If `rows` raises an error for a caption, or returns rows that
-do not match `columns`, the table has no rows for this caption, and the caption is counted. `rows` is not called for
-captions that could not be parsed.
+`annotate.tables` names shipped tables (`tables.registry`) and classes as `package.module:Class`. Each class is
+instantiated once per process, without arguments; its method `rows` is called once per sub-caption. Every build stores
+the rows as `<name>/<shard>.parquet`, sorted by key, and `recaption inspect` has a view of them. If `rows` raises an
+error for a caption, or returns rows that do not match `columns`, the table has no rows for this caption, and the
+caption is counted. `rows` is not called for captions that could not be parsed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from recaption import schema
+from recaption.annotate.tables.registry import TABLES
 from recaption.annotate.tagged_words import Token
 from recaption.errors import ConfigError, DatasetError
 from recaption.guard import Failed, attempt
+from recaption.tasks.base import TableSpec
 from recaption.types import Caption, CaptionFailure, SubCaption
 
-_RESERVED = schema.RESERVED | {"verifications", "scores", "regions", "negatives", "triples"}
+_RESERVED = schema.RESERVED | {"verifications", "scores", "regions", "negatives"}
 _CaptionRows = tuple[str, list[dict[str, Any]]]  # caption_id, the rows of the caption
 
 
 class CustomTable(Protocol):
-    """A class that adds a table. It must be pure: the same sub-caption always gives the same rows."""
+    """A class that adds a table. It must be pure: the same sub-caption always gives the same rows.
+
+    With an attribute `description`, a string, the manifest lists the table with its columns. Columns `<part>_start` and
+    `<part>_end` are then checked to be spans within the sub-caption.
+    """
 
     name: str
     """Name of the table: 1 to 32 lower-case letters, digits and `_`, starting with a letter."""
@@ -107,10 +113,10 @@ class CustomRows:
 
 
 def load_tables(names: Sequence[str]) -> tuple[CustomTable, ...]:
-    """Instances of the classes in `annotate.tables`.
+    """Instances of the tables in `annotate.tables`.
 
-    Raises ConfigError if a class cannot be imported or instantiated, lacks an attribute, or has an invalid, reserved or
-    repeated table name.
+    Raises ConfigError for an unknown name, or if a class cannot be imported or instantiated, lacks an attribute, or has
+    an invalid, reserved or repeated table name.
     """
     tables = tuple(_instance(name) for name in names)
     seen: set[str] = set()
@@ -126,21 +132,51 @@ def load_tables(names: Sequence[str]) -> tuple[CustomTable, ...]:
                 f"annotate.tables: {given} has the table name {table.name!r}; allowed: 1 to 32 lower-case letters, "
                 "digits and _, starting with a letter"
             )
-        if table.name in _RESERVED | seen:
+        taken = _RESERVED | seen | (TABLES.keys() if given not in TABLES else set())
+        if table.name in taken:
             raise ConfigError(
                 f"annotate.tables: {given} has the table name {table.name!r}, which is taken. Choose another than "
-                f"{', '.join(sorted(_RESERVED | seen))}"
+                f"{', '.join(sorted(taken))}"
             )
         if added := {"sub_id", "key"} & set(table.columns.names):
             raise ConfigError(
                 f"annotate.tables: {given} has the column {min(added)}, which recaption adds to every row. Rename it"
             )
         seen.add(table.name)
+        try:
+            described([table])
+        except ValueError as error:
+            raise ConfigError(f"annotate.tables: {given}: {error}") from error
     return tables
 
 
+def described(tables: Iterable[CustomTable]) -> list[TableSpec]:
+    """The tables that have a description, as the manifest lists them. Raises ValueError like `TableSpec`."""
+    sub_id = schema.column("sub_id", pa.string(), "sub-caption that the row is about")
+    return [
+        TableSpec(
+            name=table.name,
+            columns=pa.schema([sub_id, *table.columns]),
+            parent="sub_caption",
+            description=description,
+            generated=False,
+        )
+        for table in tables
+        if isinstance(description := getattr(table, "description", None), str)
+    ]
+
+
+def shipped_tables() -> dict[str, TableSpec]:
+    """The shipped tables by name. Imports all of them."""
+    return {spec.name: spec for spec in described(load_tables(tuple(TABLES)))}
+
+
 def _instance(name: str) -> Any:
-    module, _, attribute = name.partition(":")
+    if ":" not in name and name not in TABLES:
+        raise ConfigError(
+            f"annotate.tables: unknown table {name!r}; allowed: {', '.join(TABLES)} and package.module:Class"
+        )
+    module, _, attribute = TABLES.get(name, name).partition(":")
     try:
         cls = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:

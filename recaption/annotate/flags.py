@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lexicon import word_set
-from recaption.annotate.quotes import quoted
 from recaption.annotate.tagged_words import FINITE, NOUNS, PLURAL, Token, lemma_of
+from recaption.quotes import quoted
 
 _NEGATION = re.compile(
     r"""\b(?:no|not|never|none|nobody|nothing|neither|nor|nowhere|without|cannot|lack(?:s|ing)?|absent|missing|devoid

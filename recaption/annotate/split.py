@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from recaption.annotate.blocks import blocks, trim
 from recaption.annotate.lexicon import word_set, words
-from recaption.annotate.quotes import enclosed
+from recaption.quotes import enclosed
 
 VERSION = "3"
 """Version of `split`. Enters the build fingerprint: raise it whenever a span may change."""

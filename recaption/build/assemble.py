@@ -6,13 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any
+
+import pyarrow as pa
 
 from recaption.build.results import Result
 from recaption.scrub import Scrubber, public_text, public_url
 from recaption.tasks.base import WHOLE_IMAGE, UnitAnswer
-from recaption.tasks.caption import caption_of
-from recaption.text import cut, normalise, without_surrogates
+from recaption.tasks.caption import caption_of, raw_captions
+from recaption.text import without_surrogates
 from recaption.types import Answer, Caption, CaptionFailure, Generation, Image, Reason, Record, Reject, Stage, stage_of
 from recaption.write.entry import GenerationCounts
 
@@ -24,6 +25,7 @@ Answers = Mapping[str, Mapping[str, Answer]]
 Results = Mapping[str, Mapping[str, Result]]
 """generation id -> image key -> result, of generations that are not one caption per image."""
 _NO_RESULTS: Results = {}
+_ANSWERED = GenerationCounts(asked=1, answered=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,12 +45,14 @@ class RecordRules:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembled:
     """A shard before annotation. `rejects` are those of this build, in row order: the given ones, without those of
-    generations that have an answer, and the rejects that the build adds."""
+    generations that have an answer, and the rejects that the build adds. `tables` and `embeddings` are those of tasks;
+    they may be about more images than `records`, or about rejected ones."""
 
     records: tuple[Record, ...]
     rejects: tuple[Reject, ...]
     asked: Mapping[str, GenerationCounts]
-    rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # of the tables of tasks
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    embeddings: Mapping[str, Mapping[str, Mapping[str, bytes]]] = field(default_factory=dict)  # generation, key, id
     failures: tuple[CaptionFailure, ...] = ()  # of tasks
     confident: Mapping[str, Answer] = field(default_factory=dict)  # caption_id -> its answer with log-probabilities
 
@@ -75,7 +79,6 @@ def assemble_shard(
         records=records,
         rejects=tuple(shard.kept),
         asked=dict(shard.asked),
-        rows=dict(shard.rows),
         failures=tuple(shard.failures),
         confident=dict(shard.confident),
     )
@@ -95,7 +98,6 @@ class _Shard:
         self, answers: Answers, rejects: Sequence[Reject], rules: RecordRules, name: str, results: Results
     ) -> None:
         self.answers, self.rules, self.name, self.results = answers, rules, name, results
-        self.rows: dict[str, list[Mapping[str, Any]]] = {}
         self.failures: list[CaptionFailure] = []
         self.confident: dict[str, Answer] = {}
         self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # the first of each wins
@@ -109,7 +111,7 @@ class _Shard:
         if image.reason is not None:
             self._reject(image, None, stage_of(image.reason), image.reason, image.detail or "")
             return self._made(image, "reject", image.reason)
-        raw = self._raw(image)
+        raw = raw_captions(image)
         results = {id: of_images[image.key] for id, of_images in self.results.items()}
         whole = {g.id: self._caption(image, g) for g in self.rules.generations if g.id not in results}
         for id, result in results.items():
@@ -128,9 +130,6 @@ class _Shard:
                 names = lacking or ["raw", *whole]
                 self._reject(image, None, "build", "missing_required", f"no text of {', '.join(names)}")
             return self._made(image, "reject", known[0] if known else "missing_required")
-        for result in results.values():
-            for table, rows in result.rows.items():
-                self.rows.setdefault(table, []).extend(rows)
         if not missing:
             return self._made(image, "ok", None, tuple(present))
         return self._made(image, "partial", self._reason(image, missing[0]), tuple(present))
@@ -149,13 +148,6 @@ class _Shard:
         found = self._found(image, generation)
         return None if found is None else found.reason
 
-    def _raw(self, image: Image) -> tuple[Caption, ...]:
-        texts = [text for raw in image.raw_captions if (text := cut(normalise(public_text(raw))).rstrip())]
-        return tuple(
-            Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
-            for n, text in enumerate(texts)
-        )
-
     def _caption(self, image: Image, generation: Generation) -> Caption | None:
         answer = self.answers.get(generation.id, {}).get(image.key)
         if answer is not None and answer.sha256 != image.sha256:
@@ -165,10 +157,10 @@ class _Shard:
         if caption is not None:
             if answer is not None and answer.logprobs is not None:
                 self.confident[caption.caption_id] = answer
-            removed = dict.fromkeys(caption.cleaned or (), 1)
-            self.asked[generation.id] += GenerationCounts(
-                asked=1, answered=1, cleaned=int(bool(removed)), rules=removed
-            )
+            counts = _ANSWERED
+            if caption.cleaned:
+                counts = replace(counts, cleaned=1, rules=dict.fromkeys(caption.cleaned, 1))
+            self.asked[generation.id] += counts
             return caption
         found = self._found(image, generation.id)
         if found is not None:

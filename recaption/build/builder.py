@@ -29,6 +29,7 @@ from recaption.types import SCHEMA_VERSION
 from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
 
 Collect = Callable[..., list[Any]]
+_MANY_BEYOND = 0.3  # share of the boxes
 
 
 class Builder:
@@ -182,7 +183,7 @@ class Builder:
             format=self._spec.format,
             image_mode=pipeline.output.images,
             generations=[question.generation for question in self._plan.questions],
-            tables=list(specs_of(self._plan.questions).values()),
+            tables=[*specs_of(self._plan.questions).values(), *self._annotator.table_specs],
             require=pipeline.require,
             primary=pipeline.primary,
             sampling=pipeline.output.sampling.model_dump(mode="json"),
@@ -246,13 +247,33 @@ def failure_warnings(manifest: dict[str, Any]) -> list[str]:
     return warnings
 
 
+def box_warnings(manifest: dict[str, Any]) -> list[str]:
+    """A warning for each generation that writes many boxes beyond the image: its answers are probably in other units
+    than those of its `format`."""
+    warnings = []
+    for task in manifest.get("tasks", ()):
+        boxes, beyond = (task.get("counts", {}).get(name, 0) for name in ("boxes", "boxes_beyond"))
+        if boxes and beyond / boxes >= _MANY_BEYOND:
+            warnings.append(
+                f"generate {task['id']}: {beyond:,} of {boxes:,} boxes end beyond the image. The model {task['model']} "
+                "probably writes boxes in other units than those of the generation's `format`: compare the formats in "
+                "docs/tasks.md"
+            )
+    return warnings
+
+
 def output_format(output: Output, source_kind: str) -> Format:
     """The format that the dataset is written in.
 
     Raises ConfigError for a sidecar with `samples_per_shard`: row i of a sidecar belongs to sample i of a source shard.
     """
     configured, size = output.format, output.samples_per_shard
-    found: Format = configured if configured != "auto" else "sidecar" if source_kind == "webdataset" else "parquet"
+    if source_kind == "classes" and configured not in ("auto", "sidecar"):
+        raise ConfigError(
+            f"output.format is {configured}, which holds images, and a source of classes has none. Set it to sidecar"
+        )
+    automatic: Format = "sidecar" if source_kind in ("webdataset", "classes") else "parquet"
+    found: Format = automatic if configured == "auto" else configured
     if found == "sidecar" and size != "source":
         meaning = "sidecar for a source of tars" if configured == "auto" else "one row for each sample of a source tar"
         raise ConfigError(

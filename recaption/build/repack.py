@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+
+import pyarrow as pa
 
 from recaption.build.assemble import Assembled
 from recaption.build.shard import BuildSpec, assemble_images, compact_shard, load_answers, write_assembled
@@ -119,7 +120,8 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
     records: list[Record] = []
     rejects: list[Reject] = []
     asked: dict[str, GenerationCounts] = {}
-    rows: dict[str, list[Mapping[str, Any]]] = {}
+    tables: dict[str, list[pa.Table]] = {}
+    embeddings: dict[str, dict[str, Mapping[str, bytes]]] = {}
     failures: list[CaptionFailure] = []
     confident: dict[str, Answer] = {}
     for segment in packing.segments:
@@ -130,14 +132,17 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
         rejects += [replace(reject, shard=packing.name, row=reject.row + shift) for reject in assembled.rejects]
         failures += assembled.failures
         confident.update(assembled.confident)
-        for table, of_table in assembled.rows.items():
-            rows.setdefault(table, []).extend(of_table)
+        for name, table in assembled.tables.items():
+            tables.setdefault(name, []).append(table)
+        for generation, by_key in assembled.embeddings.items():
+            embeddings.setdefault(generation, {}).update(by_key)
         asked = {name: asked.get(name, GenerationCounts()) + counts for name, counts in assembled.asked.items()}
     whole = Assembled(
         records=tuple(records),
         rejects=tuple(rejects),
         asked=asked,
-        rows=rows,
+        tables={name: pa.concat_tables(of_sources) for name, of_sources in tables.items()},
+        embeddings=embeddings,
         failures=tuple(failures),
         confident=confident,
     )

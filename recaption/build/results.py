@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,6 @@ import pyarrow as pa
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.guard import Failed, attempt
-from recaption.output.paths import EMBEDDINGS
 from recaption.output.units import ImageAnswers, QuestionState
 from recaption.tasks.base import Rows, TableSpec
 from recaption.tasks.caption import CaptionTask
@@ -30,7 +29,8 @@ class Result:
     has_answer: bool
     counts: GenerationCounts
     captions: tuple[Caption, ...] = ()
-    rows: TableRows = field(default_factory=dict)  # by table, or EMBEDDINGS, with `key` and `generation`
+    rows: TableRows = field(default_factory=dict)  # by table, with `key` and `generation`
+    embeddings: Mapping[str, bytes] = field(default_factory=dict)  # by key, caption_id or sub_id
     rejects: tuple[Reject, ...] = ()
     failures: tuple[CaptionFailure, ...] = ()
 
@@ -41,26 +41,38 @@ def is_whole(question: Question) -> bool:
 
 
 def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result:
-    """The result of a question that is not whole. A task that fails on an image costs the rows of this image."""
+    """The result of a question that is not whole, before `task_tables`. A task that fails on an image costs the rows of
+    this image."""
     state = answers.state(question)
     counts = _counts(state)
     rejects = tuple(item.for_image(image) for item in state.found if isinstance(item, Reject))
     if state.status != "units":
         return Result(has_answer=False, counts=counts)
     made = attempt(lambda: _rows(state, image))
+    without = Result(has_answer=state.has_answer, counts=counts, rejects=rejects)
     if isinstance(made, Failed):
-        table = next(iter(question.task.tables), question.id)
-        failed = CaptionFailure(caption_id=f"{image.key}/{question.id}/0", table=table, error=made.error)
-        return Result(has_answer=state.has_answer, counts=counts, rejects=rejects, failures=(failed,))
+        return _failed(without, question, image.key, made)
     head = {"key": image.key, "generation": question.id}
     rows = {name: [{**row, **head} for row in of_table] for name, of_table in made.tables.items()}
-    if made.embeddings:
-        rows[EMBEDDINGS] = [{**head, "id": id, "embedding": data} for id, data in made.embeddings.items()]
-    return Result(has_answer=state.has_answer, counts=counts, captions=made.captions, rows=rows, rejects=rejects)
+    return replace(
+        without,
+        counts=replace(counts, counts=dict(made.counts)),
+        has_answer=question.task.has_result(state.answers, made),
+        captions=made.captions,
+        rows=rows,
+        embeddings=made.embeddings,
+    )
+
+
+def _failed(result: Result, question: Question, key: str, failed: Failed) -> Result:
+    """The result without what the task has made."""
+    table = next(iter(question.task.tables), question.id)
+    failure = CaptionFailure(caption_id=f"{key}/{question.id}/0", table=table, error=failed.error)
+    return replace(result, captions=(), rows={}, embeddings={}, failures=(failure,))
 
 
 def _rows(state: QuestionState, image: Image) -> Rows:
-    """Raises an error of the task, or for captions and rows that are not its own."""
+    """Raises an error of the task, or for captions and tables that are not its own."""
     question = state.question
     made = question.task.rows(question.generation, image, state.inputs, state.answers)
     if unknown := made.tables.keys() - question.task.tables.keys():
@@ -71,8 +83,6 @@ def _rows(state: QuestionState, image: Image) -> Rows:
             raise DatasetError(f"caption {number} is not a Caption of generation {question.id} with id {expected}")
     if made.embeddings and not question.output.embeddings:
         raise DatasetError("embeddings of a task whose output has none")
-    for name, rows in made.tables.items():
-        _arrow(question.task.tables[name], [{**row, "key": "", "generation": ""} for row in rows])
     return made
 
 
@@ -90,22 +100,38 @@ def _counts(state: QuestionState) -> GenerationCounts:
     )
 
 
-def embeddings_of(questions: Iterable[Question], rows: TableRows) -> dict[str, dict[str, dict[str, bytes]]]:
-    """The embeddings by generation, key and id, also of generations without any."""
-    made: dict[str, dict[str, dict[str, bytes]]] = {q.id: {} for q in questions if q.output.embeddings}
-    for row in rows.get(EMBEDDINGS, ()):
-        made[row["generation"]].setdefault(row["key"], {})[row["id"]] = row["embedding"]
-    return made
-
-
 def specs_of(questions: Iterable[Question]) -> dict[str, TableSpec]:
     """The tables that the tasks of a build add, by name."""
     return {name: spec for question in questions for name, spec in question.task.tables.items()}
 
 
-def task_tables(questions: Iterable[Question], rows: TableRows) -> dict[str, pa.Table]:
-    """The tables of all tasks with these rows, also those without any."""
-    return {name: _arrow(spec, rows.get(name, ())) for name, spec in specs_of(questions).items()}
+def task_tables(questions: Sequence[Question], results: Mapping[str, dict[str, Result]]) -> dict[str, pa.Table]:
+    """The tables of all tasks, also those without rows. `results` are by generation and key, the keys in one order.
+
+    A result with rows that do not match the columns of their table is replaced in `results` by one without them and
+    with a failure.
+    """
+    specs = specs_of(questions)
+    together = attempt(_tables, specs, results)
+    if not isinstance(together, Failed):
+        return together
+    by_id = {question.id: question for question in questions}
+    for id, of_images in results.items():
+        for key, result in of_images.items():
+            alone = attempt(_tables, specs, {id: {key: result}})
+            if isinstance(alone, Failed):
+                of_images[key] = _failed(result, by_id[id], key, alone)
+    return _tables(specs, results)
+
+
+def _tables(specs: Mapping[str, TableSpec], results: Mapping[str, Mapping[str, Result]]) -> dict[str, pa.Table]:
+    """Raises DatasetError or an error of Arrow for rows that do not match the columns of their table."""
+    rows: dict[str, list[Mapping[str, Any]]] = {name: [] for name in specs}
+    for of_image in zip(*(of_images.values() for of_images in results.values()), strict=True):  # image by image
+        for result in of_image:
+            for name, of_table in result.rows.items():
+                rows[name] += of_table
+    return {name: _arrow(spec, rows[name]) for name, spec in specs.items()}
 
 
 def _arrow(spec: TableSpec, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -116,7 +142,7 @@ def _arrow(spec: TableSpec, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         if not row.keys() <= known:
             unknown = min(row.keys() - known)
             raise DatasetError(f"table {spec.name}: a row has {unknown}; its columns are {sorted(known)}")
-    table = pa.Table.from_pylist(list(rows), schema=columns)
+    table = pa.Table.from_pylist(rows, schema=columns)
     for column in columns:
         if not column.nullable and table[column.name].null_count:
             raise DatasetError(f"table {spec.name}: a row has no {column.name}, and that column is not nullable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from recaption.annotate import Annotator
 from recaption.annotate.confidence import with_confidence
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
-from recaption.build.results import Result, embeddings_of, is_whole, result_of, task_tables
+from recaption.build.results import Result, is_whole, result_of, task_tables
 from recaption.build.support import VERIFICATIONS, weighed
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
@@ -100,16 +100,18 @@ def compact_shard(store: Store, spec: BuildSpec, shard: SourceShard, limit: int)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredResults:
-    """What the answer store has for images of a source shard. `results` are those of `results.result_of`."""
+    """What the answer store has for images of a source shard. `results` are those of `results.result_of`, `tables` have
+    their rows."""
 
-    answers: dict[str, dict[str, Answer]]  # generation -> key -> answer
-    rejects: list[Reject]
-    results: dict[str, dict[str, Result]]  # generation -> key -> result
+    answers: dict[str, dict[str, Answer]] = field(default_factory=dict)  # generation -> key -> answer
+    rejects: list[Reject] = field(default_factory=list)
+    results: dict[str, dict[str, Result]] = field(default_factory=dict)  # generation -> key -> result
+    tables: dict[str, pa.Table] = field(default_factory=dict)
 
 
 def load_answers(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]) -> StoredResults:
     """The stored results of these images of a source shard."""
-    found = StoredResults(answers={}, rejects=[], results={})
+    found = StoredResults()
     stored = ShardAnswers(store, shard.id, final=True)
     whole = [question for question in spec.questions if is_whole(question)]
     others = [question for question in spec.questions if not is_whole(question)]
@@ -126,6 +128,7 @@ def load_answers(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequ
         if image.reason is None and image.sha256 not in spec.excluded:
             for question in others:
                 found.results[question.id][image.key] = result_of(of_image, question, image)
+    found.tables.update(task_tables(others, found.results))
     return found
 
 
@@ -145,6 +148,12 @@ def assemble_images(
         excluded=spec.excluded,
     )
     assembled = assemble_shard(images, stored.answers, stored.rejects, rules, shard_name=name, results=stored.results)
+    embeddings = {
+        question.id: {key: result.embeddings for key, result in stored.results[question.id].items()}
+        for question in spec.questions
+        if question.output.embeddings
+    }
+    assembled = replace(assembled, tables=stored.tables, embeddings=embeddings)
     for generation, counts in assembled.asked.items():
         if missing := counts.asked - counts.answered - counts.rejected:
             raise DatasetError(f"{missing} images have neither an answer nor a reject for {generation}", shard=shard.id)
@@ -168,7 +177,7 @@ def write_assembled(
     ]
     if assembled.confident:
         records = [replace(r, captions=tuple(_confident(c, assembled) for c in r.captions)) for r in records]
-    custom_tables = {**annotated.tables, **task_tables(spec.questions, assembled.rows)}
+    custom_tables = {**annotated.tables, **assembled.tables}
     records = weighed(records, custom_tables.get(VERIFICATIONS), pipeline.annotate.weights)
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
@@ -180,7 +189,7 @@ def write_assembled(
         asked=assembled.asked,
         inputs=inputs,
         custom_tables=custom_tables,
-        embeddings=embeddings_of(spec.questions, assembled.rows),
+        embeddings=assembled.embeddings,
         failures=(*annotated.failures, *assembled.failures),
     )
     shape = ShardFormat(

@@ -1,14 +1,20 @@
-"""Commands that export and check a dataset: export, validate."""
+"""Commands that export, check and publish a dataset: export, validate, push."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from recaption.cli.options import format_option, pair, positive
+from recaption.errors import UserError
+
+if TYPE_CHECKING:
+    from recaption.export.dataset import Dataset
+    from recaption.types import Record
 
 
 def export(
@@ -39,6 +45,16 @@ def export(
             help="Samples per tar or Parquet file. Default: 5000 in tars, as in the build in Parquet",
         ),
     ] = None,
+    images: Annotated[
+        Literal["none", "jpg", "symlink"],
+        typer.Option(help="Image files for formats that name them: none, JPEGs, or links to those of a local folder"),
+    ] = "none",
+    captions: Annotated[
+        Literal["one", "lines", "tags"],
+        typer.Option(
+            help="With --to txt: a caption, texts drawn by the dataset's sampling policy, one per line, or its objects"
+        ),
+    ] = "one",
     pipeline_file: Annotated[
         Path | None,
         typer.Option(
@@ -52,12 +68,14 @@ def export(
 ) -> int:
     """Write a dataset in the format of a trainer."""
     from recaption.export import load
-    from recaption.export.base import Options
+    from recaption.export.base import Options, all_texts
     from recaption.export.dataset import Dataset
     from recaption.export.show import print_exported, progress
 
     console = Console()
     exporter = load(to)
+    if captions != "one" and to != "txt":
+        raise UserError(f"--captions {captions} is for --to txt; leave the option out")
     dataset = Dataset.open(out, pipeline_file)
     with progress(console) as report:
         options = Options(
@@ -65,11 +83,24 @@ def export(
             split=split,
             fill=fill,
             samples_per_shard=samples_per_shard,
+            images=images,
+            captions=captions,
+            draw=_drawing(dataset) if captions == "lines" else all_texts,
             progress=report,
         )
         done = exporter.export(dataset, destination, options)
     print_exported(done, destination, console)
     return 0
+
+
+def _drawing(dataset: Dataset) -> Callable[[Record], list[str]]:
+    """Draws the texts of a record by the sampling policy of the dataset; the same ones each time."""
+    import numpy as np
+
+    from recaption.load.policy import from_manifest
+
+    draw = from_manifest(dataset.manifest["sampling"])
+    return lambda record: [t.text for t in draw(record, np.random.default_rng(int(record.sha256[:16], 16)), 0)]
 
 
 def validate(
@@ -85,6 +116,10 @@ def validate(
     gpus: Annotated[
         int | None, typer.Option(parser=positive, metavar="N", help="GPUs of the training run, on all nodes")
     ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="With --for: where its images are. Default: the folder images of PATH"),
+    ] = None,
 ) -> int:
     """Check an output, or any dataset for a trainer."""
     from recaption.problems import print_problems
@@ -95,7 +130,7 @@ def validate(
         from recaption.export.dataset import refuse_output
 
         refuse_output(path, name)
-        problems = load(name).validate(path, loaders=loaders)
+        problems = load(name).validate(path, loaders=loaders, images=images)
     else:
         from recaption.validate import validate_output
 
@@ -107,3 +142,22 @@ def validate(
         return 0
     console.print(", ".join(f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in counts.items()))
     return 1 if counts["error"] else 0
+
+
+def push(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="An output with a finished build, or a build")],
+    repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="A dataset repository; made if it is new")],
+    build: Annotated[
+        str | None, typer.Option("--build", metavar="B", help="A build of OUT. Default: the published one")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private")] = False,
+) -> int:
+    """Upload a build to the Hugging Face Hub, with its card. Run it again to continue."""
+    from rich.filesize import decimal
+
+    from recaption.push import push as upload
+
+    done = upload(out, repository, build=build, private=private)
+    removed = f"; {done.removed:,} files of earlier builds removed" if done.removed else ""
+    print(f"{done.files:,} files ({decimal(done.size)}) → {done.url}{removed}")
+    return 0

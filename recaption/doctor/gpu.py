@@ -14,7 +14,7 @@ from recaption.doctor.finding import Finding, error, ok, warning
 from recaption.doctor.packages import installed
 
 _QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader,nounits")
-_ON_A_GPU = ("vllm", "transformers", "dual_encoder")
+_ON_A_GPU = ("vllm", "transformers", "dual_encoder", "detector")
 _TIMEOUT = 6.0  # s: an idle driver needs a few to start
 
 

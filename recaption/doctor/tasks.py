@@ -43,8 +43,8 @@ def look(pipeline: Pipeline) -> Sequence[Finding]:
 def _output(generation: GenerationConfig, config: Model) -> Output:
     """Raises ConfigError for a task that cannot be loaded, or that the engine or the model cannot do."""
     task = registry.load(generation.task, generation.settings)
-    output = task.output()
-    if generation.logprobs and not output.scores:
+    output = task.output(None)
+    if generation.logprobs and output.is_text:
         output = replace(output, logprobs=True)
     assert config.model is not None
     check_capable(

@@ -12,7 +12,7 @@ from recaption.engine.capabilities import capabilities, check_capable
 from recaption.errors import ConfigError, MissingExtra
 from recaption.models import on_this_node
 
-ENGINES = ("vllm", "transformers", "openai", "dual_encoder")
+ENGINES = ("vllm", "transformers", "openai", "dual_encoder", "detector")
 """Engines of a pipeline that run a model. `column` runs none: its answers are in the index (see `engine.column`)."""
 
 
@@ -22,6 +22,7 @@ def check(engine: str) -> None:
         "vllm": ("vllm", "vllm"),
         "transformers": ("torch", "transformers"),
         "dual_encoder": ("torch", "transformers"),
+        "detector": ("torch", "transformers"),
         "openai": ("aiohttp", "run"),
     }
     if engine in needs:
@@ -56,6 +57,10 @@ def build(spec: EngineSpec) -> Engine:
         from recaption.engine.dual_encoder import DualEncoderEngine
 
         return DualEncoderEngine(spec)
+    if spec.engine == "detector":
+        from recaption.engine.detector import DetectorEngine
+
+        return DetectorEngine(spec)
     if spec.engine == "openai":
         from recaption.engine.openai import OpenAIEngine
 

@@ -51,13 +51,14 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """A request as the input of a certain engine. `scored`: with `output.likelihood`."""
+    """A request as the input of a certain engine. `scored`: with `output.likelihood`; `shown`: see `Completion`."""
 
     engine_input: Any
     sampling: Sampling
     nbytes: int
     output: Output = TEXT
     scored: Scored | None = None
+    shown: tuple[int, int] | None = None
     decode_seconds: float = 0.0  # CPU time; 0 where the image was decoded for an earlier prompt
     render_seconds: float = 0.0  # CPU time without decoding
 
@@ -87,7 +88,7 @@ class EngineSpec:
     earlier). Requests with other outputs are allowed.
     """
 
-    engine: str  # "vllm" | "transformers" | "openai" | "dual_encoder" | "package.module:Class"
+    engine: str  # "vllm" | "transformers" | "openai" | "dual_encoder" | "detector" | "package.module:Class"
     model: str
     revision: str | None = None
     dtype: str = "auto"

@@ -13,7 +13,7 @@ are not in the table get no settings; their images are only scaled down before t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Settings = dict[str, Any]
@@ -28,6 +28,15 @@ def settings(config: Config, processor: Config, max_pixels: int | None) -> Setti
     """
     rule = _RULES.get(str(config.get("model_type")))
     return {} if rule is None or max_pixels is None else rule(config, processor, max_pixels)
+
+
+def shown_size(grid: Sequence[int] | None, patch: int | None) -> tuple[int, int] | None:
+    """Width and height in pixels of an image after its processor; None: the processor does not tell.
+
+    `grid` is the item of `image_grid_thw` of an image: frames, rows and columns of patches of `patch` x `patch` px
+    (Qwen2-VL and later, GLM-4V, ...).
+    """
+    return None if grid is None or patch is None else (int(grid[2]) * patch, int(grid[1]) * patch)
 
 
 def settings_of(model: str, revision: str | None, max_pixels: int | None) -> Settings:

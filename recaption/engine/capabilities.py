@@ -16,25 +16,36 @@ from recaption.errors import ConfigError
 from recaption.tasks.output import Form, Output
 from recaption.types import Modality
 
-Ability = Form | Literal["logprobs", "embeddings"]  # likelihood is a form, and goes beside choices
+Ability = Form | Literal["logprobs", "embeddings", "special_tokens"]  # likelihood is a form, and goes beside choices
 BOTH: Final[frozenset[Modality]] = frozenset(get_args(Modality))
 _OUTPUTS: Final[dict[str, frozenset[Ability]]] = {
-    "vllm": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood"}),
-    "transformers": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood"}),
-    "openai": frozenset({"text", "choices", "json_schema", "logprobs"}),
-    "column": frozenset({"text", "choices", "json_schema"}),
+    "vllm": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood", "special_tokens"}),
+    "transformers": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood", "special_tokens"}),
+    "openai": frozenset({"text", "choices", "json_schema", "logprobs", "special_tokens"}),  # what the server returns
+    "column": frozenset({"text", "choices", "json_schema", "special_tokens"}),
     "dual_encoder": frozenset({"scores", "embeddings"}),
+    "detector": frozenset({"boxes"}),
 }
 _NAMES: Final[dict[Ability, str]] = {
     "text": "free text",
     "choices": "one of several choices",
     "json_schema": "JSON of a schema",
     "scores": "scores",
+    "boxes": "boxes of a detector",
     "logprobs": "log-probabilities",
     "likelihood": "the likelihood of a given text",
     "embeddings": "embeddings",
+    "special_tokens": "special tokens",
 }
 _DUAL_ENCODERS: Final = frozenset({"CLIPModel", "SiglipModel", "Siglip2Model"})
+_DETECTORS: Final = frozenset(
+    {
+        "Owlv2ForObjectDetection",
+        "OwlViTForObjectDetection",
+        "GroundingDinoForObjectDetection",
+        "MMGroundingDinoForObjectDetection",
+    }
+)
 _GENERATIVE: Final = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")  # ends of names of architectures
 _VISION: Final = ("vision", "visual", "image", "mm_")  # in keys of the config.json of a vision-language model
 
@@ -57,6 +68,7 @@ class Capabilities:
             "logprobs": output.logprobs,
             "likelihood": output.likelihood,
             "embeddings": output.embeddings,
+            "special_tokens": output.special_tokens,
         }
         return [part for part, is_wanted in wanted.items() if is_wanted and part not in self.outputs]
 
@@ -71,7 +83,7 @@ def capabilities(spec: EngineSpec) -> Capabilities:
         outputs = getattr(_own(spec), "outputs", None)
         outputs = outputs if isinstance(outputs, frozenset) else frozenset({"text"})
         return Capabilities(accepts=_engine_accepts(spec), outputs=outputs)
-    accepts = BOTH
+    accepts = _engine_accepts(spec)
     if spec.engine in ("vllm", "transformers"):
         accepts = _modalities(_model_config(spec)) or BOTH
     return Capabilities(accepts=accepts, outputs=_OUTPUTS[spec.engine])
@@ -85,6 +97,8 @@ def _own(spec: EngineSpec) -> Any:
 
 def _engine_accepts(spec: EngineSpec) -> frozenset[Modality]:
     """The requests that the engine takes with a suitable model. An own engine may also set them in `__init__`."""
+    if spec.engine == "detector":
+        return frozenset({"image"})
     if ":" not in spec.engine:
         return BOTH
     accepts = getattr(_own(spec), "accepts", None)
@@ -136,8 +150,8 @@ def check_accepts(spec: EngineSpec) -> frozenset[Modality]:
 
 
 def _check_architecture(spec: EngineSpec) -> None:
-    """Raises ConfigError for a model that makes texts in engine dual_encoder, and for a dual encoder elsewhere."""
-    if spec.engine not in ("vllm", "transformers", "dual_encoder"):
+    """Raises ConfigError for a dual encoder or a detector in another engine, and for other models in theirs."""
+    if spec.engine not in ("vllm", "transformers", "dual_encoder", "detector"):
         return
     config = _model_config(spec)
     names = [str(name) for name in config.get("architectures") or ()]
@@ -148,8 +162,14 @@ def _check_architecture(spec: EngineSpec) -> None:
             f"model {spec.model!r} is a {names[0]}, which has no embeddings of images and texts: engine dual_encoder "
             "needs a CLIP, SigLIP or SigLIP 2 model"
         )
-    if spec.engine != "dual_encoder" and _DUAL_ENCODERS.issuperset(names):
-        raise ConfigError(f"model {spec.model!r} is a {names[0]}, which writes no text: use engine dual_encoder")
+    if spec.engine == "detector" and not _DETECTORS.issuperset(names):
+        raise ConfigError(
+            f"model {spec.model!r} is a {names[0]}, which finds no boxes of phrases: engine detector runs OWLv2, "
+            "OWL-ViT, Grounding DINO and MM Grounding DINO"
+        )
+    for engine, known in (("dual_encoder", _DUAL_ENCODERS), ("detector", _DETECTORS)):
+        if spec.engine != engine and known.issuperset(names):
+            raise ConfigError(f"model {spec.model!r} is a {names[0]}, which writes no text: use engine {engine}")
 
 
 def _modalities(config: Mapping[str, Any]) -> frozenset[Modality] | None:

@@ -123,8 +123,10 @@ class OpenAIEngine:
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
             raise RequestError("the openai engine takes requests, not rendered ones")
-        if work.output.scores:
-            raise RequestError("the openai engine returns texts, not scores: use engine dual_encoder")
+        if not work.output.is_text:
+            raise RequestError(
+                f"the openai engine returns texts, not {work.output.form}: use engine dual_encoder or detector"
+            )
         if work.output.likelihood:
             raise RequestError("the openai engine does not return likelihoods: use engine vllm or transformers")
         return await self._in_flight.run(self._generate, work)

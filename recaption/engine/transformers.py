@@ -38,12 +38,15 @@ class TransformersEngine(MicroBatchEngine):
         self._tokens: tuple[int, Sequence[Row]] = 0, ()  # of finished batches, and the rows of the running batch
 
     def _check(self, request: Request) -> None:
-        if request.output.scores:
-            raise RequestError("the transformers engine returns texts, not scores: use engine dual_encoder")
+        if not request.output.is_text:
+            raise RequestError(
+                f"the transformers engine returns texts, not {request.output.form}: use engine dual_encoder or detector"
+            )
 
-    def _kind(self, job: Job) -> tuple[bool, bool]:
+    def _kind(self, job: Job) -> tuple[bool, bool, bool]:
         """Not all processors take requests with and without an image together."""
-        return job.image is None, job.request.output.likelihood
+        output = job.request.output
+        return job.image is None, output.likelihood, output.special_tokens
 
     def _output_tokens(self) -> int:
         over, rows = self._tokens
@@ -77,6 +80,7 @@ class TransformersEngine(MicroBatchEngine):
         length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._length: int = self.spec.max_model_len or length or 1 << 30
         self._budget = budget.settings_of(name, self.spec.revision, self.spec.max_pixels)
+        self._patch = getattr(getattr(processor, "image_processor", None), "patch_size", None)  # px
         self._processor, self._tokenizer, self._model = processor, tokenizer, model
         for choices in {output.choices for output in self.spec.outputs if output.choices and output.logprobs}:
             try:
@@ -97,8 +101,11 @@ class TransformersEngine(MicroBatchEngine):
         self._check_length(max(lengths))
         rows = [self._row(job.request, self._length - length) for job, length in zip(jobs, lengths, strict=True)]
 
+        special = jobs[0].request.output.special_tokens
+
         def text(tokens: list[int]) -> str:
-            return str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+            kept = [token for token in tokens if token not in self._end] if special else tokens
+            return str(tokenizer.decode(kept, skip_special_tokens=not special, clean_up_tokenization_spaces=False))
 
         over = self._tokens[0]
         self._tokens = over, rows
@@ -113,9 +120,11 @@ class TransformersEngine(MicroBatchEngine):
                 )
         finally:
             self._tokens = over + sum(len(row.tokens) for row in rows), ()
+        grids = inputs.get("image_grid_thw")
+        shown = [budget.shown_size(grid, self._patch) for grid in ([None] * len(jobs) if grids is None else grids)]
         return [
-            self._completion(job.request.output, row, length, text(row.tokens))
-            for job, row, length in zip(jobs, rows, lengths, strict=True)
+            self._completion(job.request.output, row, length, text(row.tokens), size)
+            for job, row, length, size in zip(jobs, rows, lengths, shown, strict=True)
         ]
 
     def _inputs(self, jobs: Sequence[Job]) -> Any:
@@ -192,7 +201,9 @@ class TransformersEngine(MicroBatchEngine):
             self._spellings[choices] = spellings(self._tokenizer, choices)
         return self._spellings[choices]
 
-    def _completion(self, output: Output, row: Row, prompt_tokens: int, text: str) -> Completion:
+    def _completion(
+        self, output: Output, row: Row, prompt_tokens: int, text: str, shown: tuple[int, int] | None
+    ) -> Completion:
         """`text` is that of all tokens of the row."""
         completion = Completion(
             # As in vLLM: without the bytes of an incomplete character.
@@ -200,6 +211,7 @@ class TransformersEngine(MicroBatchEngine):
             finish_reason=row.finish_reason or "length",
             prompt_tokens=prompt_tokens,
             output_tokens=len(row.tokens),
+            shown=shown,
         )
         if row.spellings:
             return likeliest_choice(completion, output.choices, row.choice_logprobs)

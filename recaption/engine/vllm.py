@@ -109,6 +109,8 @@ class VllmRenderer:
         self._tokenizer = tokenizer = self._renderer.get_tokenizer()
         self._bos = getattr(tokenizer, "bos_token", None)
         self._special = tuple(getattr(tokenizer, "all_special_tokens", ()))
+        vision = getattr(config.model_config.hf_config, "vision_config", None)
+        self._patch: int | None = getattr(vision, "patch_size", None)  # px
 
     def render(self, request: Request) -> Rendered:
         """Raises ImageError, and RequestError for a prompt that is too long or that the model's template refuses.
@@ -139,6 +141,7 @@ class VllmRenderer:
             nbytes=packed.nbytes,
             output=request.output,
             scored=scored,
+            shown=budget.shown_size(_grid(engine_input), self._patch),
             decode_seconds=decoded - started,
             render_seconds=time.thread_time() - decoded,
         )
@@ -150,6 +153,13 @@ class VllmRenderer:
         if request.crop is not None:
             pixels += f"-{request.crop}"
         return {"type": "image_pil", "image_pil": image, "uuid": pixels}
+
+
+def _grid(engine_input: Any) -> Sequence[int] | None:
+    """Frames, rows and columns of the patches of a rendered image; None: the processor does not tell."""
+    [item] = (engine_input.get("mm_kwargs") or {}).get("image") or [None]
+    grid = None if item is None else item.get("image_grid_thw")
+    return None if grid is None else grid.data.tolist()
 
 
 def _text(request: Request) -> dict[str, Any]:
@@ -274,8 +284,8 @@ class VllmEngine:
         if isinstance(engine_input, Packed):
             engine_input = unpack(engine_input)
         output = work.output
-        if output.scores:
-            raise RequestError("the vllm engine returns texts, not scores: use engine dual_encoder")
+        if not output.is_text:
+            raise RequestError(f"the vllm engine returns texts, not {output.form}: use engine dual_encoder or detector")
         ids = await self._spell(output.choices) if output.choices and output.logprobs else ()
         try:
             sampling = sampling_params(work.sampling, output, ids)
@@ -298,6 +308,7 @@ class VllmEngine:
             prompt_tokens=len(last.prompt_token_ids or ()),
             output_tokens=len(answer.token_ids),
             cached_tokens=last.num_cached_tokens or 0,
+            shown=work.shown,
         )
         if ids:
             first = _found(answer.logprobs)[0]
@@ -460,6 +471,7 @@ def sampling_params(sampling: Sampling, output: Output = TEXT, ids: Sequence[Seq
         output_kind=RequestOutputKind.FINAL_ONLY,
         repetition_detection=None if ignore_eos else loops,
         structured_outputs=grammar,
+        skip_special_tokens=not output.special_tokens,
         logprob_token_ids=[0] if output.logprobs else None,  # the sampled token's comes with those of any ids
     )
 

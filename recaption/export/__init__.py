@@ -25,9 +25,28 @@ MODULES: Final = MappingProxyType(
         "pixelprose": "recaption.export.pixelprose",
         "llava": "recaption.export.llava",
         "fg_clip": "recaption.export.fg_clip",
+        "fgclip2": "recaption.export.fgclip2",
+        "sharegpt4v": "recaption.export.sharegpt4v",
+        "mllms_augmented": "recaption.export.mllms_augmented",
+        "grain": "recaption.export.grain",
+        "monkey": "recaption.export.monkey",
+        "ce_clip": "recaption.export.ce_clip",
+        "structure_clip": "recaption.export.structure_clip",
+        "beta_clip": "recaption.export.beta_clip",
+        "cocu": "recaption.export.cocu",
+        "maya": "recaption.export.maya",
+        "make": "recaption.export.make",
+        "gist": "recaption.export.gist",
+        "adaptclipzs": "recaption.export.adaptclipzs",
+        "txt": "recaption.export.txt",
+        "imagefolder": "recaption.export.imagefolder",
+        "coco": "recaption.export.coco",
     }
 )
 """The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""
+
+WITHOUT_IMAGE_FILES: Final = frozenset({"flair", "cosmos", "open_clip", "recap", "pixelprose", "cocu", "adaptclipzs"})
+"""Formats that name no image files: they have the images in tars, or none."""
 
 
 def load(name: str) -> Exporter:

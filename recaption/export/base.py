@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset, Split
@@ -13,7 +13,26 @@ from recaption.io import files
 from recaption.io.store import Store, open_store
 from recaption.problems import Problem, Severity
 from recaption.types import Record
+from recaption.write.entry import ShardEntry
 from recaption.write.profile import Fill, places
+
+Images = Literal["none", "jpg", "symlink"]
+"""Image files in the export: none; JPEGs; or links to the files of a source that is a local folder."""
+IMAGES: Final = "images"
+"""The folder of these files, in the folder of the export."""
+
+
+Captions = Literal["one", "lines", "tags"]
+"""What a text file beside an image has: a caption; several texts, one per line; or the objects as a list."""
+
+CLIP_WORDS: Final = 45
+"""Words of a text about a class. More may be more than the 77 tokens of CLIP, with the name of the class."""
+
+
+def all_texts(record: Record) -> Sequence[str]:
+    """All captions, and all sub-captions that repeat no earlier one and have a weight."""
+    subs = (sub for caption in record.captions for sub in caption.sub_captions)
+    return [caption.text for caption in record.captions] + [s.text for s in subs if s.dup_of is None and s.weight > 0]
 
 
 def _silent(done: int, total: int) -> None:
@@ -22,13 +41,30 @@ def _silent(done: int, total: int) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """The user's options. `map` maps texts of the trainer to generations; if empty, they are matched by granularity."""
+    """The user's options. `map` maps texts of the trainer, and names of tables, to generations.
+
+    Texts that it does not name are matched by granularity, if it names no text at all.
+    """
 
     map: Mapping[str, str] = field(default_factory=dict)
     split: Split = "train"
     fill: Fill | None = None  # None: the trainer's default
     samples_per_shard: int | None = None  # None: the trainer's default; only where shards are written
+    images: Images = "none"  # only for formats that name image files
+    captions: Captions = "one"  # only for txt
+    draw: Callable[[Record], Sequence[str]] = all_texts  # the lines of a text file, for `captions` "lines"
     progress: Callable[[int, int], None] = _silent  # called with the number of finished shards and of all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """The arguments with which a program reads what was exported. A shell splits them into words.
+
+    FOLDER stands for the folder with the unpacked images.
+    """
+
+    program: str  # and the versions that take these arguments
+    arguments: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +74,8 @@ class Exported:
     samples: int
     files: int
     left_out: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()  # how to use it, one line each
+    notes: tuple[str, ...] = ()  # one line each
+    usage: tuple[Usage, ...] = ()
 
 
 class Exporter(Protocol):
@@ -51,11 +88,12 @@ class Exporter(Protocol):
         """Write the dataset to `dest`, a new or empty folder or a store's URL. Raises UserError, DatasetError."""
         ...
 
-    def validate(self, path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+    def validate(self, path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
         """The problems that this trainer has with a dataset, written by recaption or another program.
 
-        `loaders` is the number of processes that load at the same time: workers x GPUs. Raises UserError if `path`
-        has no file of this format.
+        `loaders` is the number of processes that load at the same time: workers x GPUs. `images` is the folder of the
+        image files that the format names, if it names any; None: the folder `images` of the dataset. Raises UserError
+        if `path` has no file of this format.
         """
         ...
 
@@ -84,8 +122,13 @@ def removed_on_failure(store: Store) -> Iterator[None]:
         raise
 
 
-def begin(dataset: Dataset, dest: str, options: Options) -> Store:
-    """The store to write to. Raises UserError if it is not empty, or if the split has no samples."""
+def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool = False) -> Store:
+    """The store to write to. Raises UserError if it is not empty, or if the split has no samples.
+
+    `names_images`: the format names image files, so `options.images` may be set.
+    """
+    if options.images != "none" and not names_images:
+        raise UserError(f"--images {options.images} is for formats that name image files; leave the option out")
     if not dataset.samples(options.split):
         raise UserError(f"{dataset.name} has no usable samples of split {options.split}; choose another with --split")
     try:
@@ -125,6 +168,21 @@ def refuse_shard_size(options: Options, file: str) -> None:
         )
 
 
+def of_images(dataset: Dataset) -> dict[str, str]:
+    """The granularity of each generation whose captions are about whole images, in pipeline order."""
+    return {name: kind for name, kind in dataset.granularities.items() if kind not in ("region", "aspect")}
+
+
+def free_names(dataset: Dataset, options: Options) -> dict[str, str]:
+    """The map, for a format whose names are free. Raises UserError for an unknown generation."""
+    refuse_fill(options)
+    known = ("raw", *dataset.granularities)
+    for name, generation in options.map.items():
+        if generation not in known:
+            raise UserError(f"map {name}={generation}: unknown generation {generation!r}; allowed: {', '.join(known)}")
+    return dict(options.map)
+
+
 def one_text(dataset: Dataset, wanted: Mapping[str, str], options: Options) -> dict[str, str]:
     """As `chosen`, for trainers with one place per text. Raises UserError if a place other than raw stays empty.
 
@@ -153,11 +211,11 @@ def rotated(dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def records(dataset: Dataset, options: Options, *, sub_captions: bool = False) -> Iterator[Record]:
-    """All records of the chosen split. Reports progress after every shard."""
+def shards(dataset: Dataset, options: Options) -> Iterator[ShardEntry]:
+    """All shards. Reports progress after every one."""
     for done, shard in enumerate(dataset.shards):
         options.progress(done, len(dataset.shards))
-        yield from dataset.records(shard, options.split, sub_captions=sub_captions)
+        yield shard
     options.progress(len(dataset.shards), len(dataset.shards))
 
 
@@ -183,6 +241,11 @@ def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)
 def is_relative(image: Any) -> bool:
     """Whether it can be a path below a trainer's folder of images."""
     return isinstance(image, str) and bool(image) and "://" not in image and not image.startswith("/")
+
+
+def lacking(row: Any, names: Iterable[str]) -> list[str]:
+    """The names under which a row has no string."""
+    return [name for name in names if not isinstance(row, dict) or not isinstance(row.get(name), str)]
 
 
 def described(sources: Mapping[str, str | None]) -> str:

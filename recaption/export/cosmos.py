@@ -7,15 +7,14 @@ It repeats a pool that has fewer texts than it draws, so an empty pool is a divi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from recaption.export import flair
-from recaption.export.base import Finding
-from recaption.export.flair import export
-from recaption.export.tars import Found, problems_in
+from recaption.export.base import Exported, Finding, Options, Usage
+from recaption.export.dataset import Dataset
+from recaption.export.tars import Found, arguments, problems_in
 from recaption.problems import Problem
-
-__all__ = ["READ_BY", "WRITES", "export", "validate"]
 
 WRITES: Final = flair.WRITES
 READ_BY: Final = "COSMOS"
@@ -26,7 +25,14 @@ _MODES: Final = {
 }
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def export(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """See `flair.export`."""
+    done = flair.export_lists(dataset, dest, options)
+    textcrop = f"{arguments(dest, done)} --caption-sampling-mode textcrop"
+    return replace(done, usage=(Usage(program="COSMOS (main of 2025-03)", arguments=textcrop),))
+
+
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from problems_in(path, _sample_findings, loaders=loaders)
 

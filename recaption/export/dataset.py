@@ -6,7 +6,7 @@ the image of one sample (format parquet: of one row group).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from operator import itemgetter
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError, RecaptionError, UserError
+from recaption.export import WITHOUT_IMAGE_FILES
 from recaption.io.store import Store, open_store
 from recaption.output.locate import find_build, read_manifest
 from recaption.output.paths import ANSWERS, INDEX, PIPELINE
@@ -27,6 +28,8 @@ from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
 from recaption.write import ShardEntry
 
 Split = Literal["train", "val", "all"]
+TableRows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows of a table by the key of their image."""
 
 
 def _fields(table: pa.Schema, kind: type[Any]) -> tuple[str, ...]:
@@ -37,7 +40,11 @@ def _fields(table: pa.Schema, kind: type[Any]) -> tuple[str, ...]:
 
 _OF_IMAGES: Final = _fields(schema.IMAGES, Record)
 _OF_CAPTIONS: Final = _fields(schema.CAPTIONS, Caption)
-_OF_SUBS: Final = _fields(schema.sub_captions(), SubCaption)
+_OF_SUBS: Final = (
+    *("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start"),
+    *("is_fragment", "is_meta"),
+)
+"""What exporters read of sub-captions: each further column costs time for every one of them."""
 _READ_AS_BUILT: Final = {"flair": "webdataset", "cosmos": "webdataset", "open_clip": "webdataset"}
 """Trainers that read a build of this format without an export."""
 
@@ -95,9 +102,10 @@ class Dataset:
         return int(sum(counts.values()) if split == "all" else counts[split])
 
     def records(self, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False) -> Iterator[Record]:
-        """The shard's usable samples with their captions, in source order; without tags.
+        """The shard's usable samples with their captions, in source order.
 
-        Captions have sub-captions only if `sub_captions` is set. Raises DatasetError if the tables are inconsistent.
+        Captions have sub-captions only if `sub_captions` is set, and these have only the columns `_OF_SUBS`. Raises
+        DatasetError if the tables are inconsistent.
         """
         images = self._table(shard, "images", _OF_IMAGES)
         wanted = pc.is_in(images["status"], pa.array(["ok", "partial"]))
@@ -120,6 +128,27 @@ class Dataset:
                 raise DatasetError("a usable image without captions", key=row["key"], shard=shard.name)
             yield Record(**row, captions=tuple(made))
 
+    def table_rows(self, shard: ShardEntry, table: str, generation: str | None) -> TableRows:
+        """The rows of a table by key, in its order: those that a generation made, or all of a custom table (None)."""
+        found = self._table(shard, table)
+        if generation is not None:
+            found = found.filter(pc.equal(found["generation"], generation))
+        made: dict[str, list[dict[str, Any]]] = {}
+        for row in _rows(found):
+            made.setdefault(row["key"], []).append(row)
+        return made
+
+    def makers(self, table: str, task: str) -> tuple[str, ...]:
+        """The generations that made a task's table, in pipeline order; none if the build does not have the table."""
+        if table not in (spec["name"] for spec in self.manifest.get("tables", ())):
+            return ()
+        listed = (*self.manifest["generations"], *self.manifest.get("tasks", ()))
+        return tuple(generation["id"] for generation in listed if generation.get("task") == task)
+
+    def has_table(self, table: str) -> bool:
+        """Whether all shards have the table."""
+        return all(any(file.table == table for file in shard.files) for shard in self.shards)
+
     def file(self, path: str) -> str:
         """The path or URL of a file of the build."""
         return f"{self.store.url}/{self.prefix}/{path}"
@@ -131,12 +160,15 @@ class Dataset:
         except FileNotFoundError as error:
             raise DatasetError(f"{self.file(path)} is missing", shard=shard) from error
 
-    def _table(self, shard: ShardEntry, table: str, columns: tuple[str, ...]) -> pa.Table:
+    def _table(self, shard: ShardEntry, table: str, columns: tuple[str, ...] | None = None) -> pa.Table:
+        """These columns of a flat table, or all columns of another table."""
         path = next((file.path for file in shard.files if file.table == table), None)
         if path is None:
             raise DatasetError(f"the manifest does not list the table {table}", shard=shard.name)
         try:
             data = pa.BufferReader(self.read(path, shard.name))
+            if columns is None:
+                return read_table(data)
             version = (pq.read_schema(data).metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode()).decode()
             written = schema.as_of(schema.flat()[table], version).names
             return read_table(data, columns=[name for name in columns if name in written])
@@ -182,10 +214,11 @@ def refuse_output(path: str, name: str) -> None:
             ) from None
         return
     if _READ_AS_BUILT.get(name) != dataset.format:
+        images = "" if name in WITHOUT_IMAGE_FILES else " --images jpg"
         raise UserError(
             f"{path} is an output of recaption (format {dataset.format}), not a dataset for {name}. Export it first: "
-            f"recaption export {path} DEST --to {name}; then recaption validate DEST --for {name}. To check the output "
-            f"itself: recaption validate {path}"
+            f"recaption export {path} DEST --to {name}{images}; then recaption validate DEST --for {name}. To check "
+            f"the output itself: recaption validate {path}"
         )
 
 

@@ -16,29 +16,26 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from recaption.annotate.split import split_like_flair
+from recaption.errors import UserError
 from recaption.export.base import (
     Exported,
     Finding,
     Options,
-    begin,
+    Usage,
     chosen,
     described,
     found_in,
     is_relative,
     named,
-    records,
-    refuse_shard_size,
-    rotated,
 )
 from recaption.export.dataset import Dataset
+from recaption.export.image_files import missing_images
+from recaption.export.rows import PLACE, Layout, Made, Sample, csv_file, export_rows, path_of
 from recaption.io import files
-from recaption.io.outfile import outfile
 from recaption.problems import Problem
 from recaption.types import Record
 
@@ -83,28 +80,25 @@ def cell(text: str) -> str:
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `fill` is repeat unless set: every column gets a text of its granularity."""
     sources = chosen(dataset, TEXTS, options, "repeat")
-    refuse_shard_size(options, FILE)
-    store = begin(dataset, dest, options)
-    left_out: Counter[str] = Counter()
-    written = 0
-    with outfile(store, FILE) as sink:
-        sink.write(_line(HEADER))
-        for record in records(dataset, options):
-            cells = _cells(record, sources)
-            if len(_pool(cells)) < 2:
-                left_out["fewer than two sentences under DreamLIP's splitter"] += 1
-            elif max(map(len, cells)) > LONGEST:
-                left_out[f"a text of more than {LONGEST:,} characters, the limit of Python's csv module"] += 1
-            else:
-                sink.write(_line((f"{record.key}.jpg", *cells)))
-                written += 1
-    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
-    notes = (
-        described(sources),
-        f"--use_longcap --train-data {path}  # the absolute path needs five parts",
-        *rotated(dataset),
-    )
-    return Exported(samples=written, files=1, left_out=left_out, notes=notes)
+    path = f"{files.absolute(dest).rstrip('/')}/{FILE}"
+    if _is_short(path):
+        raise UserError(
+            f"{dest} is not deep enough: DreamLIP takes the dataset's name from the fifth part of {path}, which has "
+            f"{len(path.split('/'))} parts. Name a folder that is deeper, such as {files.absolute(dest)}/data/train"
+        )
+
+    def row(sample: Sample) -> Made | str:
+        cells = _cells(sample.record, sources)
+        if len(_pool(cells)) < 2:
+            return "fewer than two sentences under DreamLIP's splitter"
+        if max(map(len, cells)) > LONGEST:
+            return f"a text of more than {LONGEST:,} characters, the limit of Python's csv module"
+        return [(FILE, (sample.image, *cells))]
+
+    arguments = f"--dataset-type csv --use_longcap --train-data {path_of(dest, FILE)} --root_filename {PLACE}"
+    usage = Usage(program="DreamLIP (main of 2024-11)", arguments=arguments)
+    kinds = {FILE: csv_file(*HEADER)}
+    return export_rows(dataset, dest, options, Layout(kinds=kinds, notes=(described(sources),), usage=(usage,)), row)
 
 
 def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
@@ -119,35 +113,37 @@ def _pool(cells: Sequence[str]) -> list[str]:
     return [sentence for text in cells[1:] for sentence in split(text)]
 
 
-def _line(cells: Iterable[str]) -> bytes:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)
-    return out.getvalue().encode()
+def _is_short(path: str) -> bool:
+    return len(path.split("/")) < 5
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`; `loaders` is not used: each process loads the whole CSV."""
     for file in named(path, ".csv"):
-        if files.absolute(file).count("/") < 4:
+        if _is_short(files.absolute(file)):
             what = "its path has fewer than five parts"
             advice = "Move the file to a deeper folder: DreamLIP uses the fifth part as the dataset's name"
             yield from found_in(file, [(what, advice, "short path")])
-        yield from _file_problems(file)
+        yield from _file_problems(file, images)
 
 
-def _file_problems(file: str) -> Iterator[Problem]:
+def _file_problems(file: str, images: str | None) -> Iterator[Problem]:
+    paths: list[str] = []
     with io.TextIOWrapper(files.open_stream(file), encoding="utf-8", newline="") as text:
         rows = csv.reader(text, strict=True)
         try:
             yield from found_in(f"{file}: header", _header_findings(next(rows, [])))
             for row in rows:
                 yield from found_in(f"{file}: line {rows.line_num}", _row_findings(row))
+                paths.extend(row[:1])
         except (csv.Error, UnicodeDecodeError) as error:
             what = f"Python's csv module cannot read it: {error}"
             advice = (
                 f"Quote cells by RFC 4180, write UTF-8, and no cell over {LONGEST:,} characters. The rest was not read"
             )
             yield from found_in(f"{file}: line {rows.line_num + 1}", [(what, advice, "broken CSV")])
+
+    yield from found_in(file, missing_images(file, paths, images))
 
 
 def _header_findings(header: list[str]) -> Iterator[Finding]:

@@ -1,52 +1,123 @@
-"""FG-CLIP and FG-CLIP 2, without regions: a JSON list with the path, long caption and short caption of each image.
+"""FG-CLIP and FG-CLIP 2: a JSON list with the path, captions and boxes of each image.
 
 Read by 360CVGroup/FG-CLIP, fgclip/train/train_fgclip.py (branch v1.0) and fgclip2/train/train_fgclip2.py (main),
 LazySupervisedBboxDataset: `f_path` is a file below --image_folder, "a photo of " is put before `short_caption`; both
 texts and the path must be strings. `bbox_info` is read only with --add_box_loss or --use_hard_neg, which are off by
 default (scripts/train.sh sets them): without them it is the first stage of its training, with captions of whole images.
-With these flags a record without boxes ends the run. A key `is_cn` with any value makes FG-CLIP 2 process the text as
-Chinese, so it is never written.
+With these flags a record without this key ends the run. The first four boxes are read; a box with negatives has exactly
+ten. A key `is_cn` with any value makes FG-CLIP 2 process the text as Chinese, so it is never written.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from operator import itemgetter, methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, is_relative, one_text
+from recaption.export.base import Exported, Finding, Options, Usage, described, is_relative, lacking, one_text
 from recaption.export.dataset import Dataset
-from recaption.export.json_list import Row, export_list, list_problems, repeated
+from recaption.export.json_list import ListFormat, list_problems, repeated
+from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
+from recaption.export.rows import PLACE, FileKind, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
-from recaption.types import Record
+from recaption.text import fold
 
-WRITES: Final = "one JSON file with f_path (KEY.jpg), caption, short_caption; no regions"
-READ_BY: Final = "FG-CLIP and FG-CLIP 2, first stage"
+WRITES: Final = "one JSON file with f_path (KEY.jpg), caption, short_caption; bbox_info if the build has regions"
+READ_BY: Final = "FG-CLIP and FG-CLIP 2"
 TEXTS: Final = {"caption": "long", "short_caption": "short"}
 FILE: Final = "fg_clip.json"
+NEEDS: Final = (REGIONS, NEGATIVES)
 READ_BOXES: Final = 4  # boxes of a sample; FG-CLIP ignores the others
-NEGATIVES: Final = 10  # texts per box with negatives: the loss reshapes to one text and ten negatives
+NEGATIVE_TEXTS: Final = 10  # texts per box with negatives: the loss reshapes to one text and ten negatives
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`."""
-    sources = one_text(dataset, TEXTS, options)
+    """See `base.Exporter.export`. With a table of regions, rows have boxes, and those with ten negatives have them."""
+    arguments = f"--data_path {path_of(dest, FILE)} --image_folder {PLACE}"
+    usage = Usage(program="FG-CLIP (main of 2026-06)", arguments=arguments)
+    return export_boxes(dataset, dest, options, {FILE: json_list}, usage, lambda sample, row: [(FILE, row)])
 
-    def row(record: Record) -> Row | str:
-        texts = record.texts()
+
+def export_boxes(
+    dataset: Dataset,
+    dest: str,
+    options: Options,
+    kinds: Mapping[str, FileKind],
+    usage: Usage,
+    rows: Callable[[Sample, Row], Made | str],
+) -> Exported:
+    """Write files with the rows that `rows` makes of a sample and its row. The arguments of the stage are added."""
+    tables = {need.table: found for need in NEEDS if (found := maker(dataset, options, need)) is not None}
+    sources = one_text(dataset, TEXTS, texts_only(options, *NEEDS))
+    boxed = REGIONS.table in tables
+
+    def row(sample: Sample) -> Made | str:
+        texts = sample.record.texts()
         missing = [generation for generation in sources.values() if not texts.get(generation, "").strip()]
         if missing:
             return f"no text of {missing[0]}"
-        return {"f_path": f"{record.key}.jpg"} | {name: texts[of] for name, of in sources.items()}
+        made = {"f_path": sample.image} | {name: texts[of] for name, of in sources.items()}
+        return rows(sample, made | ({"bbox_info": boxes_of(sample)} if boxed else {}))
 
-    flags = "--data_path {path} --image_folder FOLDER --add_box_loss False --use_hard_neg False"
-    return export_list(dataset, dest, options, file=FILE, sources=sources, row=row, flags=flags)
+    stage = f"--add_box_loss {boxed} --use_hard_neg {boxed and NEGATIVES.table in tables}"
+    notes = [described({**sources, **tables})]
+    if len(tables) < len(NEEDS):
+        lacking = next(need for need in NEEDS if need.table not in tables)
+        notes.append(f"for the second stage, {absent(dataset, f'no {lacking.table}', lacking.generation)}")
+    layout = Layout(
+        kinds=kinds,
+        notes=notes,
+        usage=(replace(usage, arguments=f"{usage.arguments} {stage}"),),
+        tables=tables if boxed else {},
+        sub_captions=boxed,
+    )
+    return export_rows(dataset, dest, options, layout, row)
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def boxes_of(sample: Sample) -> list[Row]:
+    """The boxes of a sample, in the order of their rank.
+
+    `short_expr` and `long_expr` are the shortest and the longest caption of the region, else its phrase and the
+    sentence that names it. Of a text with ten negatives, the first box has it as `short_expr`, because the trainer
+    compares the negatives with that. Texts are in lower case: FG-CLIP 2 lowers only the negatives.
+    """
+    captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
+    sentences = {sub.sub_id: _lower(sub.text) for caption in captions for sub in caption.sub_captions}
+    negatives: dict[str, dict[str, None]] = {}
+    for row in sample.tables.get(NEGATIVES.table, ()):
+        if _lower(row["text"]) != sentences.get(row["sub_id"]):
+            negatives.setdefault(row["sub_id"], {})[_lower(row["text"])] = None
+    made = []
+    for region in sorted(sample.tables[REGIONS.table], key=itemgetter("rank")):
+        if region["is_point"]:
+            continue
+        own = [caption for caption in captions if caption.region_id == region["region_id"]]
+        texts = [caption.text for caption in own] or [
+            region["phrase"],
+            sentences.get(region["sub_id"], region["phrase"]),
+        ]
+        corners = [region[name] for name in ("x0", "y0", "x1", "y1")]
+        box: Row = {"bbox": corners if region["score"] is None else [*corners, region["score"]]}
+        box |= {"short_expr": _lower(texts[0]), "long_expr": _lower(texts[-1]), "flag_short_neg": 0}
+        changed = [sub.sub_id for caption in own for sub in caption.sub_captions[:1]] or [region["sub_id"]]
+        text = next((sub_id for sub_id in changed if len(negatives.get(sub_id, ())) >= NEGATIVE_TEXTS), None)
+        if text in sentences:
+            false = [*negatives.pop(text)][:NEGATIVE_TEXTS]
+            box |= {"short_expr": sentences[text], "flag_short_neg": 1}
+            box["short_expr_negs"] = {str(n): negative for n, negative in enumerate(false)}
+        made.append(box)
+    return made
+
+
+def _lower(text: str) -> str:
+    return fold(text).lower()
+
+
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`; `loaders` is not used. Files are read into memory, as in the trainer."""
-    advice = "Write one JSON list of samples; a .jsonl file is also read as one list"
-    yield from list_problems(path, (".json", ".jsonl"), advice, _row_findings, _file_findings)
+    yield from list_problems(path, FORMAT, images)
 
 
 def _file_findings(rows: list[Any]) -> Iterator[Finding]:
@@ -55,10 +126,24 @@ def _file_findings(rows: list[Any]) -> Iterator[Finding]:
         what = f"{len(rows) - boxed:,} of {len(rows):,} samples have no bbox_info"
         advice = "Do not set --add_box_loss and --use_hard_neg, or write bbox_info: [] there (KeyError)"
         yield what, advice, "some samples without boxes", "warning"
+    flagged = sum(any(map(_has_negatives, row["bbox_info"][:READ_BOXES])) for row in rows if _has_boxes(row))
+    if 0 < flagged * 10 < len(rows):
+        what = f"{flagged:,} of {len(rows):,} samples have a box with negatives"
+        advice = "Do not set --use_hard_neg: FG-CLIP 1 ends at the first batch without such a box"
+        yield what, advice, "few boxes with negatives", "warning"
     yield from repeated(rows, "f_path", "Use each path once, unless its image is to be drawn more often")
 
 
-def _row_findings(row: Any) -> Iterator[Finding]:
+def _has_boxes(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("bbox_info"), list)
+
+
+def _has_negatives(box: Any) -> bool:
+    return isinstance(box, dict) and box.get("flag_short_neg") == 1
+
+
+def row_findings(row: Any) -> Iterator[Finding]:
+    """The problems of a row."""
     if not isinstance(row, dict):
         yield f"it is not an object, but {type(row).__name__}", "Write one object per sample", "not an object"
         return
@@ -94,14 +179,25 @@ def _box_findings(box: Any) -> Iterator[Finding]:
         yield f"bbox {numbers} ends before it begins", "Swap the corners (ValueError)", "swapped corners"
     if min(numbers) < 0 or max(numbers) > 1:
         yield f"bbox {numbers} is outside 0 to 1", "Divide by width and height: the trainer scales it", "box in pixels"
-    missing = [name for name in ("short_expr", "long_expr") if not isinstance(box.get(name), str)]
+    missing = lacking(box, ("short_expr", "long_expr"))
     if missing:
         yield f"it has no string {', '.join(missing)}", "Write both: the trainer draws one of them", "box without text"
     if box.get("flag_short_neg") == 1:
         negatives = box.get("short_expr_negs")
         count = len(negatives) if isinstance(negatives, dict) else 0
-        if count != NEGATIVES or not all(isinstance(text, str) for text in negatives.values()):
-            advice = f"Write {NEGATIVES} of them, or flag_short_neg: 0; the loss reshapes to {NEGATIVES + 1} texts"
+        if count != NEGATIVE_TEXTS or not all(isinstance(text, str) for text in negatives.values()):
+            advice = (
+                f"Write {NEGATIVE_TEXTS} of them, or flag_short_neg: 0; the loss reshapes to {NEGATIVE_TEXTS + 1} texts"
+            )
             yield f"{count} negatives", advice, "wrong number of negatives"
     elif "flag_short_neg" not in box:
         yield "it has no flag_short_neg", "Write 1 with ten short_expr_negs, otherwise 0 (KeyError)", "box without flag"
+
+
+FORMAT: Final = ListFormat(
+    check=row_findings,
+    check_file=_file_findings,
+    image=methodcaller("get", "f_path"),
+    advice="Write one JSON list of samples; a .jsonl file is also read as one list",
+    suffix=(".json", ".jsonl"),
+)

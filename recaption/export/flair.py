@@ -16,15 +16,16 @@ from typing import Any, Final, get_args
 
 import orjson
 
-from recaption.export.base import Exported, Finding, Options, described
+from recaption.export.base import Exported, Finding, Options, Usage, described
 from recaption.export.dataset import Dataset
-from recaption.export.tars import Found, export_tars, flags, loading_limit, problems_in
+from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
 from recaption.problems import Problem
 from recaption.types import FlairList
 from recaption.write.profile import flair_profile
 
 WRITES: Final = "tars with image, txt, and json with seven lists of sentences; sizes.json"
 READ_BY: Final = "FLAIR"
+PROGRAM: Final = "FLAIR (main of 2026-03)"
 LISTS: Final[tuple[str, ...]] = get_args(FlairList)
 LEAST: Final = 4
 """Sentences of a pool. With fewer, most of the K texts drawn for an image are equal."""
@@ -32,12 +33,19 @@ LEAST: Final = 4
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `fill` is empty unless set: a list without a generation is []."""
+    done = export_lists(dataset, dest, options)
+    usage = Usage(program=PROGRAM, arguments=arguments(dest, done, dataset_type="--train-dataset-type"))
+    return replace(done, usage=(usage,))
+
+
+def export_lists(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """Write tars with the seven lists of sentences."""
     profile = flair_profile(dataset.granularities, options.map, options.fill or "empty")
     done = export_tars(dataset, dest, options, lambda record: profile.lists(record.captions), sub_captions=True)
-    return replace(done, notes=(described(profile.sources), loading_limit(done), flags(dest, done)))
+    return replace(done, notes=(described(profile.sources), loading_limit(done)))
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from problems_in(path, sample_findings, loaders=loaders)
 

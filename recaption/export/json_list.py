@@ -1,90 +1,54 @@
-"""Files with one JSON list of samples, the format of LLaVA and FG-CLIP."""
+"""Checks files with one JSON list of samples, the format of LLaVA, FG-CLIP and others."""
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from recaption.errors import RecaptionError
-from recaption.export.base import (
-    Exported,
-    Finding,
-    Options,
-    begin,
-    described,
-    found_in,
-    named,
-    records,
-    refuse_shard_size,
-    rotated,
-)
-from recaption.export.dataset import Dataset
+from recaption.export.base import Finding, found_in, named
+from recaption.export.image_files import missing_images
 from recaption.io import files
-from recaption.io.outfile import outfile
 from recaption.problems import Problem
-from recaption.types import Record
 
 Row = dict[str, Any]
 
 
-def export_list(
-    dataset: Dataset,
-    dest: str,
-    options: Options,
-    *,
-    file: str,
-    sources: Mapping[str, str | None],
-    row: Callable[[Record], Row | str],
-    flags: str,
-) -> Exported:
-    """Write `<dest>/<file>`, one row per line. `row` returns the reason for a record that is left out.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListFormat:
+    """A file with one JSON list. `check` finds the problems of a row, `check_file` those of all rows."""
 
-    `sources` are the generations of the trainer's texts; `flags` are the trainer's arguments, with {path} for the file.
-    """
-    refuse_shard_size(options, file)
-    store = begin(dataset, dest, options)
-    left_out: Counter[str] = Counter()
-    written = 0
-    with outfile(store, file) as sink:
-        sink.write(b"[")
-        for made in map(row, records(dataset, options)):
-            if isinstance(made, str):
-                left_out[made] += 1
-                continue
-            sink.write((b",\n" if written else b"\n") + orjson.dumps(made))
-            written += 1
-        sink.write(b"\n]\n")
-    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{file}")
-    notes = (described(sources), f"{flags.format(path=path)}  # FOLDER has the unpacked images, KEY.jpg")
-    return Exported(samples=written, files=1, left_out=left_out, notes=(*notes, *rotated(dataset)))
+    check: Callable[[Any], Iterator[Finding]]
+    check_file: Callable[[list[Any]], Iterator[Finding]]
+    image: Callable[[Row], Any]  # the path of a row's image
+    advice: str = "Write one JSON list of samples"  # for a file that has no list
+    suffix: str | tuple[str, ...] = ".json"
 
 
-def list_problems(
-    path: str,
-    suffix: str | tuple[str, ...],
-    advice: str,
-    check: Callable[[Any], Iterator[Finding]],
-    check_file: Callable[[list[Any]], Iterator[Finding]],
-) -> Iterator[Problem]:
-    """The problems of the files at `path`: those that `check` finds in a row, then those of `check_file`.
+def list_problems(path: str, form: ListFormat, images: str | None = None) -> Iterator[Problem]:
+    """The problems of the files at `path`, whose images are in the folder `images` (see `image_files`)."""
+    for file in named(path, form.suffix):
+        yield from file_problems(file, form, images)
 
-    `advice` is for a file that has no list.
-    """
-    for file in named(path, suffix):
-        try:
-            rows, what = orjson.loads(files.read_all(file)), "it is not a list"
-        except (orjson.JSONDecodeError, RecaptionError) as error:
-            rows, what = None, str(error)
-        if not isinstance(rows, list):
-            yield from found_in(file, [(what, advice, "not a JSON list")])
-            continue
-        for n, row in enumerate(rows):
-            yield from found_in(f"{file}: sample {n}", check(row))
-        yield from found_in(file, check_file(rows))
+
+def file_problems(file: str, form: ListFormat, images: str | None = None) -> Iterator[Problem]:
+    """The problems of one file."""
+    try:
+        rows, what = orjson.loads(files.read_all(file)), "it is not a list"
+    except (orjson.JSONDecodeError, RecaptionError) as error:
+        rows, what = None, str(error)
+    if not isinstance(rows, list):
+        yield from found_in(file, [(what, form.advice, "not a JSON list")])
+        return
+    for n, row in enumerate(rows):
+        yield from found_in(f"{file}: sample {n}", form.check(row))
+    yield from found_in(file, form.check_file(rows))
+    paths = [form.image(row) for row in rows if isinstance(row, dict)]
+    yield from found_in(file, missing_images(file, (p for p in paths if isinstance(p, str)), images))
 
 
 def repeated(rows: Sequence[Any], field: str, advice: str) -> Iterator[Finding]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from operator import methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, is_relative, one_text
+from recaption.export.base import Exported, Finding, Options, Usage, described, is_relative, one_text
 from recaption.export.dataset import Dataset
-from recaption.export.json_list import Row, export_list, list_problems, repeated
+from recaption.export.json_list import ListFormat, list_problems, repeated
+from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.text import fold
-from recaption.types import Record
 
 WRITES: Final = "one JSON file with id, image (KEY.jpg), conversations"
 READ_BY: Final = "LLaVA and trainers with its format"
@@ -31,29 +32,52 @@ _TOKENS: Final = re.compile(r"<image>|</?s>|<im_(?:start|end|patch)>")
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`."""
     (generation,) = one_text(dataset, TEXTS, options).values()
-    question = f"{IMAGE}\n{_QUESTIONS.get(dataset.granularities.get(generation, ''), 'Describe the image.')}"
 
-    def row(record: Record) -> Row | str:
-        answer = _TOKENS.sub(" ", record.texts().get(generation, "")).strip()
+    def row(sample: Sample) -> Made | str:
+        answer = plain(sample.record.texts().get(generation, ""))
         if not answer:
             return f"no text of {generation}"
-        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-        return {"id": record.key, "image": f"{record.key}.jpg", "conversations": turns}
+        question = question_for(dataset.granularities.get(generation))
+        return [(FILE, conversation(sample, question, answer))]
 
-    sources, flags = {"caption": generation}, "--data_path {path} --image_folder FOLDER"
-    return export_list(dataset, dest, options, file=FILE, sources=sources, row=row, flags=flags)
+    notes = (described({"caption": generation}),)
+    usage = Usage(program="LLaVA (main of 2024-05)", arguments=arguments(dest, FILE))
+    return export_rows(dataset, dest, options, Layout(kinds={FILE: json_list}, notes=notes, usage=(usage,)), row)
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def question_for(granularity: str | None) -> str:
+    """A question whose answer is a caption of this granularity."""
+    return _QUESTIONS.get(granularity or "", "Describe the image.")
+
+
+def plain(text: str) -> str:
+    """A caption without the tokens that stand for an image or the end of a round."""
+    return _TOKENS.sub(" ", text).strip()
+
+
+def conversation(sample: Sample, question: str, answer: str) -> Row:
+    """A sample with one question about the image."""
+    turns = [{"from": "human", "value": f"{IMAGE}\n{question}"}, {"from": "gpt", "value": answer}]
+    return {"id": sample.record.key, "image": sample.image, "conversations": turns}
+
+
+def arguments(dest: str, file: str = "") -> str:
+    """The arguments of LLaVA's training for a file of the export, or for its folder."""
+    return f"--data_path {path_of(dest, file)} --image_folder {PLACE}"
+
+
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`. The file is read into memory, as in the trainer."""
-    yield from list_problems(path, ".json", "Write one JSON list of samples", _row_findings, _file_findings)
+    yield from list_problems(path, FORMAT, images)
 
 
-def _file_findings(rows: list[Any]) -> Iterator[Finding]:
+def file_findings(rows: list[Any]) -> Iterator[Finding]:
+    """The problems of all rows of a file."""
     yield from repeated(rows, "id", "Give every sample a unique id; trainers ignore it, joins do not")
 
 
-def _row_findings(row: Any) -> Iterator[Finding]:
+def row_findings(row: Any) -> Iterator[Finding]:
+    """The problems of a row."""
     turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or not turns:
         yield "it has no list `conversations`", "Write turns of human and gpt", "no conversations"
@@ -81,3 +105,6 @@ def _row_findings(row: Any) -> Iterator[Finding]:
             "Write it once, in the first question: each occurrence, also in an answer, stands for the image",
             "wrong image tokens",
         )
+
+
+FORMAT: Final = ListFormat(check=row_findings, check_file=file_findings, image=methodcaller("get", "image"))

@@ -1,8 +1,9 @@
-"""open_clip: tars with flat strings in `.json`, which are drawn by weight.
+"""open_clip: tars with a text in `.txt`, and flat strings in `.json`, which are drawn by weight.
 
 Read by mlfoundations/open_clip, src/open_clip_train/data.py: `--json-text-key 'a;b;c'` uses the first field that is a
 non-empty string; `--json-text-key-probs` first draws their order by weight (JsonCaptionExtractor). A sample without any
-of these strings is trained with the text "" or dropped, depending on the pipeline.
+of these strings is trained with the text "" or dropped, depending on the pipeline. These two options are on main since
+2026-06; the releases up to 3.3.0 read `.txt` only.
 
 The tars of a build in format webdataset have these fields already. An export is only needed for another tar size or
 other field names.
@@ -10,16 +11,17 @@ other field names.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from recaption.errors import UserError
-from recaption.export.base import Exported, Finding, Options, described, refuse_fill
+from recaption.export.base import Exported, Finding, Options, Usage, described, free_names, of_images
 from recaption.export.dataset import Dataset
 from recaption.export.flair import json_of
-from recaption.export.tars import Found, export_tars, flags, loading_limit, problems_in
+from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
 from recaption.problems import Problem
 from recaption.types import Record
 from recaption.write.webdataset import flat_name
@@ -43,14 +45,16 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     present = {name: generation for name, generation in names.items() if missing[name] < done.samples}
     weights = suggested(dataset, present)
     probs = " ".join(f"{weights[name]:.3g}" for name in present)
-    notes = [
-        described(present),
-        loading_limit(done),
-        f"{flags(dest, done)} --json-text-key '{';'.join(present)}' --json-text-key-probs {probs}",
-    ]
+    notes = [described(present), loading_limit(done)]
     if dataset.format == "webdataset" and not dataset.manifest["provenance"].get("profile"):
         notes.append(f"the build's own tars have the same fields and can be used, too: {dataset.file('data')}")
-    return replace(done, notes=tuple(notes))
+    tars = arguments(dest, done)
+    drawn = f"{tars} --json-text-key {shlex.quote(';'.join(present))} --json-text-key-probs {probs}"
+    usage = (
+        Usage(program="open_clip (main since 2026-06; draws one of these texts)", arguments=drawn),
+        Usage(program="open_clip (3.2, 3.3; reads the primary text in .txt)", arguments=tars),
+    )
+    return replace(done, notes=tuple(notes), usage=usage)
 
 
 def suggested(dataset: Dataset, names: Mapping[str, str]) -> dict[str, float]:
@@ -68,19 +72,14 @@ def suggested(dataset: Dataset, names: Mapping[str, str]) -> dict[str, float]:
 
 def _names(dataset: Dataset, options: Options) -> dict[str, str]:
     """The generation of each json field: the map, or else raw and every generation with its own name."""
-    refuse_fill(options)
-    known = ("raw", *dataset.granularities)
-    if not options.map:
-        return {flat_name(generation): generation for generation in known}
-    for name, generation in options.map.items():
-        if generation not in known:
-            raise UserError(f"map {name}={generation}: unknown generation {generation!r}; allowed: {', '.join(known)}")
+    names = free_names(dataset, options)
+    for name, generation in names.items():
         if name in _IDENTITY or ";" in name or not name.strip():
             raise UserError(f"map {name}={generation}: {name!r} is not allowed as a field's name; choose another")
-    return dict(options.map)
+    return names or {flat_name(generation): generation for generation in ("raw", *of_images(dataset))}
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from problems_in(path, _sample_findings, loaders=loaders)
 

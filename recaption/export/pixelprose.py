@@ -52,6 +52,6 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_table(dataset, dest, options, _SCHEMA, TEXTS, row)
 
 
-def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`."""
     yield from table_problems(path, ("vlm_caption",), ("uid", "url", "key", "status", "original_caption", "vlm_model"))

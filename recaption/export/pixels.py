@@ -96,7 +96,7 @@ def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, 
 
 
 def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> Iterator[tuple[Record, ImageFile | None]]:
-    indexed = {image.row: image for image in _index(dataset, shard.name)}
+    indexed = {image.row: image for image in index_of(dataset, shard.name)}
     images = []
     for record in records:
         image = indexed.get(record.row)
@@ -120,7 +120,8 @@ def _as_jpeg(data: bytes, record: Record) -> ImageFile | None:
     return ImageFile(data=stored.data, suffix=stored.suffix)
 
 
-def _index(dataset: Dataset, shard: str) -> list[Image]:
+def index_of(dataset: Dataset, shard: str) -> list[Image]:
+    """The images of a source shard, by the output's index. Raises DatasetError if there is none."""
     path = index_file(shard)
     try:
         data = dataset.out.get(path) if dataset.out else None
@@ -128,9 +129,8 @@ def _index(dataset: Dataset, shard: str) -> list[Image]:
         data = None
     if data is None:
         raise DatasetError(
-            f"format sidecar has no images, and {path}, which has their locations in the source, is missing: "
-            f"{dataset.store.url} was copied from its output. Export from the output itself, or build with "
-            "output.format: webdataset",
+            f"{path}, which has the locations of the images in the source, is missing: {dataset.store.url} was copied "
+            "from its output. Export from the output itself, or build with output.format: webdataset",
             shard=shard,
         )
     return index_from_table(read_table(pa.BufferReader(data)), shard)
@@ -141,7 +141,7 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
 
     An output may come from another person, so its pipeline and index must not cause requests to hosts.
     """
-    assert dataset.out is not None  # _index has found it
+    assert dataset.out is not None  # index_of has found it
     if dataset.pipeline is not None:
         config = load(str(dataset.pipeline))[0].source
     else:

@@ -38,3 +38,5 @@ def print_exported(done: Exported, dest: str, console: Console) -> None:
         line(f"left out: {n:,} ({reason})")
     for note in done.notes:
         line(note)
+    for usage in done.usage:
+        line(f"{usage.program}:  {usage.arguments}")

@@ -16,9 +16,11 @@ from typing import Any, Final
 import orjson
 
 from recaption.errors import DatasetError, RecaptionError, SourceError, UserError
-from recaption.export.base import Exported, Finding, Options, begin, found_in, removed_on_failure
+from recaption.export.base import Exported, Finding, Options, begin, found_in, removed_on_failure, shards
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import with_images
+from recaption.export.image_files import MISSING, as_jpeg
+from recaption.export.pixels import ImageFile, with_images
+from recaption.export.rows import Sample, rows_of, sample_of
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -49,26 +51,49 @@ def export_tars(
     A sample is an image, `.txt` (the primary text) and `.json`: key, sha256, url, width and height, named as by
     img2dataset, and `texts` of the record.
     """
+
+    def members(sample: Sample) -> Members:
+        record = sample.record
+        about = {name: getattr(record, name) for name in ("key", "sha256", "url", "width", "height")}
+        body = {name: value for name, value in about.items() if value is not None} | dict(texts(record))
+        return ("txt", primary_text(record, dataset.primary).encode()), ("json", orjson.dumps(body))
+
+    return export_samples(dataset, dest, options, members, sub_captions=sub_captions)
+
+
+def export_samples(
+    dataset: Dataset,
+    dest: str,
+    options: Options,
+    members: Callable[[Sample], Members | str],
+    *,
+    tables: Mapping[str, str | None] | None = None,
+    sub_captions: bool = False,
+    jpeg: bool = False,
+) -> Exported:
+    """Write `<dest>/00000.tar`, … and sizes.json. A sample is an image and `members`, or the reason for leaving it out.
+
+    `tables`: see `rows.Layout`. `jpeg`: images of other formats become JPEGs.
+    """
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
 
     def samples() -> Iterator[tuple[str, Members]]:
-        for done, shard in enumerate(dataset.shards):
-            options.progress(done, len(dataset.shards))
+        for shard in shards(dataset, options):
+            found = rows_of(dataset, shard, tables or {})
             for record, stored in with_images(dataset, shard, options.split, sub_captions=sub_captions):
-                if stored is None:
-                    left_out["the image is missing in the source, or has changed"] += 1
-                    continue
-                about = {name: getattr(record, name) for name in ("key", "sha256", "url", "width", "height")}
-                body = {name: value for name, value in about.items() if value is not None} | dict(texts(record))
-                text = primary_text(record, dataset.primary).encode()
-                yield record.key, (stored, ("txt", text), ("json", orjson.dumps(body)))
-        options.progress(len(dataset.shards), len(dataset.shards))
+                made = MISSING if stored is None else members(sample_of(record, found))
+                if stored is None or isinstance(made, str):
+                    left_out[str(made)] += 1
+                else:
+                    image = ImageFile("jpg", as_jpeg(stored, record)) if jpeg else stored
+                    yield record.key, (image, *made)
 
     with removed_on_failure(store):
         sizes = write_tars(store, samples(), options.samples_per_shard or PER_TAR)
     if not sizes:
-        raise DatasetError(f"all images of {dataset.name} are missing in the source, or have changed")
+        reasons = ", ".join(f"{count:,} samples: {reason}" for reason, count in left_out.items())
+        raise DatasetError(f"all samples of {dataset.name} are left out: {reasons}")
     return Exported(samples=sum(sizes.values()), files=len(sizes) + 1, left_out=left_out)
 
 
@@ -78,7 +103,7 @@ def write_tars(store: Store, samples: Iterable[tuple[str, Members]], per_tar: in
     sizes: dict[str, int] = {}
     while (first := next(waiting, None)) is not None:
         name = f"{len(sizes):05d}.tar"
-        with outfile(store, name) as sink:
+        with outfile(store, name, hashed=False) as sink:
             for n, (key, members) in enumerate(itertools.chain([first], itertools.islice(waiting, per_tar - 1)), 1):
                 for piece in pieces(key, members):
                     sink.write(piece)
@@ -88,12 +113,12 @@ def write_tars(store: Store, samples: Iterable[tuple[str, Members]], per_tar: in
     return sizes
 
 
-def flags(dest: str, done: Exported) -> str:
-    """The arguments to train FLAIR, COSMOS or open_clip from these tars."""
+def arguments(dest: str, done: Exported, *, dataset_type: str = "--dataset-type") -> str:
+    """The arguments to train from these tars. `dataset_type` is the trainer's option for the type of the dataset."""
     tars = done.files - 1
     numbers = "00000" if tars == 1 else f"{{00000..{tars - 1:05d}}}"
     path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{numbers}.tar")
-    return f"--dataset-type webdataset --train-data {path} --train-num-samples {done.samples}"
+    return f"{dataset_type} webdataset --train-data {path} --train-num-samples {done.samples}"
 
 
 def loading_limit(done: Exported) -> str:

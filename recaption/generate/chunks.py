@@ -16,7 +16,7 @@ from recaption.errors import ShardError
 from recaption.generate.counters import Counters
 from recaption.generate.retry import answer_from_column
 from recaption.io.store import Store, open_store
-from recaption.output.answers import put_part, stored, table_bytes
+from recaption.output.answers import put_part, stored, stored_by, table_bytes
 from recaption.output.complete import identity as complete_identity
 from recaption.output.complete import is_marked, mark
 from recaption.output.index import load_index
@@ -221,16 +221,18 @@ def _identity(
     return None if retry_reasons or not question.over else complete_identity(store, question, shard.id, images)
 
 
-def recheck(questions: Sequence[Question], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:
+def recheck(questions: Sequence[Question], job: Job, chunk: Chunk, actor: int) -> tuple[Chunk, Counters]:
     """Task: what is still missing of a chunk whose actor has failed, and the counts of what is stored of it.
 
-    Raises ShardError if the shard has changed, StoreError.
+    Units that are not stored by this actor are not counted: those of earlier runs are none of this run, and those of
+    other actors are counted already. Raises ShardError if the shard has changed, StoreError.
     """
     store = open_store(job.store_url)
     images, digest = load_index(store, job.source, chunk.shard)
     if digest != chunk.digest:
         raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
     answers, counters = ShardAnswers(store, chunk.shard.id, job.retry_reasons, job.epoch), Counters()
+    own = {q.id: stored_by(store, q, chunk.shard.id, job.epoch, actor) for q in questions if q.per_unit}
     missing = list(chunk.missing)
     for row in chunk.rows():
         states = answers.of(images[row])
@@ -238,7 +240,11 @@ def recheck(questions: Sequence[Question], job: Job, chunk: Chunk) -> tuple[Chun
             if not chunk.lacks(row, i):
                 continue
             state = states.state(question)
-            counters.count(state.found, question.id)
+            found = state.found
+            if question.per_unit:
+                made = own[question.id]
+                found = [item for item in found if question.identity(item, item.prompt_sha256 or "") in made]
+            counters.count(found, question.id)
             if state.complete:
                 counters.finished(question, skipped=state.status == "skipped")
                 missing[i] &= ~(1 << row - chunk.first)

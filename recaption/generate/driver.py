@@ -47,13 +47,18 @@ class ModelPass:
         *,
         report: Callable[[PassProgress], None] = lambda progress: None,
         stopping: Callable[[], bool] = lambda: False,
+        may_start: Callable[[], None] = lambda: None,
         answer: bool = True,
         breaker: CircuitBreaker | None = None,
         emit: Emit = ignore_event,
         transport: Transport | None = None,
     ) -> None:
-        """With `answer` False, `run` raises UserError if any answer is missing."""
+        """With `answer` False, `run` raises UserError if any answer is missing.
+
+        `may_start` is called before an engine is started, and raises an error to prevent it.
+        """
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
+        self._may_start = may_start
         self._transport: Transport = transport or RayTransport()
         self._breaker, self._events, self._totals = breaker, PassEvents(model.title, emit), Totals(model)
         self.scheduler = Scheduler()
@@ -72,12 +77,13 @@ class ModelPass:
         self._provenance: dict[str, str] = {}
         self._started: float | None = None  # when the first engine was ready
         self._ended: float | None = None  # when the last answer was stored
+        self._engine_seconds = 0.0  # of all engines, starting ones too
 
     def run(self) -> Iterator[ShardListing]:
         """Raises EngineDead if engines keep failing, Interrupted on request, CircuitOpen, StoreError, …"""
         now, at_once, lost = self._transport.now, False, False
         try:
-            last_report = float("-inf")
+            last_report, last_round = float("-inf"), now()
             while not self.scheduler.finished:
                 if self._stopping():
                     self._drain()
@@ -91,6 +97,8 @@ class ModelPass:
                 yield from self._completed()
                 for reply in self._transport.wait(ROUND_SECONDS):
                     self._handlers.pop(reply.ticket)(reply)
+                self._engine_seconds += (now() - last_round) * len(self._engines)
+                last_round = now()
                 self._reap()
                 self._poll()
                 if now() - last_report > self.fleet.period(often=False):
@@ -134,6 +142,7 @@ class ModelPass:
             engines=started,
             renderers=sum(poll.renderers for poll in polls),
             engine_deaths=self._deaths,
+            gpu_seconds=round(self._engine_seconds * self._model.config.tensor_parallel, 3),
             quarantined=self.scheduler.in_quarantine,
             generations=self._totals.generations(self._totals.counters(engines)),
             engine=self._provenance,
@@ -250,7 +259,9 @@ class ModelPass:
         for assignment in self.scheduler.to_recheck():
             if assignment.id not in self._rechecking:
                 self._rechecking.add(assignment.id)
-                ticket = self._transport.task(recheck, self._model.questions, self._job, assignment.chunk)
+                ticket = self._transport.task(
+                    recheck, self._model.questions, self._job, assignment.chunk, assignment.actor
+                )
                 self._expect(ticket, partial(self._rechecked, assignment))
 
     def _rechecked(self, assignment: Assignment, reply: Reply) -> None:
@@ -288,6 +299,7 @@ class ModelPass:
         """Start the missing engines if there is work for them."""
         if not self.scheduler.waiting:
             return
+        self._may_start()
         self._check_reachable()
         for engine, ticket in self.fleet.grow():
             self._expect(ticket, partial(self._engine_started, engine))

@@ -63,8 +63,10 @@ class PartWriter:
             self._begin_put().add_done_callback(self._unobserved)
 
     def finished(self, question: Question, *, skipped: bool) -> None:
-        """All units of an image were added. It is counted with the next put."""
-        self._finished.append((question, skipped))
+        """All units of an image were added. It is counted with the next put; not if the writer is closed, because a
+        unit may have been dropped."""
+        if not self._closed:
+            self._finished.append((question, skipped))
 
     async def stored(self) -> None:
         """Returns when all items added so far are in the store. Waits for others to share the put.

@@ -93,10 +93,14 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
     source as recorded in the output; default: that of a new output.
 
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
-    that the source lacks, a model that is unreachable, and a model that takes no images.
+    that the source lacks, a model that is unreachable, a model that takes no images, and a source without images whose
+    tasks need them.
     """
     folder = prompts_beside(path)
-    columns = (source or open_source(pipeline.source)).columns()
+    source = source or open_source(pipeline.source)
+    for error in without_images(source, pipeline.generate):
+        raise error
+    columns = source.columns()
     used = dict.fromkeys(generation.model for generation in pipeline.generate)
     resolved: dict[str, ResolvedModel | None] = {}
     for name in (name for name in pipeline.models if name in used):
@@ -139,6 +143,18 @@ def _check_tables(questions: Sequence[Question]) -> None:
                     f"generate {question.id}: its task makes a table {name}, and so does the task of {other}, with "
                     "other columns. Give one of them another name"
                 )
+
+
+def without_images(source: Source, generate: Sequence[GenerationConfig]) -> Iterator[ConfigError]:
+    """The generations that need images, if the source has none. Tasks that cannot be loaded are left out."""
+    for configured in () if source.has_images else generate:
+        with suppress(ConfigError):
+            if "image" not in registry.load(configured.task, configured.settings).needs:
+                continue
+            yield ConfigError(
+                f"generate {configured.id}: task {configured.task} needs images, and a source of classes has none. "
+                "Use a task that reads text only, such as class_texts"
+            )
 
 
 def _upstream_first(generate: Sequence[GenerationConfig]) -> list[GenerationConfig]:
@@ -224,7 +240,7 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
             return None
         raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`, or engine column")
     prompt = load_prompt(name, folder)
-    if task.makes_captions and not (prompt.granularity or configured.granularity):
+    if task.makes_captions and not (task.granularity or prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
     if task.variables and not task.variables & prompt.columns:
         raise ConfigError(
@@ -256,7 +272,7 @@ def _question(
         generation = Generation(
             id=configured.id,
             model=configured.model,
-            granularity=(configured.granularity or "long") if task.makes_captions else None,
+            granularity=(task.granularity or configured.granularity or "long") if task.makes_captions else None,
             # `replay` is the first name of engine `column`.
             fingerprint=fingerprint({"replay": configured.column, **_task_identity(configured, task)}),
             column=configured.column,
@@ -295,10 +311,11 @@ def _question(
         identity["retry"] = configured.retry.model_dump(mode="json")
     if not dedupe:
         identity["dedupe"] = "none"
+    granularity = task.granularity or configured.granularity or prompt.granularity
     generation = Generation(
         id=configured.id,
         model=configured.model,
-        granularity=(configured.granularity or prompt.granularity) if task.makes_captions else None,
+        granularity=granularity if task.makes_captions else None,
         fingerprint=fingerprint(identity),
         prompt=prompt.id,
         sampling=sampling,
@@ -339,7 +356,7 @@ def _task_identity(configured: GenerationConfig, task: Task) -> dict[str, Any]:
     """Left out for captions: answers from before there were tasks stay valid."""
     if configured.task == registry.CAPTION:
         return {}
-    output = task.output()
+    output = task.output(None)
     return {
         "task": {"name": configured.task, "version": task.version, "settings": task.identity()},
         "output_schema": output.json_schema.decode() if output.json_schema else list(output.choices) or None,

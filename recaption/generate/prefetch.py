@@ -170,7 +170,7 @@ class Prefetcher:
         Renderers find undecodable images themselves. Other engines may send the file on without decoding it, and a
         build would then reject an image whose answers exist: these images are decoded here, each in a thread.
         """
-        if self._pool is None and isinstance(data, bytes):
+        if self._pool is None and isinstance(data, bytes) and self._source.has_images:
             try:
                 await asyncio.to_thread(check_pixels, data, self._limits)
             except ImageError as error:

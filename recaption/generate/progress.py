@@ -104,6 +104,9 @@ class PassProgress(Snapshot):
     engines: int = 0  # that have started and are not removed
     renderers: int = 0
     engine_deaths: int = 0
+    gpu_seconds: float = (
+        0.0  # time of all engines, starting ones too, times their GPUs; one without a GPU counts as one
+    )
     quarantined: int = 0  # images
     generations: dict[str, GenerationProgress] = Field(default_factory=dict)
     engine: dict[str, str] = Field(default_factory=dict)  # its provenance

@@ -47,6 +47,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
     the attempts.
     """
     question, image = request.question, request.image
+    is_json = question.output_of(request.unit).json_schema is not None
     if first is None:
         detail = f"{image.detail}: {request.error}" if image.detail and not image.columns else str(request.error)
         return reject(request, "request_error", detail)
@@ -69,7 +70,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
         parsed = _parsed(request, completion)
         attempts.append(_attempt(current, parsed.finish, completion.output_tokens, parsed.detail))
         reason = parsed.reason
-        cut = parsed.finish == "length" and question.output.json_schema is not None  # half a value
+        cut = parsed.finish == "length" and is_json  # half a value
         if cut or parsed.finish in question.retry.on or parsed.finish in _ALWAYS_RETRIED:
             continue
         if parsed.finish in ("stop", "length"):
@@ -104,7 +105,7 @@ def answer_from_column(request: UnitRequest) -> Answer | Reject:
     image, column = request.image, request.question.generation.column
     assert column is not None
     try:
-        completion = read_column(image, column, request.question.output)
+        completion = read_column(image, column, request.question.output_of(request.unit))
     except InvalidAnswer as error:
         return reject(request, "invalid_answer", str(error))
     except RequestError as error:
@@ -137,7 +138,7 @@ def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
         return None
     assert sampling is not None
     sampling = replace(sampling, seed=_seed(request, sampling.seed, 0))
-    output = request.question.output
+    output = request.question.output_of(request.unit)
     if "image" not in request.question.task.needs or request.unit.embeds == "text":
         return Request(prompt=request.prompt, sampling=sampling, output=output, statement=request.unit.statement)
     return Request(
@@ -171,8 +172,10 @@ def _seed(request: UnitRequest, base: int, number: int) -> int:
 
 
 def reject(request: UnitRequest, reason: Reason, detail: str, attempts: Sequence[Attempt] = ()) -> Reject:
-    """The reject of a request. It has no `prompt_sha256` if the image is the cause: all prompts would fail."""
+    """The reject of a request. It has no `prompt_sha256` if the image is the cause: all prompts would fail. Rejects of
+    a question about units always have one, because other units of the image may be answered."""
     of_image = reason in _OF_THE_IMAGE
+    whole = of_image and not request.question.per_unit
     return Reject.of(
         request.image,
         stage=stage_of(reason) if of_image else "generate",
@@ -180,8 +183,8 @@ def reject(request: UnitRequest, reason: Reason, detail: str, attempts: Sequence
         reason=reason,
         detail=storable(detail)[:500],
         attempts=len(attempts),
-        prompt_sha256=None if of_image else request.prompt_sha256,
-        unit=None if of_image else request.unit.id or None,
+        prompt_sha256=None if whole else request.prompt_sha256,
+        unit=None if whole else request.unit.id or None,
     )
 
 

@@ -25,7 +25,18 @@ _BLOCK = 8 << 20  # bytes per request of a remote stream
 T = TypeVar("T")
 _Identity = tuple[int, int]  # of a folder: device and inode
 _NOT_READABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
-_STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "generation", "md5Hash", "created")
+_STAMPS = (
+    "ETag",
+    "etag",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "updated",
+    "generation",
+    "md5Hash",
+    "created",
+    "blob_id",
+)
 
 
 class Unreachable(ShardError):

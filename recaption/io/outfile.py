@@ -14,33 +14,38 @@ _BUFFER = 1 << 20  # bytes; header, image and text of a sample leave in one writ
 
 
 class Sink(io.BufferedWriter):
-    """A new file that is only appended to; `size` is what was written so far, `sha256()` its hash."""
+    """A new file that is only appended to; `size` is what was written so far, `sha256()` its hash if it is `hashed`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, hashed: bool = True) -> None:
         super().__init__(io.FileIO(path, "xb"), _BUFFER)
         self._hash = hashlib.sha256()
+        self._hashed = hashed
         self.size = 0
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
         written = super().write(data)
-        self._hash.update(data)
+        if self._hashed:
+            self._hash.update(data)
         self.size += written
         return written
 
     def sha256(self) -> str:
+        assert self._hashed
         return self._hash.hexdigest()
 
 
 @contextmanager
-def outfile(store: Store, path: str) -> Iterator[Sink]:
+def outfile(store: Store, path: str, *, hashed: bool = True) -> Iterator[Sink]:
     """A sink whose bytes become the file `path` if the block succeeds. Otherwise, no file appears.
+
+    Without `hashed`, the sink has no `sha256()`: hashing takes as long as writing.
 
     Raises StoreError with advice where the disk is full or cannot be written. Closing and removing the temporary file
     after a failure never hides the error that caused it.
     """
     temporary = store.scratch()
     try:
-        sink = Sink(str(temporary))
+        sink = Sink(str(temporary), hashed=hashed)
         try:
             yield sink
             sink.close()

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from recaption.load.dataset import CaptionDataset
     from recaption.load.embeddings import StoredEmbeddings
     from recaption.load.mixture import Mixture
+    from recaption.load.plain import records
     from recaption.load.resumable import CaptionLoader, loader
 
-__all__ = ["CaptionDataset", "CaptionLoader", "LoaderConfig", "Mixture", "StoredEmbeddings", "loader"]
+__all__ = ["CaptionDataset", "CaptionLoader", "LoaderConfig", "Mixture", "StoredEmbeddings", "loader", "records"]
 
 _MODULES = {
     "CaptionDataset": "dataset",
@@ -30,6 +31,7 @@ _MODULES = {
     "Mixture": "mixture",
     "StoredEmbeddings": "embeddings",
     "loader": "resumable",
+    "records": "plain",
 }
 
 

@@ -22,10 +22,11 @@ from recaption.load.config import LoaderConfig
 from recaption.load.files import Files
 from recaption.load.layout import Layout, find
 from recaption.load.order import Order, mix
+from recaption.load.plain import open_shards
 from recaption.load.policy import DrawnText, Policy, from_manifest
 from recaption.load.randomness import SampleGenerators, preserved_globals, seed_globals
 from recaption.load.resumable import Batch, BatchSchedule, ResumableDataset
-from recaption.load.shards import Indexed, Sample, Shards, Tars
+from recaption.load.shards import Sample
 
 import torch  # isort: skip - after .resumable, which raises MissingExtra without torch
 from torch.utils.data import get_worker_info  # isort: skip
@@ -79,7 +80,7 @@ class CaptionDataset(ResumableDataset):
         files = Files(Cache(config.cache, config.cache_bytes) if config.cache else None)
         layout = find(str(path) if isinstance(path, Path) else path, config.split, files, verify=config.verify)
         files.expect(layout.expected)
-        self._shards = _open_shards(layout, files, config)
+        self._shards = open_shards(layout, files, split=config.split, tags=config.tags, source=config.source)
         self._names = [file.shard for file in layout.files]
         self._ends = list(accumulate(self._shards.counts))
         training = config.split == "train"
@@ -222,19 +223,6 @@ class CaptionDataset(ResumableDataset):
 
     def _identity(self) -> dict[str, int]:
         return {**super()._identity(), "block": self._block or 0}
-
-
-def _open_shards(layout: Layout, files: Files, config: LoaderConfig) -> Shards:
-    if layout.format == "webdataset":
-        return Indexed(layout, files, tags=config.tags)
-    if layout.format == "tars":
-        return Tars(layout, files, tags=config.tags)
-    from recaption.load.parquet import Embedded, Sidecar
-
-    if layout.format == "parquet":
-        return Embedded(layout, files, tags=config.tags)
-    source = None if config.source is None else str(config.source)
-    return Sidecar(layout, files, split=config.split, tags=config.tags, source=source)
 
 
 def _suggested_policy(layout: Layout) -> Policy:

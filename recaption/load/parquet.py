@@ -25,7 +25,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.io.files import is_url
 from recaption.load.files import Files, join
 from recaption.load.layout import DataFile, Layout
-from recaption.load.records import record_of
+from recaption.load.record import record_of
 from recaption.load.shards import LruCache, Sample
 from recaption.output.paths import index_file
 from recaption.types import Record

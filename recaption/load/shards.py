@@ -15,7 +15,7 @@ from recaption.imagefile import LOADED_SUFFIXES
 from recaption.load import tar
 from recaption.load.files import Files
 from recaption.load.layout import DataFile, Layout
-from recaption.load.records import sample_record
+from recaption.load.record import sample_record
 from recaption.tokenids import SampleIds
 from recaption.types import Record
 

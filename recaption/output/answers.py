@@ -170,6 +170,17 @@ def read_finished(
                 rejects.setdefault(identity, reject)
 
 
+def stored_by(store: Store, question: Question, shard: str, epoch: int, actor: int) -> set[Identity]:
+    """The identities of the items that an actor of the run of this `epoch` has stored in parts of the shard."""
+    return {
+        _identity(question, item)
+        for kind, read in ((paths.ANSWERS, read_answers), (paths.REJECTS, read_rejects))
+        for path in _parts(store, kind, question, shard)
+        if paths.part_actor(path) == (epoch, actor)
+        for item in read(store, path)
+    }
+
+
 def _unread(found: Finished, store: Store, kind: str, question: Question, shard: str) -> list[str]:
     """The files of a shard that `found` does not have, in the order in which they are read."""
     listed = [*compacted(store, kind, question, shard), *_parts(store, kind, question, shard)]

@@ -42,6 +42,7 @@ EMBEDDINGS: Final = "embeddings"  # in a build
 SOURCE: Final = "source"  # the folder in `rejects` of images that are unusable when the source is listed
 PARTS: Final = ".parts"
 _PART = re.compile(r"(\d+)\.(\d+)-(\d+)(?:-[\w]+)?\.parquet$")
+_PART_OF_ACTOR = re.compile(r"\d+\.(\d+)-\d+-(\d+)_\d+\.parquet$")
 
 
 def index_file(shard: str) -> str:
@@ -80,7 +81,7 @@ def parts_folder(kind: str, generation: str, shard: str = "") -> str:
 
 
 def part_file(kind: str, generation: str, shard: str, name: str) -> str:
-    """A part; `name` is `<chunk>.<epoch>-<n>`."""
+    """A part; `name` is `<chunk>.<epoch>-<n>`, and of an actor `<chunk>.<epoch>-<n>-<actor>_<assignment>`."""
     return f"{parts_folder(kind, generation, shard)}/{name}.parquet"
 
 
@@ -88,6 +89,12 @@ def part_numbers(path: str) -> tuple[int, int, int] | None:
     """Chunk, epoch and number of a part; None for any other file."""
     match = _PART.search(path)
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def part_actor(path: str) -> tuple[int, int] | None:
+    """Epoch and number of the actor that stored a part; None for any other file."""
+    match = _PART_OF_ACTOR.search(path)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def lease_file(epoch: int, kind: str) -> str:

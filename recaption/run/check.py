@@ -15,7 +15,15 @@ from typing import Any, NoReturn, TypeVar
 from recaption.annotate import Annotator
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
-from recaption.generate.plan import Plan, fitting_prompt, fitting_tasks, needs_of, prompts_beside, reachable
+from recaption.generate.plan import (
+    Plan,
+    fitting_prompt,
+    fitting_tasks,
+    needs_of,
+    prompts_beside,
+    reachable,
+    without_images,
+)
 from recaption.io.store import LocalStore, Store, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
@@ -61,6 +69,7 @@ def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagge
         source = _tried(found, opened_source, parts.source, store)
         if source is not None:
             kind = source.kind
+            found += without_images(source, parts.generate)
             columns = _tried(found, source.columns)
         _tried(found, excluded, parts.source)
     found += prompt_faults(parts.generate, folder, columns)

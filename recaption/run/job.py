@@ -14,11 +14,11 @@ from rich.markup import escape
 
 from recaption import supervise
 from recaption.annotate import Annotator
-from recaption.build.builder import Builder, failure_warnings, output_format, too_few_shards
+from recaption.build.builder import Builder, box_warnings, failure_warnings, output_format, too_few_shards
 from recaption.build.pool import RayPool
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
-from recaption.errors import StoreError
+from recaption.errors import Interrupted, StoreError
 from recaption.formatting import duration
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import Job
@@ -36,7 +36,9 @@ from recaption.progress import Display, ProgressListener
 from recaption.run import check
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
+from recaption.run.monitor.budget import Spend, earlier_gpu_seconds
 from recaption.run.monitor.metrics import RunLog
+from recaption.run.monitor.notify import Notifier, address
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
 from recaption.source.keys import record_rule
@@ -99,6 +101,7 @@ def run(
         check.table_names(plan, annotator)
         token_encoders(pipeline.output.token_ids)
         output_format(pipeline.output, source.kind)
+        notify_url = address(pipeline.notify)
         watch = StoreWatch(escape(store.url), display.message)
         waited(lambda: check.check_writable(store), silent=watch.update)
         excluded = check.excluded(pipeline.source)
@@ -110,15 +113,20 @@ def run(
     lease = claim(store, takeover=takeover, say=display.message)
     try:
         store.remove_temporaries()
-        store.put(PIPELINE, yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
+        store.put(
+            PIPELINE, yaml.safe_dump(pipeline.model_dump(mode="json", exclude={"notify"}), sort_keys=False).encode()
+        )
         if isinstance(source, FolderSource):
             record_rule(store, source.rule)
         log = RunLog(store, lease.epoch, half, limit, _scrubber(plan))
-        all_listeners: tuple[ProgressListener, ...] = (display, log, *listeners)
+        notifier = Notifier(notify_url, pipeline=pipeline.name, out=store.url, scrub=_scrubber(plan))
+        all_listeners: tuple[ProgressListener, ...] = (display, log, notifier, *listeners)
+        spend = Spend(pipeline.budget.gpu_hours, waited(lambda: earlier_gpu_seconds(store), silent=watch.update))
         passes: list[PassProgress] = []
 
         def report(progress: PassProgress) -> None:
             progress = progress.model_copy(update={"store_silent": log.store_silent})
+            spend.update(progress)
             for listener in all_listeners:
                 listener.generating(progress)
             if builder:
@@ -165,18 +173,24 @@ def run(
                         model,
                         job,
                         report=report,
-                        stopping=stop,
+                        stopping=lambda: stop() or spend.is_over,
+                        may_start=spend.check,
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
                     )
                     compactions = []
-                    for listing in work.run():
-                        if builder and model is plan.models[-1]:
-                            builder.add(listing)  # which compacts first
-                        else:
-                            task = remote_task(_compact)
-                            compactions.append(task.remote(model.questions, store.url, listing.shard.id))
+                    try:
+                        for listing in work.run():
+                            if builder and model is plan.models[-1]:
+                                builder.add(listing)  # which compacts first
+                            else:
+                                task = remote_task(_compact)
+                                compactions.append(task.remote(model.questions, store.url, listing.shard.id))
+                    except Interrupted:
+                        if not announced:
+                            spend.check()
+                        raise
                     passes.append(work.progress)
                     waited(partial(get, compactions), stop)
                 answered = sum(each.answers for each in passes)
@@ -184,7 +198,7 @@ def run(
                 if build:
                     log.emit("built", build=build, changed=changed)
                 manifest = waited(lambda: read_manifest(store, build_folder(build)), stop) if build else None
-                warnings = failure_warnings(manifest) if manifest else []
+                warnings = [*failure_warnings(manifest), *box_warnings(manifest)] if manifest else []
                 if builder and builder.changed_keys:
                     warnings.append(builder.changed_keys)
                 if manifest and (warning := too_few_shards(manifest, pipeline.output.trainer)):
@@ -198,9 +212,11 @@ def run(
         except BaseException as error:
             if not log.end(error):
                 display.message(_NOT_FLUSHED)
+            notifier.ended(error)
             raise
         if not log.end(None):
             display.message(_NOT_FLUSHED)
+        notifier.ended(None, build=build, warnings=len(warnings))
     finally:
         with suppress(StoreError):
             lease.release()

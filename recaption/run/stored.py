@@ -187,7 +187,7 @@ def _is_own_prompt(generation: GenerationConfig) -> bool:
 
 
 def _of_the_rest(pipeline: Pipeline) -> Iterator[str]:
-    for name in pipeline.annotate.tables:
+    for name in filter(is_own, pipeline.annotate.tables):
         yield f"annotate.tables: {name} (imports code)"
     if pipeline.annotate.spacy_model is not None:
         yield f"annotate.spacy_model: {pipeline.annotate.spacy_model} (an imported package, or a folder)"

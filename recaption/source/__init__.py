@@ -1,4 +1,7 @@
-"""Sources of images: WebDataset tars, Parquet files, folders. Images are read by locator, with unchanged bytes."""
+"""Sources of images: WebDataset tars, Parquet files, folders. Images are read by locator, with unchanged bytes.
+
+A list of classes is a source of rows without images.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,10 @@ def open_source(config: SourceConfig, store: Store | None = None) -> Source:
         from recaption.source.parquet import ParquetSource
 
         return ParquetSource(resolved)
+    if kind == "classes":
+        from recaption.source.classes import ClassSource
+
+        return ClassSource(resolved)
     from recaption.source.folder import FolderSource
     from recaption.source.keys import recorded_rule
 

@@ -30,7 +30,8 @@ INDEX_VERSION: Final = 2
 class Source(Protocol):
     """A source of images. It is picklable, because workers get a copy and read by locator."""
 
-    kind: str  # "webdataset" | "parquet" | "folder"
+    kind: str  # "webdataset" | "parquet" | "folder" | "classes"
+    has_images: bool  # False: rows without bytes, for tasks that read text only
     config: SourceConfig
 
     def shards(self) -> Iterator[SourceShard]:
@@ -78,6 +79,7 @@ class Source(Protocol):
 class FileSource:
     """A source of files that match a pattern. Its shards are these files, or cuts of them."""
 
+    has_images: bool = True
     suffixes: ClassVar[tuple[str, ...]]  # that are no part of a shard's id
 
     def __init__(self, config: SourceConfig) -> None:

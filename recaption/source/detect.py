@@ -7,6 +7,7 @@ from recaption.errors import ShardError, SourceError
 from recaption.io import files
 from recaption.source import parquet
 from recaption.source.folder import is_image
+from recaption.source.hub import data_files
 from recaption.source.paths import absolute_patterns, is_pattern, list_files, split_patterns
 
 _PARQUET = parquet.SUFFIXES
@@ -19,6 +20,7 @@ def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
 
     Raises SourceError: the given value, the allowed values, and what to do.
     """
+    config = config.model_copy(update={"path": data_files(config)})
     path = absolute_patterns(config.path)
     patterns = split_patterns(path)
     for pattern in patterns:
@@ -27,6 +29,8 @@ def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
                 f"source.path {pattern!r}: images cannot be read by byte range from compressed tars, and compression "
                 "does not make JPEGs smaller. Decompress them to plain .tar files"
             )
+    if config.format == "classes":
+        return config.format, config.model_copy(update={"path": path})
     # The name of a local folder may contain brackets. For a remote pattern, that is not worth a request.
     folders = [not (files.is_url(p) and is_pattern(p)) and files.is_folder(p) for p in patterns]
     kind: str = config.format

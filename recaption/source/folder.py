@@ -68,6 +68,7 @@ class FolderSource:
     """
 
     kind = "folder"
+    has_images = True
 
     def __init__(self, config: SourceConfig, rule: FolderRule | None = None) -> None:
         """Without a `rule`, the folder is listed to find how many shards it needs."""

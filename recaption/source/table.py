@@ -1,4 +1,4 @@
-"""The tables of a folder of images: a row per file name, from CSV, JSON, JSONL or Parquet.
+"""Rows of CSV, JSON, JSONL and Parquet files, and the tables of a folder of images: a row per file name.
 
 `file_name`, `*_file_name`, `file_names` and `*_file_names`, and the names metadata.csv, metadata.jsonl and
 metadata.parquet in any folder, are the convention of Hugging Face's imagefolder
@@ -11,7 +11,7 @@ import csv
 import io
 import posixpath
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ _LIMIT = threading.Lock()  # held while the limit of the csv module is changed
 _CELL = (1 << 31) - 1  # characters; the csv module's limit is a C long
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
+Check = Callable[[Sequence[str], str], None]
+"""Raises SourceError if the table at this path must not have these columns."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -79,7 +81,8 @@ def read_table(path: str, folder: str = "") -> Table:
     missing file_name, a malformed line, or a file that is named twice.
     """
     suffix = posixpath.splitext(path)[1].lower()
-    readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
+    readers: dict[str, Callable[[bytes, str], Iterator[tuple[str, dict[str, Any]]]]]
+    readers = {".csv": csv_rows, ".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": parquet_rows}
     if suffix not in readers:
         raise SourceError(f"source.captions {path!r} has an unsupported suffix; allowed: {', '.join(sorted(readers))}")
     try:
@@ -133,14 +136,22 @@ def _within(folder: str, name: str) -> str:
     return name if name.startswith(("/", "../")) or name == ".." else posixpath.join(folder, name)
 
 
-def _has_file_name(columns: Iterable[str]) -> bool:
-    return any(column in (FILE_NAME, f"{FILE_NAME}s") or _names_files(column) for column in columns)
-
-
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _names_images(columns: Sequence[str], path: str) -> None:
+    if any(column in (FILE_NAME, f"{FILE_NAME}s") or _names_files(column) for column in columns):
+        return
+    raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(columns)}{separator_hint(columns)}")
+
+
+def separator_hint(columns: Sequence[str]) -> str:
+    """The end of a message about the columns of a CSV that may be separated by something else than commas."""
+    other = next((name for mark, name in _SEPARATORS.items() if columns and mark in columns[0]), "")
+    return f". Its columns are separated by {other}: separate them by commas" if other else ""
+
+
+def csv_rows(data: bytes, path: str, check: Check = _names_images) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.reader(io.StringIO(_decoded(data, path), newline=""), strict=True)
     header: list[str] | None = None
     while (cells := _next_cells(reader, path)) is not None:
@@ -149,10 +160,7 @@ def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if header is None:
             header = cells
             _refuse_repeated([name for name in header if name], f"{path}, line {reader.line_num}")
-            if not _has_file_name(header):
-                other = next((name for mark, name in _SEPARATORS.items() if mark in cells[0]), "")
-                hint = f". Its columns are separated by {other}: separate them by commas" if other else ""
-                raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(header)}{hint}")
+            check(header, path)
         elif len(cells) != len(header):
             raise SourceError(
                 f"{path}, line {reader.line_num}: {len(cells)} cells for {len(header)} columns. "
@@ -227,7 +235,7 @@ def _jsonl(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"line {number}", row
 
 
-def _parquet(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def parquet_rows(data: bytes, path: str, check: Check = _names_images) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -235,8 +243,7 @@ def _parquet(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             names = file.schema_arrow.names
             _refuse_repeated(names, path)
-            if not _has_file_name(names):
-                raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(names)}")
+            check(names, path)
             rows = file.read(use_threads=False).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a readable Parquet file: {error}") from error

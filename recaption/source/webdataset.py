@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from recaption.errors import ImageError, ShardError
 from recaption.imagefile import SOURCE_SUFFIXES
-from recaption.io.files import Unreachable, open_stream, read_range
+from recaption.io.files import Unreachable, is_url, open_stream, read_range
 from recaption.io.tar import NAME, BrokenTarError, Member, TarReader, split_name
 from recaption.source import columns as values
 from recaption.source.base import FileSource, Row, check_caption, checked, images, unreadable
@@ -25,6 +25,7 @@ from recaption.types import DROPPED, Image, Locator, SourceShard
 _MOST_BYTES = 1 << 30  # of an image; larger images are rejected
 _HEAD = 64  # samples that are read for the names of columns
 MAX_RANGE = 64 << 20  # bytes read at once; a larger image is read alone
+LOCAL_RANGE = 16 << 20  # of local files: the memory of smaller buffers is used again, which halves the time
 MAX_GAP = 1 << 20  # bytes between two images up to which the gap is read, not skipped
 
 
@@ -191,7 +192,7 @@ def read_ranges(images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageE
 
 
 def group_ranges(images: Sequence[Image]) -> Iterator[list[Image]]:
-    """Runs of images that are read at once: one file, ascending offsets, at most `MAX_RANGE` from end to end."""
+    """Runs of images that are read at once: one file, ascending offsets, and not too many bytes from end to end."""
     group: list[Image] = []
     for image in images:
         assert image.reason is None, f"{image.key} has no bytes: {image.reason}"
@@ -199,7 +200,8 @@ def group_ranges(images: Sequence[Image]) -> Iterator[list[Image]]:
         if group:
             first, last = group[0].locator, group[-1].locator
             gap = here.offset - (last.offset + last.size)
-            fits = here.offset + here.size - first.offset <= MAX_RANGE
+            most = MAX_RANGE if is_url(here.path) else min(LOCAL_RANGE, MAX_RANGE)
+            fits = here.offset + here.size - first.offset <= most
             if here.path != first.path or not 0 <= gap <= MAX_GAP or not fits:
                 yield group
                 group = []
@@ -208,7 +210,7 @@ def group_ranges(images: Sequence[Image]) -> Iterator[list[Image]]:
         yield group
 
 
-def _read_group(group: list[Image]) -> list[bytes | ImageError]:
+def _read_group(group: list[Image]) -> Iterator[bytes | ImageError]:
     start = group[0].locator.offset
     end = group[-1].locator.offset + group[-1].locator.size
     try:
@@ -216,14 +218,11 @@ def _read_group(group: list[Image]) -> list[bytes | ImageError]:
     except Unreachable:
         raise
     except ShardError:
-        return _read_singly(group)
-    if len(group) == 1:
-        return [checked(group[0], data)]
-    found = []
-    for image in group:
+        yield from _read_singly(group)
+        return
+    for image in group:  # copies of single images, one at a time: their memory is used again
         at = image.locator.offset - start
-        found.append(checked(image, data[at : at + image.locator.size]))
-    return found
+        yield checked(image, data[at : at + image.locator.size])
 
 
 def _read_singly(group: list[Image]) -> list[bytes | ImageError]:

@@ -25,6 +25,7 @@ from recaption.types import (
     Completion,
     FinishReason,
     Generation,
+    Granularity,
     Image,
     Modality,
     Reason,
@@ -108,9 +109,10 @@ NO_INPUTS: Final[Inputs] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableSpec:
-    """A table that a task adds to a build, as `<name>/<shard>.parquet` sorted by key.
+    """A table that a task or `annotate.tables` adds to a build, as `<name>/<shard>.parquet` sorted by key.
 
-    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. A table
+    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. Tables of
+    `annotate.tables` are not `generated`: they have no column `generation`, and `key` behind `sub_id`. A table
     with parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has
     its description in the metadata of its field (see `schema.column`).
     """
@@ -119,6 +121,7 @@ class TableSpec:
     columns: pa.Schema
     parent: Parent
     description: str
+    generated: bool = True
 
     def __post_init__(self) -> None:
         """Raises ValueError for a name or columns that a build cannot have."""
@@ -141,6 +144,13 @@ class TableSpec:
                 raise ValueError(f"table {self.name}, column {column.name}: {error}") from error
 
     @property
+    def all_columns(self) -> pa.Schema:
+        """The columns in the file."""
+        if self.generated:
+            return schema.task_table(self.name, self.columns)
+        return schema.custom_table(self.name, pa.schema([one for one in self.columns if one.name != "sub_id"]))
+
+    @property
     def parent_column(self) -> str | None:
         """The column with the id of what a row is about; None if it is about the image."""
         return PARENT_COLUMNS[self.parent]
@@ -151,12 +161,13 @@ class Rows:
     """What a generation adds to a build for one image: captions, rows by table, and embeddings by id.
 
     An id is a key, a caption_id or a sub_id; an embedding is float16, little-endian. Only a task with
-    `Output.embeddings` has any.
+    `Output.embeddings` has any. The manifest has the sums of `counts` over all images.
     """
 
     captions: tuple[Caption, ...] = ()
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     embeddings: Mapping[str, bytes] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class NoSettings(Section):
@@ -172,16 +183,21 @@ class Task:
     version: ClassVar[str] = "1"
     """Part of the fingerprint. Raise it when `units` or `parse` change, so that answers are made anew."""
     needs: frozenset[Modality] = frozenset({"image"})
-    """Requests with an image, or text only. Compared with the engine's `accepts` when the run is planned."""
+    """Requests with an image, or text only. Compared with the engine's `accepts` when the run is planned.
+
+    Like `prompt` and `reads`, `__init__` may set it from the settings, as an attribute of the instance.
+    """
     settings: ClassVar[type[Section]] = NoSettings
     """The keys of the pipeline file that belong to this task."""
-    prompt: ClassVar[str | None] = None
+    prompt: str | None = None
     """The shipped prompt that a generation without `prompt` uses."""
-    variables: ClassVar[frozenset[str]] = frozenset()
+    variables: frozenset[str] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
-    reads: ClassVar[frozenset[str]] = frozenset()
+    reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""
     makes_captions: ClassVar[bool] = False
+    granularity: ClassVar[Granularity | None] = None
+    """Of its captions. None: that of the generation, or of its prompt."""
     tables: ClassVar[Mapping[str, TableSpec]] = {}
 
     def __init__(self, options: Section) -> None:
@@ -192,8 +208,12 @@ class Task:
         """The settings that determine the answers: part of the fingerprint. JSON values. Default: all of them."""
         return self.options.model_dump(mode="json")
 
-    def output(self) -> Output:
-        """The form of the answers."""
+    def output(self, unit: Unit | None) -> Output:
+        """The form of the answer about a unit.
+
+        None: no unit is known yet, because the run is being planned. The engine has to support this form, and the
+        forms of all units may differ from it only in their choices or JSON schema.
+        """
         return TEXT
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -207,6 +227,13 @@ class Task:
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         """What a build has of these answers, which are in the order of the units."""
         raise NotImplementedError
+
+    def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
+        """Whether an image has what `output.require` demands of this task. Default: at least one unit has an answer.
+
+        `rows` are those made of the answers.
+        """
+        return any(found.answer is not None for found in answers)
 
 
 def sub_id(key: str, unit: Unit) -> str:

@@ -1,5 +1,7 @@
 """The boxes in the answers of grounding models: one parser for each format, and their units.
 
+The engine of a detector returns boxes, not a text: nothing is read of format `detector`.
+
 Sources of formats and units: the cookbooks of Qwen2.5-VL and Qwen3-VL; InternVL, internvl_chat/eval/refcoco/
 evaluate_grounding.py; transformers, models/florence2/processing_florence2.py (`dequantize`), models/paligemma/
 processing_paligemma.py and models/kosmos2/processing_kosmos2.py (`patch_index_to_coordinate`).
@@ -17,7 +19,7 @@ import orjson
 from recaption.tasks.output import TEXT, Output, value_of
 from recaption.types import Box
 
-BoxFormat = Literal["qwen2_5_vl", "qwen3_vl", "internvl", "florence2", "paligemma", "molmo", "kosmos2"]
+BoxFormat = Literal["qwen2_5_vl", "qwen3_vl", "internvl", "florence2", "paligemma", "molmo", "kosmos2", "detector"]
 OF_ONE_PHRASE: Final = frozenset({"internvl", "molmo", "kosmos2"})
 """Formats of models that are asked about one phrase in each request."""
 _CORNERS: Final = {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
@@ -28,6 +30,7 @@ _ITEM: Final = {
     "additionalProperties": False,
 }
 QWEN_OUTPUT: Final = Output(json_schema=orjson.dumps({"type": "array", "items": _ITEM}))
+_OF_SPECIAL_TOKENS: Final = frozenset({"florence2", "kosmos2"})  # those of PaliGemma are no special tokens
 _LARGEST: Final = 1e6  # no coordinate is larger in any unit
 _POINT: Final = 0.001  # side of the square around a point: the step of Molmo's percentages
 _CELLS: Final = 32  # of Kosmos-2 along each side
@@ -44,6 +47,10 @@ class Found:
 
 def output_of(form: BoxFormat) -> Output:
     """The form of the answers."""
+    if form == "detector":
+        return Output(boxes=True)
+    if form in _OF_SPECIAL_TOKENS:
+        return Output(special_tokens=True)
     return QWEN_OUTPUT if form.startswith("qwen") else TEXT
 
 
@@ -65,6 +72,14 @@ def normalised(form: BoxFormat, numbers: Sequence[float], shown: tuple[int, int]
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
+def ends_beyond(form: BoxFormat, numbers: Sequence[float], shown: tuple[int, int] | None = None) -> bool:
+    """Whether an edge is beyond the right or lower edge of the image by more than 0.1 % of its side.
+
+    If this is so for many boxes of a model, it writes them in other units than those of the format.
+    """
+    return max(_shares(form, numbers, shown)) > 1 + _POINT
+
+
 def _shares(form: BoxFormat, numbers: Sequence[float], shown: tuple[int, int] | None) -> Sequence[float]:
     if form == "kosmos2":
         return _of_cells(int(numbers[0]), int(numbers[1]))
@@ -76,7 +91,8 @@ def _shares(form: BoxFormat, numbers: Sequence[float], shown: tuple[int, int] | 
     if form == "qwen2_5_vl":
         assert shown is not None
         return [number / side for number, side in zip(numbers, shown * 2, strict=True)]
-    return [number / (1024 if form == "paligemma" else 1000) for number in numbers]
+    unit = {"paligemma": 1024, "detector": 1}.get(form, 1000)
+    return [number / unit for number in numbers]
 
 
 def _of_cells(first: int, last: int) -> Sequence[float]:
@@ -121,7 +137,8 @@ def _molmo(text: str) -> Iterator[Found]:
 
 
 def _kosmos2(text: str) -> Iterator[Found]:
-    for label, cells in re.findall(r"<phrase>(.*?)</phrase>\s*<object>(.*?)</object>", text, re.DOTALL):
+    """The phrase may be missing: it is at the end of the prompt, and the answer goes on behind it."""
+    for label, cells in re.findall(r"(?:<phrase>([^<]*)</phrase>\s*)?<object>(.*?)</object>", text, re.DOTALL):
         for pair in cells.split("</delimiter_of_multi_objects/>"):
             indices = re.findall(r"<patch_index_(\d+)>", pair)
             yield Found(label=label.strip(), numbers=_numbers(indices, _CELLS**2 - 1, count=2))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from recaption import decode
 from recaption.types import Box
+
+_NO_SCORES: Final[Mapping[Box, float | None]] = {}
 
 
 def area(box: Box) -> float:
@@ -23,12 +26,14 @@ def iou(one: Box, other: Box) -> float:
     return both / (area(one) + area(other) - both)
 
 
-def without_overlaps(boxes: Sequence[Box], threshold: float) -> list[Box]:
-    """The boxes by descending area, without those whose IoU with a larger one that is kept is above `threshold`, and
-    without equal ones."""
+def without_overlaps(
+    boxes: Iterable[Box], threshold: float, scores: Mapping[Box, float | None] = _NO_SCORES
+) -> list[Box]:
+    """The boxes by descending score and area, without equal ones, and without those whose IoU with an earlier one that
+    is kept is above `threshold`."""
     kept: list[Box] = []
-    for box in sorted(set(boxes), key=lambda box: (-area(box), box)):
-        if all(iou(box, larger) <= threshold for larger in kept):
+    for box in sorted(set(boxes), key=lambda box: (-(scores.get(box) or 0.0), -area(box), box)):
+        if all(iou(box, better) <= threshold for better in kept):
             kept.append(box)
     return kept
 

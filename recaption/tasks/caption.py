@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
+from recaption.scrub import public_text
 from recaption.tasks.base import Inputs, Parsed, Rows, Task, Unit, UnitAnswer
 from recaption.tasks.cleaning import clean, published
+from recaption.text import cut, normalise
 from recaption.types import Caption, Completion, FinishReason, Generation, Image
 
 _REFUSAL = re.compile(
@@ -56,6 +58,21 @@ def caption_of(generation: Generation, key: str, number: int, found: UnitAnswer)
     )
 
 
+def raw_captions(image: Image) -> tuple[Caption, ...]:
+    """The raw captions of an image, normalised and without signatures of URLs. They are not split yet."""
+    texts = [text for raw in image.raw_captions if (text := cut(normalise(public_text(raw))).rstrip())]
+    return tuple(
+        Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
+        for n, text in enumerate(texts)
+    )
+
+
+def captions_by_unit(image: Image, inputs: Inputs, *, raw: bool = False) -> Mapping[str, Caption]:
+    """The captions of `inputs`, or with `raw` those of the source, by the id of the unit about each: long/0."""
+    found = raw_captions(image) if raw else [caption for each in inputs.values() for caption in each.captions]
+    return {caption.caption_id.removeprefix(f"{image.key}/"): caption for caption in found}
+
+
 def reworded(caption: Caption, generation: Generation, key: str, number: int, text: str) -> Caption:
     """Another text in place of a caption, made by `generation`: not split yet, of the same granularity."""
     return replace(
@@ -65,6 +82,7 @@ def reworded(caption: Caption, generation: Generation, key: str, number: int, te
         source=f"{generation.model}:{generation.prompt}",
         text=text,
         lang=None,
+        translated_from=None,
         cleaned=None,
         sub_captions=(),
     )

@@ -6,7 +6,7 @@ A class has sets of words with one meaning: `small tiny | large big`. A word bec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 WordClass = Sequence[Sequence[str]]
 
@@ -104,7 +104,36 @@ ANIMATE: Final = frozenset(
     (*_by_word(*_ANIMALS), "man", "woman", "boy", "girl", "person", "child", "baby", "player", "rider", "bird")
 )
 """What can do the actions. Of other things, a line runs and a house stands."""
-_PLURALS: Final = {"man": "men", "woman": "women", "knife": "knives", "bookshelf": "bookshelves", "tomato": "tomatoes"}
+_PLURALS: Final = {
+    "man": "men",
+    "woman": "women",
+    "knife": "knives",
+    "bookshelf": "bookshelves",
+    "tomato": "tomatoes",
+    "scarf": "scarves",
+}
+
+
+_Known = Literal["attribute", "number", "place", "relation", "action", "object"]
+_CLASSES: Final[Mapping[_Known, Mapping[str, tuple[str, ...]]]] = {
+    "attribute": ATTRIBUTES,
+    "number": NUMBERS,
+    "place": PLACES,
+    "relation": RELATIONS,
+    "action": ACTIONS,
+    "object": OBJECTS,
+}
+
+
+def category_of(old: str, new: str) -> _Known | None:
+    """The category of a change of one word or phrase into another, if both are words of one class; None: not known."""
+    changed = {old.casefold(), new.casefold()}
+    return next((name for name, words in _CLASSES.items() if changed <= words.keys()), None)
+
+
+def names_a_number(text: str) -> bool:
+    words = text.casefold().split()
+    return any(word in NUMBER_VALUES or word == "one" or word.isdecimal() for word in words)
 
 
 def plural(noun: str) -> str:

@@ -6,7 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal, get_args
+
+from recaption.tasks.change_words import category_of, names_a_number
 
 Category = Literal["attribute", "object", "number", "place", "relation", "action", "swap"]
 CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
@@ -18,6 +21,7 @@ _ARTICLE = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
 _ARTICLES = frozenset({"a", "an"})
 _NEGATIONS = frozenset({"no", "not", "never", "without", "none", "nothing", "nobody", "cannot"})
 _LONGEST = 5  # words of a change
+_ENDS = (".", "!", "?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +55,8 @@ def changed(sentence: str, category: Category, edits: Sequence[Edit]) -> Change:
 def difference(sentence: str, other: str, category: Category) -> Change:
     """What was changed in `sentence`, which gives `other`. Raises ValueError if it is not one change of the category.
 
-    A swap keeps all words. Another change replaces one to five words in a row.
+    A swap keeps all words. Another change replaces one to five words in a row. Words of a known class have the category
+    of that class, whatever `category` is.
     """
     old, new = list(WORD.finditer(sentence)), list(WORD.finditer(other))
     before, after = _words(old), _words(new)
@@ -69,9 +74,22 @@ def difference(sentence: str, other: str, category: Category) -> Change:
         raise ValueError(f"{other!r} changes more than {_LONGEST} words")
     if _NEGATIONS & (set(_words(come)) - set(before)):
         raise ValueError(f"{other!r} has a negation")
+    if twice := {pair for pair in pairwise(after) if pair[0] == pair[1]} - set(pairwise(before)):
+        raise ValueError(f"{other!r} has the word {min(twice)[0]!r} twice in a row")
     start, end = come[0].start(), come[-1].end()
     replaced = sentence[gone[0].start() : gone[-1].end()]
+    if not is_swap:
+        category = category_of(replaced, other[start:end]) or category
+        if category == "number" and not (names_a_number(replaced) or names_a_number(other[start:end])):
+            raise ValueError(f"{other!r} changes no number")
     return Change(text=other, category=category, start=start, end=end, replaced=replaced)
+
+
+def formed_like(sentence: str, other: str) -> str:
+    """`other` with the capital letter and the end mark of the sentence: their lack must not tell it apart."""
+    if sentence[:1].isupper():
+        other = other[:1].upper() + other[1:]
+    return f"{other}{sentence[-1]}" if sentence[-1:] in _ENDS and other[-1:].isalnum() else other
 
 
 def _words(found: Sequence[re.Match[str]]) -> list[str]:

@@ -22,10 +22,11 @@ from recaption.tasks.base import (
     unit_id,
     value_in,
 )
-from recaption.tasks.changes import CATEGORIES, WORD, Category, Change, difference
-from recaption.tasks.faults import fault
+from recaption.tasks.changes import CATEGORIES, WORD, Category, Change, difference, formed_like
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.negative_table import NEGATIVES, row_of
 from recaption.tasks.output import TEXT, Output, value_of
+from recaption.tasks.rule_changes import VERSION as RULES_VERSION
 from recaption.tasks.rule_changes import rule_changes
 from recaption.tasks.verify import has_content
 from recaption.text import fold, normalise
@@ -59,8 +60,10 @@ class NegativesTask(Task):
     options: NegativesSettings
 
     def identity(self) -> Mapping[str, Any]:
-        """Rules apply at build."""
-        return {"method": "rules"} if self.options.method == "rules" else self.options.model_dump(mode="json")
+        """Rules apply at build: a change of the rules makes a new build."""
+        if self.options.method == "rules":
+            return {"method": "rules", "rules": RULES_VERSION}
+        return self.options.model_dump(mode="json")
 
     def __init__(self, options: NegativesSettings) -> None:
         super().__init__(options)
@@ -70,7 +73,7 @@ class NegativesTask(Task):
         if not by_model:
             self.needs = frozenset()
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return self._output
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -84,20 +87,20 @@ class NegativesTask(Task):
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            items = value_of(self._output, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, lambda text: self._parsed(unit, text))
+
+    def _parsed(self, unit: Unit, answer: str) -> Parsed:
         kept, problems = dict[str, Change](), list[str]()
-        for item in items:
-            text = fold(normalise(item["text"]))
+        for item in value_of(self._output, answer):
+            text = formed_like(unit.variables["statement"], fold(normalise(item["text"])))
             try:
                 change = difference(unit.variables["statement"], text, item["category"])
             except ValueError as error:
                 problems.append(str(error))
             else:
+                if change.category not in self.options.categories:
+                    problems.append(f"{text!r} is a change of kind {change.category}")
+                    continue
                 kept.setdefault(" ".join(WORD.findall(text.casefold())), change)
         if len(kept) < self.options.n:
             problem = problems[0] if problems else "the others repeat these"
@@ -115,6 +118,10 @@ class NegativesTask(Task):
         if self.options.method == "rules":
             made = [*self._by_rules(inputs)]
         return Rows(tables={NEGATIVES.name: made})
+
+    def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
+        """Rules have no units: the rows count."""
+        return bool(rows.tables[NEGATIVES.name])
 
     def _by_rules(self, inputs: Inputs) -> Sequence[dict[str, Any]]:
         captions = [caption.text.casefold() for upstream in inputs.values() for caption in upstream.captions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
@@ -10,11 +11,11 @@ import pyarrow as pa
 from recaption.schema import column
 from recaption.tasks.base import Inputs, Parsed, Rows, TableSpec, Task, Unit, UnitAnswer, value_in
 from recaption.tasks.box_formats import QWEN_OUTPUT, read
-from recaption.tasks.box_settings import BoxSettings, share_of
-from recaption.tasks.faults import fault
+from recaption.tasks.box_settings import BoxSettings
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output
 from recaption.text import cut, fold, normalise
-from recaption.types import Answer, Completion, Generation, Image
+from recaption.types import Box, Completion, Generation, Image
 
 OCR: Final = TableSpec(
     name="ocr",
@@ -53,16 +54,14 @@ class OcrTask(Task):
         """The other settings apply at build."""
         return {"format": self.options.format}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return QWEN_OUTPUT
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            boxes = read(self.options.format, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        return parse_whole(completion, lambda text: self._parsed(text, completion))
+
+    def _parsed(self, text: str, completion: Completion) -> Parsed:
+        boxes = read(self.options.format, text)
         texts = [
             {"text": text, "numbers": list(box.numbers)}
             for box in boxes
@@ -72,16 +71,19 @@ class OcrTask(Task):
         detail = f"dropped {dropped} of {len(boxes)} texts, which are empty or have no box" if dropped else None
         if boxes and not texts:
             return Parsed(finish="invalid", detail=detail)
-        return Parsed(finish="stop", value={"texts": texts}, detail=detail)
+        return Parsed(finish="stop", value={"texts": texts, **self.options.shown_of(completion)}, detail=detail)
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
-        made = [row for found in answers if found.answer is not None for row in self._rows(image, found.answer)]
-        return Rows(tables={OCR.name: [{**row, "rank": rank} for rank, row in enumerate(made)]})
-
-    def _rows(self, image: Image, answer: Answer) -> Sequence[dict[str, Any]]:
-        boxes = {
-            (item["text"], self.options.box(item["numbers"], image.upright_size, share_of(answer))): None
-            for item in value_in(answer)["texts"]
-        }
-        edges = ("x0", "y0", "x1", "y1")
-        return [{"text": text, **dict(zip(edges, box, strict=True))} for text, box in boxes if box is not None]
+        boxes, counts = dict[tuple[str, Box], None](), Counter[str]()  # in order, each once
+        for answer in (found.answer for found in answers if found.answer is not None):
+            shown = self.options.size_of(answer, image.upright_size)
+            for item in value_in(answer)["texts"]:
+                box = self.options.box(item["numbers"], shown)
+                if box is not None:
+                    boxes[item["text"], box] = None
+                counts.update(boxes=1, boxes_beyond=self.options.ends_beyond(item["numbers"], shown))
+        rows = [
+            {"text": text, "x0": x0, "y0": y0, "x1": x1, "y1": y1, "rank": rank}
+            for rank, (text, (x0, y0, x1, y1)) in enumerate(boxes)
+        ]
+        return Rows(tables={OCR.name: rows}, counts=counts)

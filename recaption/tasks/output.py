@@ -7,20 +7,23 @@ import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
 from recaption.errors import ConfigError
 from recaption.text import storable
 
+LEAST_SCORE: Final = 0.05
+"""A detector returns all boxes with at least this score (`Output.boxes`): higher thresholds apply at build."""
 _MOST_DIGITS = 40
-Form = Literal["text", "choices", "json_schema", "scores", "likelihood"]
+Form = Literal["text", "choices", "json_schema", "scores", "boxes", "likelihood"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """What a request asks an engine for. At most one of `choices`, `json_schema` and `scores` is set; none: free text.
+    """What a request asks an engine for. At most one of `choices`, `json_schema`, `scores` and `boxes` is set; none:
+    free text.
 
     `json_schema` is a JSON Schema (draft 2020-12) as UTF-8 JSON. `logprobs` asks for log-probabilities: of each token
     of the answer or, with `choices`, of the choices.
@@ -28,18 +31,25 @@ class Output:
     `embeddings`, with `scores`, allows requests about one thing only: an image with an empty prompt, or a prompt
     without an image. Their scores are its embedding.
 
+    `boxes` asks a detector for places of the phrases in the lines of the prompt (`Completion.boxes`).
+
     `likelihood` asks for the log-probabilities of a text that the request names (`Request.statement`), one prefill and
     no generated text. It may be set beside `choices` with `logprobs`: one request then returns both.
+
+    `special_tokens`, with free text only, keeps the special tokens of the answer, except its end token: some grounding
+    models write places in them.
 
     Raises ConfigError for a form that no engine can return.
     """
 
     choices: tuple[str, ...] = ()
     json_schema: bytes | None = None
-    scores: bool = False  # no text: the numbers of a dual encoder or a detector
+    scores: bool = False  # no text: the numbers of a dual encoder
+    boxes: bool = False  # no text: those of a detector
     embeddings: bool = False
     logprobs: bool = False
     likelihood: bool = False
+    special_tokens: bool = False
 
     def __post_init__(self) -> None:
         given = [
@@ -48,6 +58,7 @@ class Output:
                 ("choices", self.choices),
                 ("json_schema", self.json_schema is not None),
                 ("scores", self.scores),
+                ("boxes", self.boxes),
             )
             if is_set
         ]
@@ -55,10 +66,17 @@ class Output:
             raise ConfigError(f"output: {' and '.join(given)} are set; at most one of them is allowed")
         if self.embeddings and not self.scores:
             raise ConfigError("output: embeddings are returned as scores; set scores too")
-        if self.scores and self.logprobs:
-            raise ConfigError("output: scores have no log-probabilities; set only one of scores and logprobs")
-        if self.likelihood and (self.scores or self.json_schema is not None):
+        if self.logprobs and not self.is_text:
+            raise ConfigError(
+                f"output: {self.form} have no log-probabilities; set only one of {self.form} and logprobs"
+            )
+        if self.likelihood and (not self.is_text or self.json_schema is not None):
             raise ConfigError("output: likelihood goes with choices only; remove scores and json_schema")
+        if self.special_tokens and (self.form != "text" or self.logprobs):
+            raise ConfigError(
+                f"output: special_tokens goes with free text only; it is {self.form}"
+                f"{' with logprobs' if self.logprobs else ''}"
+            )
         if self.likelihood and self.choices and not self.logprobs:
             raise ConfigError("output: likelihood and choices need logprobs; set logprobs too")
         if self.choices:
@@ -67,13 +85,18 @@ class Output:
             _validator(self.json_schema)
 
     @property
+    def is_text(self) -> bool:
+        """Whether the model writes the answer."""
+        return not (self.scores or self.boxes)
+
+    @property
     def form(self) -> Form:
         if self.choices:
             return "choices"
         if self.json_schema is not None:
             return "json_schema"
-        if self.scores:
-            return "scores"
+        if not self.is_text:
+            return "scores" if self.scores else "boxes"
         return "likelihood" if self.likelihood else "text"
 
 

@@ -44,9 +44,13 @@ class Question:
 
     @property
     def output(self) -> Output:
-        """The form of the answers, with log-probabilities if the pipeline asks for them."""
-        output = self.task.output()
-        return replace(output, logprobs=True) if self.logprobs and not output.scores else output
+        """The form that the engine has to support: see `Task.output`."""
+        return self.output_of(None)
+
+    def output_of(self, unit: Unit | None) -> Output:
+        """The form of the answer about a unit, with log-probabilities if the pipeline asks for them."""
+        output = self.task.output(unit)
+        return replace(output, logprobs=True) if self.logprobs and output.is_text else output
 
     @property
     def per_unit(self) -> bool:
@@ -89,8 +93,14 @@ class UnitRequest:
         return self.question.identity(self.image, self.prompt_sha256)
 
     def earlier_identity(self) -> Identity | None:
-        """The identity of the request in earlier versions (`Prompt.fill_in_as_before`). None if it is the same."""
+        """The identity of the request in earlier versions. None if it is the same.
+
+        They filled in prompts differently (`Prompt.fill_in_as_before`), and had no `Output.special_tokens`.
+        """
         prompt = self.question.prompt
+        if self.prompt is not None and (output := self.question.task.output(self.unit)).special_tokens:
+            before = replace(output, special_tokens=False)
+            return self.question.identity(self.image, _prompt_sha256(self.image, self.prompt, self.unit, before))
         if prompt is None or self.unit is not WHOLE_IMAGE:  # there were no units in earlier versions
             return None
         text = prompt.fill_in_as_before(self.image.columns, self.prompt)
@@ -140,7 +150,7 @@ def _request(question: Question, image: Image, unit: Unit) -> UnitRequest:
             error=str(error),
             unit=unit,
         )
-    digest = _prompt_sha256(image, text, unit, question.task.output())
+    digest = _prompt_sha256(image, text, unit, question.task.output(unit))
     return UnitRequest(question=question, image=image, prompt=text, prompt_sha256=digest, unit=unit)
 
 
@@ -157,6 +167,8 @@ def _prompt_sha256(image: Image, prompt: str, unit: Unit = WHOLE_IMAGE, output: 
         parts.append(f"json_schema {hashlib.sha256(output.json_schema).hexdigest()}")
     if output is not None and output.likelihood:
         parts.append(f"likelihood {unit.statement}")
+    if output is not None and output.special_tokens:
+        parts.append("special_tokens")
     if unit.embeds is not None:
         parts.append(f"embed {unit.embeds}")
     return sha256("\0".join(parts))

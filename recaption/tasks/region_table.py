@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -36,20 +38,37 @@ REGIONS: Final = TableSpec(
 )
 
 
-def ranked(boxes: Mapping[str, Sequence[Box]], overlap: float, most: int) -> list[tuple[str, Box]]:
-    """Of each phrase at most `most` boxes, no two with an IoU above `overlap`; all by descending area."""
-    kept = [(phrase, box) for phrase in boxes for box in without_overlaps(boxes[phrase], overlap)[:most]]
-    return sorted(kept, key=lambda pair: -area(pair[1]))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Region:
+    """A box of a phrase. `score`: None: the model gives none."""
+
+    phrase: str
+    box: Box
+    score: float | None = None
+
+
+def ranked(regions: Iterable[Region], overlap: float, most: int) -> list[Region]:
+    """Of each phrase at most `most` boxes, no two with an IoU above `overlap`; all by descending score and area."""
+    best = defaultdict[str, dict[Box, float | None]](dict)
+    for region in regions:
+        known = best[region.phrase].get(region.box)
+        best[region.phrase][region.box] = region.score if known is None else max(known, region.score or 0.0)
+    kept = [
+        Region(phrase=phrase, box=box, score=scores[box])
+        for phrase, scores in best.items()
+        for box in without_overlaps(scores, overlap, scores)[:most]
+    ]
+    return sorted(kept, key=lambda region: (-(region.score or 0.0), -area(region.box)))
 
 
 def region_rows(
-    name: str, regions: Sequence[tuple[str, Box]], mentions: Mapping[str, Mention], *, is_point: bool
+    name: str, regions: Sequence[Region], mentions: Mapping[str, Mention], *, is_point: bool
 ) -> list[dict[str, Any]]:
     """Rows of the table. `name` is <key>/<generation>; `mentions` has the place of each phrase in the captions."""
     made = []
-    for rank, (phrase, box) in enumerate(regions):
-        row: dict[str, Any] = {"region_id": f"{name}#{rank}", "phrase": phrase, "is_point": is_point}
-        row["sub_id"], row["char_start"], row["char_end"] = mentions.get(phrase, NO_MENTION)
-        row["x0"], row["y0"], row["x1"], row["y1"] = box
-        made.append(row | {"score": None, "rank": rank})
+    for rank, region in enumerate(regions):
+        row: dict[str, Any] = {"region_id": f"{name}#{rank}", "phrase": region.phrase, "is_point": is_point}
+        row["sub_id"], row["char_start"], row["char_end"] = mentions.get(region.phrase, NO_MENTION)
+        row["x0"], row["y0"], row["x1"], row["y1"] = region.box
+        made.append(row | {"score": region.score, "rank": rank})
     return made

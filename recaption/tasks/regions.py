@@ -1,7 +1,8 @@
-"""Task `regions`: where the objects of captions are in the image, by a model that answers with boxes."""
+"""Task `regions`: where the objects of captions are in the image, by a grounding model or a detector."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -10,12 +11,12 @@ from pydantic import Field
 
 from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
 from recaption.tasks.box_formats import OF_ONE_PHRASE, output_of, read
-from recaption.tasks.box_settings import BoxSettings, share_of
-from recaption.tasks.faults import fault
-from recaption.tasks.output import Output
+from recaption.tasks.box_settings import BoxSettings
+from recaption.tasks.faults import parse_whole
+from recaption.tasks.output import LEAST_SCORE, Output
 from recaption.tasks.phrases import NO_MENTION, Mention, Named, named, phrase_of
-from recaption.tasks.region_table import REGIONS, ranked, region_rows
-from recaption.types import Box, Completion, Generation, Image
+from recaption.tasks.region_table import REGIONS, Region, ranked, region_rows
+from recaption.types import Completion, Generation, Image
 
 
 class RegionsSettings(BoxSettings):
@@ -31,14 +32,21 @@ class RegionsSettings(BoxSettings):
     most_phrases: int = Field(16, ge=1, description="Largest number of phrases of an image; the first ones are kept")
     most: int = Field(5, ge=1, description="Largest number of boxes of a phrase")
     overlap: float = Field(0.7, gt=0, le=1, description="Boxes of a phrase with a larger IoU count as one")
+    threshold: float = Field(0.25, ge=LEAST_SCORE, le=1, description="detector: smallest score of a box")
+    text_threshold: float | None = Field(
+        None,
+        ge=LEAST_SCORE,
+        le=1,
+        description="detector: smallest score of further phrases of a box; default: a box is of its best phrase only",
+    )
 
 
 class RegionsTask(Task):
     """One request for each image or each phrase. The value has `boxes` in the units of the model.
 
-    The build converts them to shares of the image, so that `min_pixels`, `max_pixels`, `overlap` and `most` can change
-    without new requests. Boxes that cannot be used are counted in the detail of the attempt. If no box can be used, the
-    answer is invalid.
+    The build converts them to shares of the image, so that thresholds, `overlap`, `most` and the limits of pixels can
+    change without new requests. Boxes that cannot be used are counted in the detail of the attempt. If no box can be
+    used, the answer is invalid. A detector may find none.
     """
 
     settings = RegionsSettings
@@ -52,18 +60,20 @@ class RegionsTask(Task):
         super().__init__(options)
         if any(not label.strip() for label in options.labels) or len(set(options.labels)) < len(options.labels):
             raise ValueError("labels must differ and must not be blank")
+        if any(len(label.splitlines()) > 1 for label in options.labels):
+            raise ValueError("each label must be one line")
         if options.ask == "image" and options.format in OF_ONE_PHRASE:
             raise ValueError(f"format {options.format} is of models that find one phrase at a time: use ask: phrase")
         if not options.format.startswith("qwen"):
-            self.prompt = f"regions_{options.format}"  # type: ignore[misc]
+            self.prompt = f"regions_{options.format}"
         if options.labels:
-            self.reads = frozenset()  # type: ignore[misc]
+            self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
         """The other settings choose among the requests, which differ in their texts, or apply at build."""
         return {"format": self.options.format}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return output_of(self.options.format)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -78,13 +88,14 @@ class RegionsTask(Task):
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            boxes = read(self.options.format, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
+        if self.options.format == "detector":
+            return _detected(unit, completion)
+        return parse_whole(completion, lambda text: self._parsed(unit, text, completion))
+
+    def _parsed(self, unit: Unit, text: str, completion: Completion) -> Parsed:
+        boxes = read(self.options.format, text)
         kept, usable, dropped = [], 0, Counter[str]()
+        shown = self.options.size(unit.variables["upright_size"], completion.shown)
         for box in boxes:
             phrase = phrase_of(box.label, unit.variables["phrases"])
             if box.numbers is None:
@@ -93,30 +104,57 @@ class RegionsTask(Task):
                 dropped["have another label"] += 1
             else:
                 kept.append({"phrase": phrase, "numbers": list(box.numbers)})
-                usable += self.options.box(box.numbers, unit.variables["upright_size"]) is not None
+                usable += self.options.box(box.numbers, shown) is not None
         if usable < len(kept):
             dropped["have no area in the image"] = len(kept) - usable
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         detail = f"dropped {dropped.total()} of {len(boxes)} boxes: {reasons}" if dropped else None
         if boxes and not usable:
             return Parsed(finish="invalid", detail=detail)
-        return Parsed(finish="stop", value={"boxes": kept}, detail=detail)
+        return Parsed(finish="stop", value={"boxes": kept, **self.options.shown_of(completion)}, detail=detail)
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
-        by_phrase = defaultdict[str, list[Box]](list)
-        for found in answers:
-            if found.answer is None:
-                continue
-            for item in value_in(found.answer)["boxes"]:
-                box = self.options.box(item["numbers"], image.upright_size, share_of(found.answer))
+        regions, counts = list[Region](), Counter[str]()
+        for answer in (found.answer for found in answers if found.answer is not None):
+            shown = self.options.size_of(answer, image.upright_size)
+            for item in self._above_thresholds(value_in(answer)["boxes"]):
+                box = self.options.box(item["numbers"], shown)
                 if box is not None:
-                    by_phrase[item["phrase"]].append(box)
-        kept = ranked(by_phrase, self.options.overlap, self.options.most)
+                    regions.append(Region(phrase=item["phrase"], box=box, score=item.get("score")))
+                counts.update(boxes=1, boxes_beyond=self.options.ends_beyond(item["numbers"], shown))
+        kept = ranked(regions, self.options.overlap, self.options.most)
         name, is_point = f"{image.key}/{generation.id}", self.options.format == "molmo"
-        return Rows(tables={REGIONS.name: region_rows(name, kept, self._mentions(inputs), is_point=is_point)})
+        rows = region_rows(name, kept, self._mentions(inputs), is_point=is_point)
+        return Rows(tables={REGIONS.name: rows}, counts=counts)
+
+    def _above_thresholds(self, items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """The boxes of an answer that have no scores, or scores that are large enough."""
+        best = defaultdict[tuple[float, ...], float](float)
+        for item in items:
+            place = tuple(item["numbers"])
+            best[place] = max(best[place], item.get("score", 1.0))
+        further = self.options.text_threshold or math.inf
+        return [
+            item
+            for item in items
+            if (score := item.get("score", 1.0)) >= self.options.threshold
+            and (score == best[tuple(item["numbers"])] or score >= further)
+        ]
 
     def _mentions(self, inputs: Inputs) -> Mapping[str, Mention]:
         """What is looked for, with the place where captions first name it."""
         if self.options.labels:
             return dict.fromkeys(self.options.labels, NO_MENTION)
         return named(inputs, self.options.of, self.options.most_phrases)
+
+
+def _detected(unit: Unit, completion: Completion) -> Parsed:
+    phrases = unit.variables["phrases"]
+    if completion.boxes is None:
+        return Parsed(finish="invalid", detail="the engine returned no boxes")
+    kept = [
+        {"phrase": phrases[found.phrase], "numbers": list(found.box), "score": found.score}
+        for found in completion.boxes
+        if found.phrase < len(phrases)  # the prompt may have further lines
+    ]
+    return Parsed(finish="stop", value={"boxes": kept})

@@ -21,8 +21,16 @@ TASKS: Final[Mapping[str, str]] = {
     "repair": "recaption.tasks.repair:RepairTask",
     "regions": "recaption.tasks.regions:RegionsTask",
     "negatives": "recaption.tasks.negatives:NegativesTask",
+    "verify_negatives": "recaption.tasks.verify_negatives:VerifyNegativesTask",
     "rewrite": "recaption.tasks.rewrite:RewriteTask",
+    "crop": "recaption.tasks.crop:CropTask",
     "ocr": "recaption.tasks.ocr:OcrTask",
+    "aspects": "recaption.tasks.aspects:AspectsTask",
+    "translate": "recaption.tasks.translate:TranslateTask",
+    "class_texts": "recaption.tasks.class_texts:ClassTextsTask",
+    "match": "recaption.tasks.match:MatchTask",
+    "tags": "recaption.tasks.tags:TagsTask",
+    "ppl": "recaption.tasks.ppl:PplTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""
 

@@ -51,7 +51,9 @@ class RepairTask(Task):
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
         p_true = _p_true(inputs)
         return [
-            Unit(id=unit_id(image.key, sub), variables={"statement": sub.text, "caption": caption.text})
+            Unit(
+                id=unit_id(image.key, sub), variables={"statement": sub.text, "caption": caption.text}, crop=caption.box
+            )
             for caption, sub in sub_captions(_verified(inputs))
             if p_true.get(sub.sub_id, p_true.get(sub.dup_of or "", 1.0)) < self.options.threshold
         ]

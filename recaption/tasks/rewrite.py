@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
-import orjson
 from pydantic import Field
 
 from recaption.section import Section
 from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
-from recaption.tasks.caption import reworded
+from recaption.tasks.caption import captions_by_unit, reworded
 from recaption.tasks.changes import WORD
 from recaption.tasks.cleaning import published
-from recaption.tasks.faults import fault
+from recaption.tasks.faults import parse_whole
 from recaption.tasks.output import Output, value_of
-from recaption.tasks.wording import fact_words, missing_words, shared_ngrams, words_of
+from recaption.tasks.several_texts import first_usable, list_of_texts
+from recaption.tasks.wording import attribute_pairs, fact_words, missing_words, moved_attribute, shared_ngrams, words_of
 from recaption.types import Caption, Completion, Generation, Image
 
 _FEWEST = 4  # words of a caption that can be written in other words
@@ -36,9 +38,9 @@ class RewriteSettings(Section):
 class RewriteTask(Task):
     """One request for each caption. The value has exactly n `rewrites`.
 
-    Each has the words of the caption's objects and their attributes, but for plural s, and few sequences of three words
-    in common with the caption and with the others. An answer with fewer than n such texts is invalid. That nothing was
-    added is not checked.
+    Each has the words of the caption's objects and their attributes, but for plural s, no attribute in front of another
+    object, and few sequences of three words in common with the caption and with the others. An answer with fewer than n
+    such texts is invalid. That nothing was added is not checked.
     """
 
     settings = RewriteSettings
@@ -52,43 +54,36 @@ class RewriteTask(Task):
     def __init__(self, options: RewriteSettings) -> None:
         super().__init__(options)
         self._number = options.n + options.spare
-        texts = {"type": "array", "items": {"type": "string"}, "minItems": options.n, "maxItems": self._number}
-        self._output = Output(json_schema=orjson.dumps(texts))
+        self._output = list_of_texts(options.n, self._number)
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return self._output
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
         return [
             Unit(
                 id=name,
-                variables={"caption": caption.text, "number": self._number, "facts": fact_words(caption)},
+                variables={
+                    "caption": caption.text,
+                    "number": self._number,
+                    "facts": fact_words(caption),
+                    "pairs": attribute_pairs(caption),
+                },
             )
-            for name, caption in _captions(image, inputs).items()
+            for name, caption in captions_by_unit(image, inputs).items()
             if len(WORD.findall(caption.text)) >= _FEWEST
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        if (found := fault(completion)) is not None:
-            return found
-        try:
-            texts = value_of(self._output, completion.text)
-        except ValueError as error:
-            return Parsed(finish="invalid", detail=str(error))
-        kept, problems = list[str](), list[str]()
-        for text in (published(text).text for text in texts):
-            problem = self._problem(text, unit.variables["caption"], kept, unit.variables["facts"])
-            if problem is None:
-                kept.append(text)
-            else:
-                problems.append(f"{problem}: {text[:100]!r}")
-        if len(kept) < self.options.n:
-            detail = f"{len(kept)} of {self.options.n} rewrites can be used; {problems[0]}"
-            return Parsed(finish="invalid", detail=detail)
-        return Parsed(finish="stop", value={"rewrites": kept[: self.options.n]})
+        return parse_whole(completion, lambda text: self._parsed(unit, text))
+
+    def _parsed(self, unit: Unit, answer: str) -> Parsed:
+        texts = (published(text).text for text in value_of(self._output, answer))
+        problem = partial(self._problem, unit.variables)
+        return Parsed(finish="stop", value={"rewrites": first_usable(texts, self.options.n, problem)})
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
-        captions, made = _captions(image, inputs), list[Caption]()
+        captions, made = captions_by_unit(image, inputs), list[Caption]()
         for found in answers:
             caption = captions.get(found.unit.id)
             for text in value_in(found.answer)["rewrites"] if found.answer is not None and caption else ():
@@ -97,20 +92,17 @@ class RewriteTask(Task):
                 made.append(replace(new, finish_reason="stop"))
         return Rows(captions=tuple(made))
 
-    def _problem(self, text: str, caption: str, others: Sequence[str], facts: Sequence[str]) -> str | None:
+    def _problem(self, about: Mapping[str, Any], text: str, others: Sequence[str]) -> str | None:
+        caption, facts = about["caption"], about["facts"]
         length = len(words_of(text)) / len(words_of(caption))
         if not _SHORTEST <= length <= _LONGEST:
             return f"has {length:.1f} times the words of the caption"
         missing = missing_words(text, facts)
         if len(missing) > (1 - self.options.kept) * len(facts) + 1e-9:
             return f"lacks {', '.join(missing)}"
+        if self.options.kept == 1 and (moved := moved_attribute(text, about["pairs"])) is not None:
+            return f"says {moved}, which the caption does not say"
         shared = max(shared_ngrams(text, other) for other in (caption, *others))
         if shared > self.options.overlap:
             return f"shares {shared:.0%} of its three-word sequences with the caption or another rewrite"
         return None
-
-
-def _captions(image: Image, inputs: Inputs) -> Mapping[str, Caption]:
-    """The captions by the id of their unit: long/0."""
-    captions = (caption for upstream in inputs.values() for caption in upstream.captions)
-    return {caption.caption_id.removeprefix(f"{image.key}/"): caption for caption in captions}

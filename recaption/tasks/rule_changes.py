@@ -24,6 +24,8 @@ from recaption.tasks.swaps import swaps
 from recaption.tasks.tagged_sentence import DETERMINERS, Span, TaggedSentence
 from recaption.types import SubCaption
 
+VERSION = "2"
+"""Version of the rules. Enters the build fingerprint: raise it whenever a change may be another."""
 _BEFORE_PLACES = frozenset({"the", "far", "upper", "lower", "its", "their", "his", "her"})
 _IS_PART = re.compile(r"\s+of\b", re.IGNORECASE)  # a bed of flowers
 _SUBJECTS = frozenset({"and", "that", "which", "who", "it", "he", "she"})
@@ -44,6 +46,7 @@ def rule_changes(sub: SubCaption, known: Known, categories: Sequence[Category], 
     different: dict[str, Change] = {}
     for change in in_turn:
         different.setdefault(change.text.casefold(), change)
+    different.pop(sub.text.casefold(), None)
     return list(different.values())[:most]
 
 
@@ -64,7 +67,8 @@ def _replaced(
 def _attribute(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
     attributes = {word for tag in sentence.objects for attribute in tag.attributes for word in attribute.split()}
     heads = {sentence.head(tag) for tag in sentence.objects}
-    spans = [span for span, word in sentence.words if word in attributes and span not in heads]
+    free = [(span, word) for span, word in sentence.words if span not in heads | sentence.in_others]
+    spans = [span for span, word in free if word in attributes]
     return _replaced(sentence, "attribute", ATTRIBUTES, spans, known)
 
 
@@ -73,7 +77,7 @@ def _object(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
     for tag in sentence.objects:
         others = [other for other in OBJECTS.get(tag.lemma, ()) if not {other, plural(other)} & known]
         words[plural(tag.lemma) if tag.plural else tag.lemma] = [plural(o) for o in others] if tag.plural else others
-    heads = [head for tag in sentence.objects if (head := sentence.head(tag))]
+    heads = [head for tag in sentence.objects if tag.lemma in OBJECTS and (head := sentence.head(tag))]
     spans = [head for head in heads if not _IS_PART.match(sentence.text, head[1])]
     return _replaced(sentence, "object", words, spans)
 

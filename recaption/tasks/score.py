@@ -86,7 +86,7 @@ class ScoreTask(Task):
         """The settings only choose among the requests."""
         return {}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(scores=True, embeddings=bool(self.options.embed))
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -97,26 +97,19 @@ class ScoreTask(Task):
                 if kind in self.options.embed and text.strip():
                     units.append(Unit(id=f"{_EMBEDDING}{name}", variables={"text": text}, embeds="text"))
                 if kind in self.options.of and text.strip():
-                    units.append(Unit(id=name, variables={"text": text}))
+                    units.append(Unit(id=name, variables={"text": text}, crop=caption.box))
         return units
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        try:
-            scores = [float(score) for score in completion.scores or ()]
-        except (TypeError, ValueError):
-            scores = []
-        if completion.finish_reason not in ("stop", "length"):
-            return Parsed(finish="error", detail=f"the engine ended with {completion.finish_reason!r}")
-        if not scores or not all(map(math.isfinite, scores)):
-            return Parsed(finish="invalid", detail=f"the engine returned the scores {completion.scores!r:.200}")
-        is_cut = completion.finish_reason == "length"
-        if unit.embeds is None:
-            return Parsed(finish="stop", value={"scores": scores, "is_cut": is_cut})
+        parsed = scores_of(completion)
+        if unit.embeds is None or parsed.finish != "stop":
+            return parsed
+        scores = parsed.value["scores"]
         try:
             embedding = struct.pack(f"<{len(scores)}e", *scores)
         except OverflowError:
             return Parsed(finish="invalid", detail="the engine returned an embedding with a number above 65504")
-        return Parsed(finish="stop", value={"is_cut": is_cut}, embedding=embedding)
+        return Parsed(finish="stop", value={"is_cut": parsed.value["is_cut"]}, embedding=embedding)
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         made: list[dict[str, Any]] = []
@@ -150,6 +143,19 @@ class ScoreTask(Task):
                 if row["sub_id"] is not None and row["object"] is None:
                     row["f_clip_score"] = _mean(logits[row["sub_id"].removeprefix(f"{image.key}/")])
         return Rows(tables={SCORES.name: made}, embeddings=embeddings)
+
+
+def scores_of(completion: Completion) -> Parsed:
+    """The engine's numbers (`scores`), and `is_cut`: the text is longer than the model's context."""
+    try:
+        scores = [float(score) for score in completion.scores or ()]
+    except (TypeError, ValueError):
+        scores = []
+    if completion.finish_reason not in ("stop", "length"):
+        return Parsed(finish="error", detail=f"the engine ended with {completion.finish_reason!r}")
+    if not scores or not all(map(math.isfinite, scores)):
+        return Parsed(finish="invalid", detail=f"the engine returned the scores {completion.scores!r:.200}")
+    return Parsed(finish="stop", value={"scores": scores, "is_cut": completion.finish_reason == "length"})
 
 
 def _embedded_id(key: str, unit: Unit) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, ClassVar, Final, Literal
 
 import pyarrow as pa
@@ -35,6 +36,7 @@ from recaption.types import Caption, Completion, Generation, Image, SubCaption
 
 CHOICES: Final = ("yes", "no")
 LEAST_COVERAGE: Final = 0.5
+_WORDING: Final = "~"  # in the id of a unit, before the number of a further wording
 _MARKS = " \t\r\n*_\"'`“”.,:;!"  # around the word of an answer in text
 _CLAUSE = re.compile(r"(?:[,:]|\bthat)\s*$", re.IGNORECASE)  # at the end of an opener before a whole sentence
 _ENDED = re.compile(r"[.!?…。！？।][\"'”’»)\]*_]*$")
@@ -65,16 +67,24 @@ class VerifySettings(Section):
     method: Literal["ask", "likelihood", "both"] = Field(
         "ask", description="ask: the probability of yes; likelihood: of the sentence's least probable token; or both"
     )
+    wordings: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Questions per sub-caption, whose mean counts: the prompt's variable wording is 0, 1, …",
+    )
     share: float = Field(1.0, gt=0, le=1, description="Share of the images that are verified, chosen by their sha256")
     calibration: Calibration = Field(Calibration(), description="How p_true is computed at build")
 
 
 class VerifyTask(Task):
-    """One yes/no question for each sub-caption. The value has `p_true` and `coverage`, or `likelihood`, or all three.
+    """A yes/no question in each wording for each sub-caption.
 
+    The value has `p_true` and `coverage`, or `likelihood`, or all three.
     p_true = p(yes) / (p(yes) + p(no)) and coverage = p(yes) + p(no), over all spellings. An answer with a coverage
     below 0.5 is `unclear`. Without log-probabilities, p_true is 1 or 0 and coverage is null. likelihood is the lowest
-    probability of a token of the statement. The table has p_true after `Calibration`, which applies at build.
+    probability of a token of the statement. The table has the means over the wordings that have an answer, and p_true
+    after `Calibration`, which applies at build.
     """
 
     settings = VerifySettings
@@ -84,11 +94,16 @@ class VerifyTask(Task):
     tables: ClassVar = {VERIFICATIONS.name: VERIFICATIONS}
     options: VerifySettings
 
+    def __init__(self, options: VerifySettings) -> None:
+        super().__init__(options)
+        if options.wordings > 1:
+            self.variables = self.variables | {"wording"}
+
     def identity(self) -> Mapping[str, Any]:
         """The other settings only choose among the requests, or apply at build."""
         return {"method": self.options.method}
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         if self.options.method == "likelihood":
             return Output(likelihood=True)
         return Output(choices=CHOICES, logprobs=True, likelihood=self.options.method == "both")
@@ -97,47 +112,62 @@ class VerifyTask(Task):
         if _position(image.sha256) >= self.options.share:
             return ()
         statements = [
-            (sub, statement(caption, sub))
+            (caption.box, sub, statement(caption, sub))
             for caption, sub in sub_captions(inputs)
-            if self.options.which == "all" or has_content(sub)
+            if self.options.which == "all" or has_content(sub, of_region=caption.box is not None)
         ]
         return [
-            Unit(id=unit_id(image.key, sub), variables={"statement": text}, statement=text) for sub, text in statements
+            Unit(
+                id=unit_id(image.key, sub) + (f"{_WORDING}{wording}" if wording else ""),
+                variables={"statement": text, **({"wording": wording} if self.options.wordings > 1 else {})},
+                statement=text,
+                crop=box,
+            )
+            for box, sub, text in statements
+            for wording in range(self.options.wordings)
         ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
         parsed = Parsed(finish="stop", value={})
         if self.options.method != "likelihood":
-            parsed = _yes_or_no(completion)
+            parsed = yes_or_no(completion)
         if self.options.method != "ask" and parsed.finish == "stop":
             parsed = _with_likelihood(parsed.value, completion)
         return parsed
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
-        return Rows(
-            tables={
-                VERIFICATIONS.name: [
-                    self._row(generation, sub_id(image.key, found.unit), value_in(found.answer))
-                    for found in answers
-                    if found.answer is not None
-                ]
-            }
-        )
+        values: dict[str, list[Any]] = {}
+        for found in answers:
+            if found.answer is not None:
+                sub, _, _ = sub_id(image.key, found.unit).partition(_WORDING)
+                values.setdefault(sub, []).append(value_in(found.answer))
+        return Rows(tables={VERIFICATIONS.name: [self._row(generation, sub, of_sub) for sub, of_sub in values.items()]})
 
-    def _row(self, generation: Generation, sub: str, value: Mapping[str, Any]) -> dict[str, Any]:
-        likelihood = value.get("likelihood")
+    def _row(self, generation: Generation, sub: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        likelihood = _mean(values, "likelihood")
         return {
             "sub_id": sub,
             "model": generation.model,
             "prompt": generation.prompt,
-            "p_true": joined(value.get("p_true"), likelihood, self.options.calibration),
-            "coverage": value.get("coverage"),
+            "p_true": joined(_mean(values, "p_true"), likelihood, self.options.calibration),
+            "coverage": _mean(values, "coverage"),
             "likelihood": likelihood,
         }
 
 
-def has_content(sub: SubCaption) -> bool:
-    """Whether a sub-caption names an object, repeats no other, and is neither a fragment nor meta."""
+def _mean(values: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """The mean of those that are known; None if none is."""
+    known = [value[name] for value in values if value.get(name) is not None]
+    return fmean(known) if known else None
+
+
+def has_content(sub: SubCaption, *, of_region: bool = False) -> bool:
+    """Whether a sub-caption names an object, repeats no other, and is neither a fragment nor meta.
+
+    Equal texts about different regions are no repetitions. Those of a region may be phrases.
+    """
+    if of_region:
+        return bool(sub.objects) and not sub.is_meta
     return bool(sub.objects) and sub.dup_of is None and not (sub.is_fragment or sub.is_meta)
 
 
@@ -155,7 +185,7 @@ def statement(caption: Caption, sub: SubCaption) -> str:
     return text if _ENDED.search(text) else text.rstrip(",;:") + "."
 
 
-def _yes_or_no(completion: Completion) -> Parsed:
+def yes_or_no(completion: Completion) -> Parsed:
     usable = completion.finish_reason in ("stop", "length")
     choices = completion.logprobs.choices if completion.logprobs is not None else ()
     if usable and len(choices) == len(CHOICES):

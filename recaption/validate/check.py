@@ -17,6 +17,7 @@ from recaption.problems import Problem
 from recaption.types import SCHEMA_VERSION
 from recaption.validate import files, manifest
 from recaption.validate.base import Manifest, Shard, problem
+from recaption.validate.boxes import check_boxes
 from recaption.validate.data import check_data, check_source, read_data
 from recaption.validate.embeddings import check_embeddings, read_embeddings
 from recaption.validate.tables import (
@@ -34,6 +35,7 @@ from recaption.validate.texts import (
     check_captions,
     check_custom_tables,
     check_sub_captions,
+    check_table_spans,
     check_tags,
     check_task_tables,
     check_token_ids,
@@ -51,6 +53,8 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_tags, ("captions", "sub_captions", "tags")),
     (check_custom_tables, ("sub_captions",)),
     (check_task_tables, ("images", "captions", "sub_captions")),
+    (check_boxes, ()),
+    (check_table_spans, ("captions", "sub_captions")),
     (check_statuses, _TEXTS),
     (check_counts, _TEXTS),
     (check_rejects, ("images", "captions", "rejects")),
@@ -119,7 +123,7 @@ def _read(shard: Shard) -> Iterator[Problem]:
     """Read the shard's files into `shard`, and yield their problems."""
     store: Store = shard.build.store
     expected = schema.flat(shard.tokenizers)
-    expected |= {name: schema.task_table(name, spec.columns) for name, spec in shard.specs.items()}
+    expected |= {name: spec.all_columns for name, spec in shard.specs.items()}
     for file in shard.entry["files"]:
         absent = list(files.missing(store, file["path"]))
         yield from absent

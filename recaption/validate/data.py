@@ -215,7 +215,7 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
         if image is None or row != position or (image.row, image.key, image.sha256) != (row, key, sha256):
             yield problem("source", f"{names}, {key}", f"row {row} is not sample {position} of the indexed source")
             return
-        if key in shard.usable and image.reason is None:
+        if key in shard.usable and image.reason is None and image.locator.size:  # 0: a class, which has no image
             wanted.append(image)
     places = [image.locator for image in wanted if image.locator.member is not None]
     if any(a.path == b.path and a.offset >= b.offset for a, b in pairwise(places)):

@@ -172,7 +172,7 @@ def check_custom_tables(shard: Shard) -> Iterator[Problem]:
 
 
 def check_task_tables(shard: Shard) -> Iterator[Problem]:
-    """Check that rows of tables of tasks are about usable images, and captions and sub-captions of these."""
+    """Check that rows of listed tables are about usable images, and captions and sub-captions of these."""
     known = {"caption_id": "captions", "sub_id": "sub_captions"}
     ids = {column: set(shard.columns(table, column, "key")) for column, table in known.items()}
     generations = {generation["id"] for generation in generations_of(shard.manifest)}
@@ -180,14 +180,40 @@ def check_task_tables(shard: Shard) -> Iterator[Problem]:
         if name not in shard.tables:
             continue  # reported as a problem of the file
         parent = spec.parent_column
-        for row, (key, generation, about) in enumerate(shard.columns(name, "key", "generation", parent or "key")):
+        made_by = "generation" if spec.generated else "key"
+        for row, (key, generation, about) in enumerate(shard.columns(name, "key", made_by, parent or "key")):
             where = f"{shard.path(name)}, row {row}"
-            if generation not in generations:
+            if spec.generated and generation not in generations:
                 yield problem("row", where, f"its generation {generation} is not in the manifest")
             if key not in shard.usable:
                 yield problem("row", where, f"its image {key} is not usable, or missing")
             elif parent and (about, key) not in ids[parent]:
                 yield problem("row", where, f"{parent} {about} is not in the table {known[parent]} for image {key}")
+
+
+def check_table_spans(shard: Shard) -> Iterator[Problem]:
+    """Check the spans in tables of `annotate.tables`, `<part>_start` and `<part>_end`: they are in the sub-caption.
+
+    `text` has to be the caption's text at `char_start`.
+    """
+    texts = dict(shard.columns("captions", "caption_id", "text"))
+    names = ("sub_id", "caption_id", "char_start", "char_end")
+    subs = {sub_id: (texts.get(id, ""), *span) for sub_id, id, *span in shard.columns("sub_captions", *names)}
+    for name, spec in shard.specs.items():
+        listed = spec.columns.names
+        starts = [column for column in listed if column.endswith("_start") and f"{column[:-5]}end" in listed]
+        for start_name in () if spec.generated or name not in shard.tables else starts:
+            has_text = start_name == "char_start" and "text" in listed
+            columns = ("sub_id", start_name, f"{start_name[:-5]}end", "text" if has_text else "sub_id")
+            for row, (sub_id, start, end, text) in enumerate(shard.columns(name, *columns)):
+                caption, first, last = subs.get(sub_id, ("", 0, 0))
+                where = f"{shard.path(name)}, row {row}"
+                if sub_id not in subs or start is None or end is None:
+                    continue  # an unknown sub-caption is reported as a problem of the row
+                if not first <= start < end <= last:
+                    yield problem("row", where, f"{start_name}: [{start}:{end}] is not in its sub-caption")
+                elif has_text and caption[start:end] != text:
+                    yield problem("row", where, f"{text!r} is not the caption's [{start}:{end}]")
 
 
 def check_answers(shard: Shard) -> Iterator[Problem]:

@@ -18,7 +18,10 @@ import pyarrow.compute as pc
 from recaption import schema
 from recaption.types import Caption, Record, SubCaption, Tag
 
-_CAPTION = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang", "cleaned")
+_CAPTION = (
+    *("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang"),
+    *("translated_from", "aspect", "region_id", "box", "cleaned"),
+)
 _SUB = (
     *("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start", "dup_of", "lang", "weight"),
     *("lp_mean", "lp_min", "lp_std"),

@@ -30,6 +30,7 @@ class GenerationCounts:
     rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
     skipped: int = 0
     unanswered: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)  # of the task: `Rows.counts`
 
     def __add__(self, other: GenerationCounts) -> GenerationCounts:
         return GenerationCounts(
@@ -41,11 +42,13 @@ class GenerationCounts:
             rules=_sums(self.rules, other.rules),
             skipped=self.skipped + other.skipped,
             unanswered=self.unanswered + other.unanswered,
+            counts=_sums(self.counts, other.counts),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of the manifest. `skipped` and `unanswered` are left out where there are none."""
-        fields = {name: n for name, n in asdict(self).items() if n or name not in ("skipped", "unanswered")}
+        """The fields of the manifest. `skipped`, `unanswered` and `counts` are left out where there are none."""
+        optional = ("skipped", "unanswered", "counts")
+        fields = {name: n for name, n in asdict(self).items() if n or name not in optional}
         names = {"reasons": "rejects", "rules": "cleaned_by"}
         return {names.get(name, name): value for name, value in fields.items()}
 
@@ -54,10 +57,12 @@ class GenerationCounts:
         """Read from a manifest; counts that it does not have are 0."""
         counts = {name: data[name] for name in ("asked", "answered", "rejected")}
         counts |= {name: data.get(name, 0) for name in ("cleaned", "skipped", "unanswered")}
-        return cls(**counts, reasons=data["rejects"], rules=data.get("cleaned_by", {}))
+        return cls(**counts, reasons=data["rejects"], rules=data.get("cleaned_by", {}), counts=data.get("counts", {}))
 
 
-def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    if not other:
+        return one
     return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 

@@ -1,4 +1,4 @@
-"""The tables of tasks in a manifest: `tables`, so that readers do not need the task's code."""
+"""The tables of tasks and of `annotate.tables` in a manifest: `tables`, so that readers do not need their code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def spec_json(spec: TableSpec) -> dict[str, Any]:
         }
         for column in spec.columns
     ]
-    return {"name": spec.name, "parent": spec.parent, "description": spec.description, "columns": columns}
+    made = {"name": spec.name, "parent": spec.parent, "description": spec.description, "columns": columns}
+    return made if spec.generated else {**made, "generated": False}
 
 
 def spec_from_json(data: Mapping[str, Any]) -> TableSpec:
@@ -34,17 +35,21 @@ def spec_from_json(data: Mapping[str, Any]) -> TableSpec:
         for one in data["columns"]
     ]
     return TableSpec(
-        name=data["name"], columns=pa.schema(columns), parent=data["parent"], description=data["description"]
+        name=data["name"],
+        columns=pa.schema(columns),
+        parent=data["parent"],
+        description=data["description"],
+        generated=data.get("generated", True),
     )
 
 
 def specs_of(manifest: Mapping[str, Any]) -> dict[str, TableSpec]:
-    """The tables of tasks by name. Before 1.3 there are none."""
+    """The listed tables by name. Before 1.3 there are none."""
     return {spec.name: spec for spec in map(spec_from_json, manifest.get("tables", ()))}
 
 
 def check_tables(shards: Sequence[ShardEntry], tables: Sequence[TableSpec]) -> None:
-    """Raises DatasetError if a shard lacks the file of a task's table. A table without rows has a file too."""
+    """Raises DatasetError if a shard lacks the file of a listed table. A table without rows has a file too."""
     for entry in shards:
         for name in sorted({spec.name for spec in tables} - {file.table for file in entry.files}):
             raise DatasetError(

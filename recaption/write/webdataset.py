@@ -186,6 +186,10 @@ def _caption(caption: Caption, tokenizers: Sequence[str]) -> dict[str, Any]:
         "text": caption.text,
         "finish_reason": caption.finish_reason,
         "lang": caption.lang,
+        "translated_from": caption.translated_from,
+        "aspect": caption.aspect,
+        "region_id": caption.region_id,
+        "box": caption.box,
         "cleaned": caption.cleaned,
         "sub_captions": [_sub_caption(sub, tokenizers) for sub in caption.sub_captions],
     }

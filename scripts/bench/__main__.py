@@ -9,6 +9,7 @@
     parts       a million part names in one folder: how long a listing takes, and its memory
     annotate    splitting, tagging and flags on one core and two, against stock spaCy; growth of memory
     write       tars and Parquet against the plain libraries on the same bytes; a build against its slower half
+    export      exports in each format against writing their bytes with `tarfile` and `shutil`
     load        the loader against webdataset and open_clip's pipeline on the same tars
     report      `recaption report` of 100,000 generated images with 200 samples
     prefix      questions about images in prompts of 330 tokens, with vLLM's prefix cache and without
@@ -34,6 +35,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tests")]  # the simulated cluster is the tests' own
 
 import annotate  # noqa: E402
+import exporting  # noqa: E402
 import fleet  # noqa: E402
 import load  # noqa: E402
 import parts  # noqa: E402
@@ -55,6 +57,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "parts": parts.measure,
     "annotate": annotate.measure,
     "write": write.measure,
+    "export": exporting.measure,
     "load": load.measure,
     "report": report.measure,
     "prefix": verifying.measure_prefix,

@@ -1,4 +1,8 @@
-"""Eight real Ray actors with simulated engines: the share of time in which each had all the requests it wants."""
+"""Eight real Ray actors with simulated engines: the share of time in which each had all the requests it wants.
+
+`busy_share` counts from an engine's first request to the last request of all, `steady_busy_share` from two latencies
+after it until the last image begins: later, too few requests are left for all engines.
+"""
 
 from __future__ import annotations
 
@@ -80,14 +84,21 @@ def _measure(generate: list[dict[str, Any]], shards: int) -> dict[str, Any]:
         answers = [path.stat().st_mtime for path in (base / "out" / "answers").rglob("*.parquet")]
         rates = json.loads(next((base / "out" / "metrics").glob("run-*.json")).read_text())["models"]["m"]
     chunks = shards * PER_SHARD // 256
-    busy, handed_out = _busy(logs)
-    last = max(at for times in logs for at, _ in times)
+    times = [log["times"] for log in logs]
+    handed_out = max(at for of in times for (_, before), (at, now) in pairwise(of) if now > before)
+    busy = [_busy(of, of[0][0], handed_out) for of in times]
+    last_image = max(log["last_caption"] for log in logs)
+    steady = [_busy(of, of[0][0] + 2 * LATENCY, last_image) for of in times]
+    last = max(at for of in times for at, _ in of)
     return {
         "engines": len(logs),
         "images": shards * PER_SHARD,
         "requests_per_image": 1 + 10 * (len(generate) - 1),
         "busy_share_lowest": min(busy),
         "busy_share_mean": sum(busy) / len(busy),
+        "steady_busy_share_lowest": min(steady),
+        "steady_busy_share_mean": sum(steady) / len(steady),
+        "steady_seconds": last_image - max(of[0][0] for of in times) - 2 * LATENCY,
         "tail_seconds": last - handed_out,
         "tail_in_mean_latencies": (last - handed_out) / LATENCY,
         "last_file_after_seconds": max(answers) - handed_out,
@@ -96,14 +107,11 @@ def _measure(generate: list[dict[str, Any]], shards: int) -> dict[str, Any]:
     }
 
 
-def _busy(logs: list[list[list[float]]]) -> tuple[list[float], float]:
-    """Of each engine the share of time with all slots taken, from its first request to the last request of all."""
-    end = max(at for times in logs for (_, before), (at, now) in pairwise(times) if now > before)
-    shares = []
-    for times in logs:
-        full = 0.0
-        for (at, now), (until, _) in pairwise(times):
-            if at < end and now >= SLOTS:
-                full += min(until, end) - at
-        shares.append(full / (end - times[0][0]))
-    return shares, end
+def _busy(times: list[list[float]], start: float, end: float) -> float:
+    """The share of the time from `start` to `end` in which all slots of an engine were taken."""
+    full = sum(
+        min(until, end) - max(at, start)
+        for (at, now), (until, _) in pairwise(times)
+        if now >= SLOTS and at < end and until > start
+    )
+    return full / (end - start)

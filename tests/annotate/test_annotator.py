@@ -230,3 +230,29 @@ def test_the_import_loads_no_spacy() -> None:
 
     code = "import sys, recaption.annotate; sys.exit('spacy' in sys.modules or 'tokenizers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("lang", "text", "expected"),
+    [
+        ("zh", "一只红色的风筝。旁边有狗！", ["一只红色的风筝。", "旁边有狗！"]),
+        ("ja", "赤い凧が飛ぶ。犬がいる。", ["赤い凧が飛ぶ。", "犬がいる。"]),
+        ("hi", "एक लाल पतंग है। एक कुत्ता है।", ["एक लाल पतंग है।", "एक कुत्ता है।"]),
+        ("ar", "كلب أحمر. أين القط؟", ["كلب أحمر.", "أين القط؟"]),
+        ("ru", "Красный змей летит. Рядом собака.", ["Красный змей летит.", "Рядом собака."]),
+        ("fr", "Un chien. Un chat.", ["Un chien.", "Un chat."]),
+        ("es", "Hay un perro. ¡Corre!", ["Hay un perro.", "¡Corre!"]),
+        ("th", "ว่าวสีแดง สุนัขวิ่ง", ["ว่าวสีแดง สุนัขวิ่ง"]),
+        ("sv", "A red kite. The dog is on a mat.", ["A red kite.", "The dog is on a mat."]),  # whatever the text is
+    ],
+)
+def test_a_caption_of_another_language_is_split_and_not_tagged(
+    annotator: Annotator, make: Callable[..., Caption], lang: str, text: str, expected: list[str]
+) -> None:
+    ((done,),) = annotator.annotate([[replace(make(text), lang=lang)]])
+    subs = done.sub_captions
+    assert [sub.text for sub in subs] == expected
+    assert all(text[sub.char_start : sub.char_end] == sub.text for sub in subs)
+    for sub in subs:
+        assert (sub.lang, sub.tags, sub.is_boilerplate, sub.is_negation, sub.is_meta) == (lang, (), False, False, False)
+        assert not sub.is_fragment

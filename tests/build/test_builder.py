@@ -25,6 +25,7 @@ from recaption.annotate import Annotator, Token
 from recaption.build.builder import (
     _build_fingerprint,
     _task_settings,
+    box_warnings,
     failure_warnings,
     log_failures,
     output_format,
@@ -121,6 +122,8 @@ def test_a_build_has_no_signatures_of_urls(tmp_path: Path, form: str) -> None:
     [
         ({}, "webdataset", "sidecar"),
         ({}, "folder", "parquet"),
+        ({}, "classes", "sidecar"),
+        ({"format": "sidecar"}, "classes", "sidecar"),
         ({"samples_per_shard": 5}, "parquet", "parquet"),
         ({"samples_per_shard": 5, "format": "webdataset"}, "webdataset", "webdataset"),
         ({"samples_per_shard": 5}, "webdataset", "auto \\(sidecar for a source of tars\\)"),
@@ -238,6 +241,16 @@ def test_captions_on_which_a_tokenizer_fails_are_logged_and_in_a_warning() -> No
     assert said.startswith("output.token_ids: clip failed on texts of 3 captions")
 
 
+def test_boxes_in_another_scale_are_a_warning() -> None:
+    def tasks(beyond: int) -> dict[str, Any]:
+        task = {"id": "boxes", "model": "qwen", "counts": {"boxes": 1000, "boxes_beyond": beyond}}
+        return {"tasks": [{"id": "check", "model": "m"}, {**task, "id": "none", "counts": {"boxes": 0}}, task]}
+
+    (said,) = box_warnings(tasks(300))
+    assert said.startswith("generate boxes: 300 of 1,000 boxes end beyond the image. The model qwen probably writes")
+    assert box_warnings(tasks(299)) == [] and box_warnings({}) == []
+
+
 def test_failures_beyond_the_logged_ones_are_counted() -> None:
     failures = tuple(CaptionFailure(caption_id=f"k{n}/raw/0", error="E") for n in range(entry.NAMED))
     counts = {"unparsed": entry.NAMED + 5}
@@ -282,3 +295,10 @@ def test_with_too_few_samples_the_advice_is_fewer_workers() -> None:
 def test_for_a_sidecar_the_advice_also_changes_the_format() -> None:
     warning = too_few_shards(manifest_of([500, 500], "sidecar"), Trainer(gpus=8, workers=4))
     assert warning and "output.samples_per_shard=31 and output.format=webdataset" in warning
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset"])
+def test_classes_have_no_images_to_write(tmp_path: Path, form: str) -> None:
+    pipeline = config.validate(pipeline_data(tmp_path, output={"path": "out", "format": form}))
+    with pytest.raises(ConfigError, match=f"output.format is {form}, which holds images, and a source of classes has"):
+        output_format(pipeline.output, "classes")

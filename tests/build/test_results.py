@@ -10,13 +10,14 @@ import pytest
 from task_units import IMAGE
 from toy_tasks import Sides, Words, answer, check, put, question, reject, words
 
-from recaption.build.results import Result, is_whole, result_of, specs_of, task_tables
+from recaption.build.results import Result, _arrow, is_whole, result_of, specs_of, task_tables
 from recaption.io.store import LocalStore
 from recaption.output.units import ShardAnswers
 from recaption.tasks.base import Inputs, Rows, Unit, UnitAnswer
 from recaption.tasks.caption import CaptionTask
 from recaption.tasks.question import Question
 from recaption.types import Caption, Generation, Image
+from recaption.write.entry import GenerationCounts
 
 WORDS = words()
 CHECK = check(WORDS)
@@ -34,8 +35,16 @@ def settle(store: LocalStore, asked: Question, *texts: str | None) -> None:
     )
 
 
-def result(store: LocalStore, asked: Question) -> Result:
-    return result_of(ShardAnswers(store, "s", final=True).of(IMAGE), asked, IMAGE)
+def result(store: LocalStore, asked: Question, *images: Image) -> Result:
+    """The result for the first image, after the tables of all `images` were made."""
+    images = images or (IMAGE,)
+    stored = ShardAnswers(store, "s", final=True)
+    results = {asked.id: {image.key: result_of(stored.of(image), asked, image) for image in images}}
+    tables = task_tables([asked], results)
+    for name, table in tables.items():
+        rows = [row for found in results[asked.id].values() for row in found.rows.get(name, ())]
+        assert table.num_rows == len(rows), "results and tables have the same rows"
+    return results[asked.id][images[0].key]
 
 
 def counts(found: Result) -> tuple[int, ...]:
@@ -145,8 +154,50 @@ def test_a_task_cannot_give_the_key_of_another_image(store: LocalStore, monkeypa
     assert result(store, asked).rows == {"words": [{"word": "a", "key": "k", "generation": "gives"}]}
 
 
+def with_rows(generation: str, key: str, *words: Any) -> Result:
+    rows = [{"key": key, "generation": generation, "word": word} for word in words]
+    return Result(has_answer=True, counts=GenerationCounts(), rows={"words": rows})
+
+
 def test_all_tables_of_tasks_are_written_also_without_rows() -> None:
     assert list(specs_of([WORDS, CHECK])) == ["words", "checks"]
-    tables = task_tables([WORDS, CHECK], {"words": [{"key": "k", "generation": "words", "word": "cat"}]})
+    nothing = Result(has_answer=False, counts=GenerationCounts())
+    tables = task_tables([WORDS, CHECK], {"words": {"k": with_rows("words", "k", "cat")}, "check": {"k": nothing}})
     assert tables["words"].to_pylist() == [{"key": "k", "generation": "words", "word": "cat"}]
     assert tables["checks"].num_rows == 0 and tables["checks"].column_names == ["key", "generation", "word", "verdict"]
+
+
+def test_a_table_of_two_generations_has_its_rows_image_by_image() -> None:
+    other = question(Words, "other", "List other words.")
+    results = {id: {key: with_rows(id, key, f"{id} {key}") for key in "ab"} for id in ("words", "other")}
+    table = task_tables([WORDS, other], results)["words"]
+    assert table["word"].to_pylist() == ["words a", "other a", "words b", "other b"]
+
+
+def test_rows_become_a_table_once_and_one_by_one_only_if_some_do_not_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(spec: Any, rows: Sequence[Any]) -> Any:
+        calls.append(len(rows))
+        return _arrow(spec, rows)
+
+    monkeypatch.setattr("recaption.build.results._arrow", counted)
+    of_images = {key: with_rows("words", key, "cat", "dog") for key in "abc"}
+    assert task_tables([WORDS], {"words": of_images})["words"].num_rows == 6 and calls == [6]
+    calls.clear()
+    of_images["b"] = with_rows("words", "b", "cat", 3)
+    assert task_tables([WORDS], {"words": of_images})["words"]["key"].to_pylist() == ["a", "a", "c", "c"]
+    assert calls == [6, 2, 2, 2, 4]
+    assert [(key, len(found.rows), len(found.failures)) for key, found in of_images.items()] == [
+        ("a", 1, 0),
+        ("b", 0, 1),
+        ("c", 1, 0),
+    ]
+
+
+def test_a_task_decides_when_an_image_has_its_result(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(store, WORDS, "cat dog")
+    monkeypatch.setattr(Words, "has_result", lambda self, answers, rows: len(rows.tables["words"]) > 2)
+    assert not result(store, WORDS).has_answer
+    monkeypatch.setattr(Words, "has_result", lambda self, answers, rows: len(answers) == 1 and bool(rows.tables))
+    assert result(store, WORDS).has_answer

@@ -34,7 +34,7 @@ def test_help_names_every_command_in_its_panel(
     assert found == {"Options": []} | {
         "Run a pipeline": ["run", "generate", "build", "estimate", "retry", "reproduce"],
         "Look into an output": ["status", "inspect", "report"],
-        "Share and check": ["export", "validate"],
+        "Share and check": ["export", "validate", "push"],
         "Set up": ["init", "doctor", "download"],
     }
 

@@ -9,19 +9,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from trainers import NEEDY
 
 from recaption.cli import main
-from recaption.export import MODULES
+from recaption.export import MODULES, WITHOUT_IMAGE_FILES
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
 
 
-@pytest.mark.parametrize("name", list(MODULES))
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in NEEDY])
 def test_an_export_is_valid_and_is_not_overwritten(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dest = str(tmp_path / "a" / "b" / name)
-    assert main(["export", str(GOLDEN), "--to", name, dest]) == 0
+    more = [] if name in WITHOUT_IMAGE_FILES else ["--images", "jpg"]
+    assert main(["export", str(GOLDEN), "--to", name, dest, *more]) == 0
     out = capsys.readouterr().out
     samples = 12 if name == "fg_clip" else 13  # one has no short caption
     assert out.startswith(f"{samples} samples in ") and " = long" in out
@@ -36,7 +38,8 @@ def test_an_object_store_is_written_and_read(name: str, capsys: pytest.CaptureFi
 
     url = f"memory://bucket/exports/{name}"
     try:
-        assert main(["export", str(GOLDEN), url, "--to", name]) == 0
+        more = [] if name in WITHOUT_IMAGE_FILES else ["--images", "jpg"]
+        assert main(["export", str(GOLDEN), url, "--to", name, *more]) == 0
         assert main(["validate", url, "--for", name]) == 0
         assert main(["export", str(GOLDEN), url, "--to", name]) == 2
         assert main(["validate", f"{url}/nothing", "--for", name]) == 2
@@ -135,3 +138,16 @@ def test_the_printed_path_is_absolute(
     monkeypatch.setenv("COLUMNS", "1000")
     assert main(["export", str(GOLDEN), "a/b", "--to", name]) == 0
     assert f" {tmp_path}/a/b/" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_missing_images_are_errors_unless_their_folder_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_files, without = str(tmp_path / "a"), str(tmp_path / "b")
+    assert main(["export", str(GOLDEN), with_files, "--to", "llava", "--images", "jpg"]) == 0
+    assert main(["export", str(GOLDEN), without, "--to", "llava"]) == 0
+    assert "FOLDER is the folder with the unpacked images" in capsys.readouterr().out
+    assert main(["validate", without, "--for", "llava"]) == 1
+    assert f"13 of 13 image files are not in {without}/images" in capsys.readouterr().out
+    assert main(["validate", without, "--for", "llava", "--images", f"{with_files}/images"]) == 0
+    assert main(["export", str(GOLDEN), str(tmp_path / "c"), "--to", "flair", "--images", "jpg"]) == 2

@@ -13,27 +13,27 @@ from tiny_models import make_tiny_text
 from recaption import config
 from recaption.doctor import tasks
 from recaption.doctor.finding import Finding
-from recaption.tasks.base import Task
+from recaption.tasks.base import Task, Unit
 from recaption.tasks.output import Output
 
 
 class YesNo(Task):
     needs = frozenset({"text"})
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(choices=("yes", "no"), logprobs=True)
 
 
 class Sets(Task):
     needs = frozenset({"text"})
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         schema = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
         return Output(json_schema=json.dumps(schema).encode())
 
 
 class AllYes(YesNo):
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(choices=("yes, all", "yes, some"), logprobs=True)
 
 

@@ -13,7 +13,7 @@ from recaption.engine.capabilities import BOTH, capabilities, check_capable
 from recaption.errors import ConfigError
 from recaption.tasks.output import TEXT, Output
 
-YES_NO, SCORES = Output(choices=("yes", "no")), Output(scores=True)
+YES_NO, SCORES, BOXES = Output(choices=("yes", "no")), Output(scores=True), Output(boxes=True)
 IMAGE, TEXT_ONLY = frozenset({"image"}), frozenset({"text"})
 
 
@@ -96,6 +96,9 @@ def test_what_is_not_on_this_machine_counts_as_possible(tmp_path: Path, monkeypa
             Output(choices=("yes", "no"), logprobs=True, likelihood=True),
             "engine openai does not return the likelihood of a given text",
         ),
+        (f"{__name__}:Plain", Output(special_tokens=True), "does not return special tokens; engines that do: vllm"),
+        ("dual_encoder", BOXES, "does not return boxes of a detector; engines that do: detector"),
+        ("detector", SCORES, "engine detector does not return scores; engines that do: dual_encoder"),
         (f"{__name__}:Plain", YES_NO, "does not return one of several choices"),
     ],
 )
@@ -106,12 +109,14 @@ def test_an_output_that_an_engine_lacks_is_refused_by_name(engine: str, output: 
 
 def test_what_an_engine_has_is_not_refused(tmp_path: Path) -> None:
     text_model = folder(tmp_path / "m", architectures=["LlamaForCausalLM"])
-    both_logged = (Output(logprobs=True), Output(choices=("a", "b"), logprobs=True))
+    both_logged = (Output(logprobs=True), Output(choices=("a", "b"), logprobs=True), Output(special_tokens=True))
     for engine in ("vllm", "transformers", "openai"):
         outputs = (TEXT, YES_NO, Output(json_schema=b"{}"), *both_logged)
         check_capable(EngineSpec(engine=engine, model=text_model, needs=TEXT_ONLY, outputs=outputs))
     check_capable(EngineSpec(engine="column", model="", outputs=(TEXT, YES_NO, Output(json_schema=b"{}"))))
     check_capable(EngineSpec(engine="dual_encoder", model="m", needs=BOTH, outputs=(SCORES,)))
+    owlv2 = folder(tmp_path / "owlv2", architectures=["Owlv2ForObjectDetection"])
+    check_capable(EngineSpec(engine="detector", model=owlv2, outputs=(BOXES,)))
     check_capable(EngineSpec(engine=f"{__name__}:Verifier", model="m", needs=BOTH, outputs=(TEXT, YES_NO)))
 
 
@@ -146,3 +151,15 @@ def test_a_schema_that_no_grammar_holds_to_is_refused_by_its_keyword() -> None:
         check_capable(EngineSpec(engine=engine, model="m", outputs=outputs))
     own = (("structured_outputs_config", {"backend": "guidance"}),)
     check_capable(EngineSpec(engine="vllm", model="m", outputs=outputs, engine_args=own))
+
+
+def test_a_detector_and_other_models_are_told_apart(tmp_path: Path) -> None:
+    detector = folder(tmp_path / "dino", architectures=["GroundingDinoForObjectDetection"])
+    with pytest.raises(ConfigError, match=r"GroundingDinoForObjectDetection, .*: use engine detector"):
+        check_capable(EngineSpec(engine="transformers", model=detector))
+    for name in ("CLIPModel", "Qwen2ForCausalLM", "DetrForObjectDetection"):
+        other = folder(tmp_path / name, architectures=[name])
+        with pytest.raises(ConfigError, match=f"{name}, which finds no boxes of phrases: engine detector runs OWLv2"):
+            check_capable(EngineSpec(engine="detector", model=other, outputs=(BOXES,)))
+    with pytest.raises(ConfigError, match="engine detector takes no requests without an image"):
+        check_capable(EngineSpec(engine="detector", model="m", needs=TEXT_ONLY, outputs=(BOXES,)))

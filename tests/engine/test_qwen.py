@@ -22,6 +22,8 @@ from recaption.tasks.output import Output
 from recaption.types import Sampling
 
 SIZES = [(28, 28), (30, 300), (100, 80), (224, 224), (640, 480), (1000, 200), (300, 1000)]
+SIZES_SHOWN = [(56, 56), (28, 308), (112, 84), (224, 224), (252, 168), (476, 84), (112, 392)]
+"""Sides of SIZES after the processor: multiples of 28 px, with 3,136 to 50,176 pixels together."""
 BUDGET = 30 * QWEN_PATCH**2
 ANY_WARNING = pytest.mark.filterwarnings("default")  # vLLM, transformers and what they import warn at will
 
@@ -140,6 +142,7 @@ def test_transformers_shows_as_many_patches_as_the_formula_says(tiny_qwen: Path)
         shown = [answer.prompt_tokens - rest for answer in answers]
         if budget is None:
             assert shown == [image_tokens(*size) for size in SIZES]
+            assert [answer.shown for answer in answers] == SIZES_SHOWN
         else:
             assert max(shown) * QWEN_PATCH**2 <= budget
             assert all(n >= 9 for n in shown[3:]) and shown[:3] == [image_tokens(*size) for size in SIZES[:3]]
@@ -179,6 +182,7 @@ def test_a_renderer_gives_vllm_what_the_formula_and_transformers_say(tiny_qwen: 
         assert ids == expected["input_ids"][0].tolist()
         (item,) = found["mm_kwargs"]["image"]
         assert item["image_grid_thw"].data.tolist() == expected["image_grid_thw"][0].tolist()
+        assert rendered.shown == SIZES_SHOWN[SIZES.index(size)]
         assert rendered.decode_seconds > 0 and rendered.render_seconds > 0
 
 

@@ -67,12 +67,12 @@ class JsonTask(Task):
     needs = frozenset({"text"})
     schema: dict[str, Any]
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(json_schema=json.dumps(self.schema).encode())
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
         try:
-            return Parsed(finish="stop", value=value_of(self.output(), completion.text))
+            return Parsed(finish="stop", value=value_of(self.output(unit), completion.text))
         except ValueError:
             reason: Reason | None = "truncated_answer" if completion.finish_reason != "stop" else None
             return Parsed(finish="invalid", reason=reason, detail=completion.finish_reason)

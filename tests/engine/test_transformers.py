@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+import re
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -355,6 +357,24 @@ def test_a_text_only_model(tiny_text: Path) -> None:
         assert answer.logprobs is not None or "\ufffd" in answer.text
     with pytest.raises(ConfigError, match="takes no images: name a vision-language model"):
         asyncio.run(build(spec(tiny_text)).start())
+
+
+def test_special_tokens_are_kept_where_the_request_asks_for_them(tiny_text: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(tiny_text, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": list("0123456789")})
+    tokenizer.save_pretrained(folder)
+    made = [text_request("?" * n, max_tokens=60) for n in range(1, 5)]
+    kept = [dataclasses.replace(request, output=Output(special_tokens=True)) for request in made]
+    text_only = dataclasses.replace(spec(folder), needs=frozenset({"text"}))
+    answers = ask(text_only, [*made, *kept])
+    for plain, special in zip(answers[:4], answers[4:], strict=True):
+        assert not re.search("[0-9]", plain.text)
+        assert "<|im_end|>" not in special.text and special.output_tokens == plain.output_tokens
+        assert re.sub("[0-9\ufffd]|<.*?>", "", special.text) == plain.text.replace("\ufffd", "")
+    assert any(re.search("[0-9]", answer.text) for answer in answers[4:])
 
 
 def test_a_vision_language_model_takes_requests_without_an_image(tiny_model: Path, request_for: MakeRequest) -> None:

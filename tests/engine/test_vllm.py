@@ -66,6 +66,7 @@ def test_outputs_become_vllms() -> None:
         assert structured.repetition_detection is not None
     logged = sampling_params(sampling, Output(logprobs=True))
     assert logged.logprobs is None and logged.logprob_token_ids and logged.stop == ["x"]
+    assert plain.skip_special_tokens and not sampling_params(sampling, Output(special_tokens=True)).skip_special_tokens
     first = sampling_params(sampling, Output(choices=("yes", "no"), logprobs=True), ((5, 6), (7,)))
     assert (first.max_tokens, first.temperature, first.logprob_token_ids) == (1, 0.0, [5, 6, 7])
     assert first.structured_outputs is None and first.logprobs is None

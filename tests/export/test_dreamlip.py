@@ -121,3 +121,15 @@ def test_header_path_and_encoding_of_the_csv_are_checked(tmp_path: Path, problem
     for nothing in (tmp_path / "nowhere", tmp_path / "one"):
         with pytest.raises(UserError, match="cannot check"):
             problems("dreamlip", nothing)
+
+
+def test_a_folder_that_is_not_deep_enough_is_refused_before_it_is_written(
+    build: Any, plain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recaption.export import load
+    from recaption.export.base import Options
+
+    dataset = build([plain])
+    with pytest.raises(UserError, match=r"not deep enough.*fifth part of /short/3long"):
+        load("dreamlip").export(dataset, "/short", Options())
+    assert not Path("/short").exists() and dreamlip._is_short("/a/b/c.csv") and not dreamlip._is_short("/a/b/c/d.csv")

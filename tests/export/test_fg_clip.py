@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trainers
+from exported_tables import tables
 
 from recaption.errors import UserError
 from recaption.export import fg_clip
@@ -28,7 +29,7 @@ def test_fg_clip_reads_a_long_and_a_short_caption_of_an_export(
     assert done.left_out == {"no text of short": 1, "no text of long": 1}
     kept = [row["long"] for n, row in enumerate(rows) if n not in (1, 2) and n % 10 != 9]
     assert [sample["long"] for sample in read] == [normalise(text) for text in kept]
-    assert "--add_box_loss False --use_hard_neg False" in done.notes[1]
+    assert "--add_box_loss False --use_hard_neg False" in done.usage[0].arguments
 
 
 def test_an_export_has_no_boxes(without_pixels: Any, plain: Any, exported: Any) -> None:
@@ -38,6 +39,57 @@ def test_an_export_has_no_boxes(without_pixels: Any, plain: Any, exported: Any) 
     for flags in ({"boxes": True}, {"negatives": True}):
         with pytest.raises(KeyError, match="bbox_info"):
             trainers.fg_clip(dest, random.Random(0), **flags)
+
+
+def test_fg_clip_reads_boxes_with_ten_negatives(without_pixels: Any, plain: Any, exported: Any, problems: Any) -> None:
+    dest, done = exported("fg_clip", without_pixels([plain] * 2, tables=tables("regions", "negatives")))
+    one, two = trainers.fg_clip(dest, random.Random(0), boxes=True, negatives=True)
+    sentence = "a red kite flies over dunes."
+    assert set(one["boxes"]) <= {sentence, "dunes"} and "boxes" not in two
+    assert one["hard"] == [[sentence, *(f"a kite number {n} flies over dunes." for n in range(10))]]
+    rows = json.loads((dest / fg_clip.FILE).read_bytes())
+    first, second = rows[0]["bbox_info"]
+    assert first["bbox"] == [0.1, 0.2, 0.3, 0.4] and first["long_expr"] == first["short_expr"] == sentence
+    assert (second["short_expr"], second["long_expr"], second["flag_short_neg"]) == ("dunes", sentence, 0)
+    assert rows[1]["bbox_info"] == [] and "is_cn" not in rows[0]
+    assert "--add_box_loss True --use_hard_neg True" in done.usage[0].arguments
+    assert problems("fg_clip", dest) == {}
+
+
+def test_captions_of_regions_are_the_texts_of_their_boxes(
+    without_pixels: Any, plain: Any, exported: Any, problems: Any
+) -> None:
+    kinds = {"long": "long", "short": "short", "wide_0": "region", "tight_0": "region"}
+    rows = [{**plain, "wide_0": "A red Kite in the wind.", "tight_0": "A Kite."}]
+    dataset = without_pixels(rows, kinds=kinds, tables=tables("regions", "negatives"))
+    dest, _ = exported("fg_clip", dataset)
+    first, second = json.loads((dest / fg_clip.FILE).read_bytes())[0]["bbox_info"]
+    assert (first["short_expr"], first["long_expr"]) == ("a kite.", "a red kite in the wind.")
+    assert first["short_expr_negs"] == {str(n): f"a kite {n}." for n in range(10)}
+    assert second["flag_short_neg"] == 1 and second["short_expr"] == "a red kite flies over dunes.", "of the sentence"
+    (row,) = trainers.fg_clip(dest, random.Random(0), boxes=True, negatives=True)
+    assert len(row["hard"]) == 2 and problems("fg_clip", dest) == {}
+    _, done = exported("mllms_augmented", dataset)
+    assert done.notes[0] == "texts: long = long, short = short", "a caption of a region is none of the image"
+
+
+def test_an_export_without_negatives_names_the_generation_to_add(
+    without_pixels: Any, plain: Any, exported: Any
+) -> None:
+    dest, done = exported("fg_clip", without_pixels([plain], tables=tables("regions")))
+    assert "--add_box_loss True --use_hard_neg False" in done.usage[0].arguments
+    assert any("no negatives" in note and "task: negatives" in note for note in done.notes)
+    (row,) = trainers.fg_clip(dest, random.Random(0), boxes=True)
+    assert len(row["boxes"]) == 2
+    with pytest.raises(UserError, match="map regions=nosuch"):
+        exported("fg_clip", without_pixels([plain], tables=tables("regions")), map={"regions": "nosuch"})
+
+
+def test_few_boxes_with_negatives_are_a_warning(tmp_path: Path, problems: Any) -> None:
+    path = tmp_path / "x.json"
+    rows = [{**SAMPLE, "f_path": f"{n}.jpg", "bbox_info": [HARD if n == 0 else BOX]} for n in range(11)]
+    path.write_text(json.dumps(rows))
+    assert problems("fg_clip", path) == {"few boxes with negatives": "warning"}
 
 
 def test_without_a_short_generation_the_short_caption_needs_a_map(

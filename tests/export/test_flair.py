@@ -33,7 +33,7 @@ def test_flair_and_cosmos_draw_sentences_from_an_export(
     assert (done.samples, done.files, done.left_out) == (11, 4, {})
     assert json.loads((dest / "sizes.json").read_text()) == {"00000.tar": 4, "00001.tar": 4, "00002.tar": 3}
     assert (
-        f"--train-data '{dest}/{{00000..00002}}.tar' --train-num-samples 11" in done.notes[2]
+        f"--train-data '{dest}/{{00000..00002}}.tar' --train-num-samples 11" in done.usage[0].arguments
         and "tars: 3" in done.notes[1]
     )
     samples = trainers.tar_samples(dest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recaption.export.base import Exported
+from recaption.export.base import Exported, Usage
 
 
 def test_the_progress_bar_is_shown_in_a_terminal_only() -> None:
@@ -27,10 +27,17 @@ def test_the_result_of_an_export_is_printed(capsys: pytest.CaptureFixture[str]) 
 
     from recaption.export.show import print_exported
 
-    done = Exported(samples=12_345, files=1, left_out={"[bold]too long": 2}, notes=("--train-data '[x]'",))
+    done = Exported(
+        samples=12_345,
+        files=1,
+        left_out={"[bold]too long": 2},
+        notes=("texts: [raw]",),
+        usage=(Usage(program="FLAIR", arguments="--train-data '[x]'"),),
+    )
     print_exported(done, "dest", Console(width=20))
     assert capsys.readouterr().out.splitlines() == [
         "12,345 samples in 1 file → dest",
         "left out: 2 ([bold]too long)",
-        "--train-data '[x]'",
+        "texts: [raw]",
+        "FLAIR:  --train-data '[x]'",
     ]

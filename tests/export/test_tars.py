@@ -81,5 +81,5 @@ def test_samples_whose_image_changed_in_the_source_are_left_out(golden: Path, tm
     assert (done.samples, done.left_out) == (7, {"the image is missing in the source, or has changed": 6})
     other = tar.with_name("00001.tar")
     other.write_bytes(bytes(other.stat().st_size))
-    with pytest.raises(DatasetError, match="all images of golden are missing"):
+    with pytest.raises(DatasetError, match="all samples of golden are left out: 13 samples: the image is missing"):
         load("flair").export(dataset, str(tmp_path / "b"), Options())

@@ -29,7 +29,7 @@ from recaption.output.units import ShardAnswers
 from recaption.prompt import Prompt, load
 from recaption.source import open_source
 from recaption.tasks.question import Question
-from recaption.types import Generation, Image, Sampling
+from recaption.types import Generation, Image, Reject, Sampling
 
 
 class Engine:
@@ -157,7 +157,7 @@ def test_answers_from_before_a_crash_are_stored_and_not_requested_again(spec: Ac
         await host.start()
         with pytest.raises(EngineDead, match="out of memory") as told:
             await host.run_chunk(assignment(chunk))
-        left, _ = recheck(spec.questions, Job(source=spec.source, store_url=spec.store_url, epoch=spec.epoch), chunk)
+        left, _ = recheck(spec.questions, Job(source=spec.source, store_url=spec.store_url, epoch=spec.epoch), chunk, 0)
         assert left.requests <= 300 - 199 + Engine.capacity
         assert told.value.rows and set(told.value.rows) <= set(left.rows()), "those in the engine are suspect"
         after = EngineHost(replace(spec, actor=1), second)
@@ -541,7 +541,7 @@ def test_an_unreadable_image_is_retried_later_and_finally_rejected(spec: ActorSp
             with pytest.raises(ShardError, match="Input/output error"):
                 await host.run_chunk(Assignment(id=attempt, actor=0, chunk=chunk, attempt=attempt))
             chunk, _ = recheck(
-                spec.questions, Job(source=spec.source, store_url=spec.store_url, epoch=spec.epoch), chunk
+                spec.questions, Job(source=spec.source, store_url=spec.store_url, epoch=spec.epoch), chunk, 0
             )
             assert chunk.rows() == [3, 70], "the others are answered"
         await host.run_chunk(Assignment(id=2, actor=0, chunk=chunk, attempt=2))
@@ -982,6 +982,21 @@ def test_an_image_that_has_become_undecodable_rejects_its_missing_units(staged: 
     assert chunk_of(staged) == ()
 
 
+def test_missing_units_of_an_image_that_has_become_undecodable_are_not_tried_again(
+    staged: ActorSpec, tmp_path: Path
+) -> None:
+    write_tar(tmp_path / "other" / "a.tar", [sample("b", damaged_png())])
+    staged = replace(staged, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
+    (image,) = images_of(staged)
+    settle(staged, WORDS, image, "cat dog owl")
+    settle(staged, CHECK, image, "yes")
+    counters = asyncio.run(asyncio.wait_for(worked(staged, Talks(), *chunk_of(staged)), 30))
+    assert counters.rejects[("check", "undecodable")] == 2
+    assert chunk_of(staged) == ()
+    found = ShardAnswers(LocalStore(staged.store_url), image.shard).of(image).state(CHECK).found
+    assert [item.unit for item in found if isinstance(item, Reject)] == ["words#1", "words#2"]
+
+
 def test_a_drain_between_stages_keeps_what_is_answered_and_nothing_is_asked_twice(staged: ActorSpec) -> None:
     (chunk,) = chunk_of(staged)
     chunk = chunk.only(range(4))
@@ -1073,7 +1088,7 @@ def test_a_shard_of_which_another_actor_stores_answers_is_read_again(staged: Act
         await host.start()
         await host.run_chunk(assignment(chunk.only([first.row])))
         settle(staged, WORDS, second, "cat owl")
-        await host.run_chunk(assignment(recheck(staged.questions, job, chunk)[0].only([second.row]), id=1))
+        await host.run_chunk(assignment(recheck(staged.questions, job, chunk, 0)[0].only([second.row]), id=1))
         assert sorted(engine.prompts[second.sha256]) == ["Is cat there?", "Is owl there?", "cat again?", "owl again?"]
         await host.stop()
 

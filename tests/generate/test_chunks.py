@@ -217,7 +217,7 @@ def test_without_deduplication_each_equal_image_has_a_request(store: LocalStore,
     settle(store, each, images_of(store, twins)[:1])
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [1, 2], "an answer is of the image that was asked about"
-    assert recheck([each], job(store, twins), found)[0].rows() == [1, 2]
+    assert recheck([each], job(store, twins), found, 0)[0].rows() == [1, 2]
     parts.compact(store, each, found.shard.id)
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [1, 2]
@@ -232,23 +232,23 @@ def test_a_recheck_returns_what_is_still_missing(store: LocalStore, source: Sour
     images = images_of(store, source)
     settle(store, long, images[:6])
     settle(store, short, images[4:], reason="repetition")
-    left = recheck([long, short], job(store, source), found)[0]
+    left = recheck([long, short], job(store, source), found, 0)[0]
     assert [row for row in range(10) if left.lacks(row, 0)] == [6, 7, 8, 9]
     assert [row for row in range(10) if left.lacks(row, 1)] == [0, 1, 2, 3]
-    part = recheck([long, short], job(store, source), found.only([3, 5]))[0]
+    part = recheck([long, short], job(store, source), found.only([3, 5]), 0)[0]
     assert (part.rows(), part.requests) == ([3], 1), "never more than was asked about"
 
 
 def test_a_recheck_of_a_complete_chunk_returns_nothing(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     settle(store, question(), images_of(store, source))
-    assert recheck([question()], job(store, source), found)[0].requests == 0
+    assert recheck([question()], job(store, source), found, 0)[0].requests == 0
 
 
 def test_a_recheck_of_a_changed_shard_raises(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     with pytest.raises(ShardError, match="changed while it was being read"):
-        recheck([question()], job(store, source), replace(found, digest="other"))
+        recheck([question()], job(store, source), replace(found, digest="other"), 0)
 
 
 # retry_reasons
@@ -274,10 +274,10 @@ def test_a_reject_of_the_retry_itself_counts(store: LocalStore, source: Source) 
     settle(store, question(), images, reason="refusal")
     retry_reasons = frozenset({"refusal"})
     (found,) = listed(store, source, question(), retry_reasons=retry_reasons).chunks
-    assert len(recheck([question()], job(store, source, 2, retry_reasons), found)[0].rows()) == 10
+    assert len(recheck([question()], job(store, source, 2, retry_reasons), found, 0)[0].rows()) == 10
     settle(store, question(), images[:3], reason="refusal", name="000000.000002-0000-1_0")
-    assert recheck([question()], job(store, source, 2, retry_reasons), found)[0].rows() == [3, 4, 5, 6, 7, 8, 9]
-    assert len(recheck([question()], job(store, source, 3, retry_reasons), found)[0].rows()) == 10
+    assert recheck([question()], job(store, source, 2, retry_reasons), found, 0)[0].rows() == [3, 4, 5, 6, 7, 8, 9]
+    assert len(recheck([question()], job(store, source, 3, retry_reasons), found, 0)[0].rows()) == 10
 
 
 def test_an_answer_from_a_retry_replaces_the_reject(store: LocalStore, source: Source) -> None:
@@ -303,7 +303,7 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
     made, counters = reject_poison([long, short], job(store, source), poison, 0, "signal 11")
     assert [(each.generation, each.row) for each in made] == [("long", 6), ("long", 7), ("short", 6)]
     assert counters.rejects == {("long", "poison"): 2, ("short", "poison"): 1} and not counters.images
-    left = recheck([long, short], job(store, source), found)[0]
+    left = recheck([long, short], job(store, source), found, 0)[0]
     assert left == found.without([6, 7])
     rejects = parts.finished(store, long, found.shard.id).rejects.values()
     assert [(r.row, r.reason, r.detail, r.stage) for r in rejects] == [
@@ -351,11 +351,26 @@ def test_an_image_is_missing_in_each_stage_until_all_of_its_units_are_answered(
     assert listing.done == (5, 3, 2), "also of images without an upstream answer, and of those without units"
     left = [[5, 6, 7, 8, 9], [1, 2, 5, 6, 7, 8, 9], [0, 1, 2, 5, 6, 7, 8, 9]]
     assert lacks(listing.chunks[0], 10) == left
-    rechecked, counters = recheck(STAGES, job(store, source), found)
+    rechecked, counters = recheck(STAGES, job(store, source), found, 0)
     assert lacks(rechecked, 10) == left
     assert (counters.answers, counters.rejects) == ({"words": 4, "check": 3}, {("words", "refusal"): 1})
     assert counters.images == {"check": 3, "below": 2}
     assert counters.skipped == {"check": 1, "below": 1}
+
+
+def test_a_recheck_counts_units_of_its_actor_only(store: LocalStore, source: Source) -> None:
+    """Units of earlier runs are none of this run; those of an actor that has reported them are counted already."""
+    image = images_of(store, source)[0]
+    answer_missing(store, WORDS, [image], "cat dog owl")
+    missing = ShardAnswers(store, image.shard).of(image).state(CHECK).missing
+    (found,) = listed(store, source, *STAGES).chunks
+    stored = zip(("000001-0000-7_3", "000002-0000-1_3", "000002-0000-7_9"), missing, strict=True)
+    for part, request in stored:
+        made = [toy_tasks.answer(request, "yes")]
+        parts.put_part(store, CHECK, image.shard, f"000000.{part}", made, [])
+    left, counters = recheck(STAGES, job(store, source, epoch=2), found.only([0]), 7)
+    assert counters.answers == {"check": 1} and counters.images == {"check": 1}
+    assert lacks(left, 10) == [[], [], [0]]
 
 
 def test_units_of_a_task_that_reads_nothing_are_found_one_by_one(store: LocalStore, source: Source) -> None:
@@ -397,7 +412,7 @@ def test_poison_rejects_only_missing_units_and_counts_the_images(store: LocalSto
     (found,) = listed(store, source, *STAGES).chunks
     answer_missing(store, WORDS, images[1:2], "cat dog")
     answer_missing(store, CHECK, images[1:2], "yes")
-    poison = recheck(STAGES, job(store, source), found)[0].only([0, 1])
+    poison = recheck(STAGES, job(store, source), found, 0)[0].only([0, 1])
     made, counters = reject_poison(STAGES, job(store, source), poison, 0, "signal 11")
     assert [(each.generation, each.row, each.unit) for each in made] == [
         ("words", 0, None),
@@ -405,7 +420,7 @@ def test_poison_rejects_only_missing_units_and_counts_the_images(store: LocalSto
         ("below", 1, "check#0"),
     ]
     assert counters.images == {"check": 2, "below": 2} and counters.skipped == {"check": 1, "below": 1}
-    assert recheck(STAGES, job(store, source), found)[0].rows() == list(range(2, 10))
+    assert recheck(STAGES, job(store, source), found, 0)[0].rows() == list(range(2, 10))
 
 
 def test_answers_of_a_column_about_units_count_their_images(store: LocalStore, source: Source) -> None:

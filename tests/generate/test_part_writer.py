@@ -340,3 +340,21 @@ def test_a_closed_writer_has_stored_and_counted_what_others_put(
         assert rows(store, QUESTIONS[0]) == [0, 1] and counters.answers == {"long": 2}, "it is closed"
 
     asyncio.run(asyncio.wait_for(fill(), 20))
+
+
+def test_an_image_that_finishes_while_the_writer_closes_is_not_counted(store: LocalStore) -> None:
+    """Its last unit is dropped, so it is counted where it is answered again."""
+    check, counters = toy_tasks.check(toy_tasks.words()), Counters()
+
+    async def fill() -> None:
+        chunk = Chunk(shard=SHARD, digest="d", number=3, first=0, missing=(1, 1))
+        out = PartWriter(store, (check,), chunk, "000003.000001", "0_0", Meter(), (counters,))
+        closing = asyncio.create_task(out.close())
+        while not out._closed:  # from here on, it waits for its second flush
+            await asyncio.sleep(0)
+        out.add(check, replace(answer(0), unit="words#0"))
+        out.finished(check, skipped=False)
+        await closing
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
+    assert rows(store, check) == [] and counters == Counters()

@@ -14,7 +14,7 @@ from samples import jpeg, sample, write_tar
 from recaption import config
 from recaption.errors import ConfigError, MissingExtra
 from recaption.generate.plan import Plan, fingerprint, fitting_tasks, make_plan, reachable
-from recaption.run.check import prompt_faults
+from recaption.run.check import faults, prompt_faults
 from recaption.tasks.base import Parsed, Task, Unit
 from recaption.tasks.output import Output
 from recaption.types import Completion
@@ -129,7 +129,7 @@ class TextTask(Task):
 class ScoreTask(TextTask):
     needs = frozenset({"image"})
 
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(scores=True)
 
 
@@ -312,3 +312,26 @@ def test_a_second_verification_has_the_first_as_its_twin(data: dict[str, Any]) -
     assert second.twins == (check,) and check.twins == fixed.twins == long.twins == ()
     *_, other = planned(data, LONG, CHECK, REPAIR, again | {"attempts": 1}).questions
     assert other.twins == ()
+
+
+def test_a_source_of_classes_is_for_tasks_that_read_text_only(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("owl\nlark\n")
+    data["source"] = {"path": str(tmp_path / "classes.txt"), "format": "classes"}
+    data["models"]["m"]["engine"] = "task_engine:TaskEngine"
+    problem = "generate long: task caption needs images, and a source of classes has none"
+    with pytest.raises(ConfigError, match=problem):
+        make_plan(config.validate(data))
+    found = faults(config.Parts.of(config.validate(data)), None, tagger=False)
+    assert [problem in str(fault) for fault in found] == [True]
+    data["generate"] = [{"id": "texts", "model": "m", "task": "class_texts", "n": 2}]
+    (question,) = make_plan(config.validate(data)).questions
+    assert question.prompt is not None and question.task.needs == {"text"}
+
+
+def test_captions_of_aspects_have_their_own_granularity(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "o.yaml").write_text("aspects: {look: {description: x}}")
+    data["models"]["m"]["engine"] = "task_engine:TaskEngine"
+    task = {"id": "parts", "model": "m", "task": "aspects", "over": "long", "ontology": str(tmp_path / "o.yaml")}
+    data["generate"].append(task)
+    _, parts = make_plan(config.validate(data)).questions
+    assert parts.generation.granularity == "aspect"

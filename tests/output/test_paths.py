@@ -52,6 +52,8 @@ def test_paths_are_read_back() -> None:
     assert paths.part_numbers(paths.part_file("answers", "long-1f", "a", "000007.000002-0003")) == (7, 2, 3)
     assert paths.part_numbers(paths.part_file("answers", "long-1f", "a", "000000.000000-0001-moved_1f")) == (0, 0, 1)
     assert paths.part_numbers("answers/long-1f/a.parquet") is None
+    assert paths.part_actor(paths.part_file("answers", "long-1f", "a", "000007.000002-0003-12_345")) == (2, 12)
+    assert paths.part_actor(paths.part_file("rejects", "long-1f", "a", "000007.000002-0003-poison")) is None
     assert paths.lease_epoch(paths.lease_file(12, "json")) == 12
     assert paths.lease_epoch(paths.lease_file(12, "beat")) is None
     assert paths.lease_epoch("lease/notes.json") is None

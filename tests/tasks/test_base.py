@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
+from task_examples import example_task
 from task_units import IMAGE, answer, answered, caption, completion, generation, inputs, parsed, with_sub
 
 from recaption import prompt, schema, strictyaml
@@ -69,7 +70,7 @@ def test_the_example_asks_about_each_sub_caption_with_an_object(example: Any, tm
 
 
 def test_the_example_takes_its_colours_and_nothing_else(example: Any) -> None:
-    assert example.output().choices == ("red", "blue", "other")
+    assert example.output(None).choices == ("red", "blue", "other")
     assert parsed(example, WHOLE_IMAGE, completion("blue\n")).finish == "stop"
     for text in ("green", "", "a blue kite"):
         assert parsed(example, WHOLE_IMAGE, completion(text)).finish == "invalid"
@@ -93,16 +94,16 @@ def test_the_example_is_pickled_with_its_settings(example: Any) -> None:
 
 
 @pytest.mark.parametrize("name", registry.TASKS)
-def test_a_shipped_task_is_pickled_with_its_settings(name: str) -> None:
-    task = registry.load(name, {})
+def test_a_shipped_task_is_pickled_with_its_settings(name: str, tmp_path: Path) -> None:
+    task = example_task(name, tmp_path)
     again = pickle.loads(pickle.dumps(task))
     assert type(again) is type(task) and again.options == task.options
     assert orjson.loads(orjson.dumps(again.identity())) == task.identity()
 
 
 @pytest.mark.parametrize("name", registry.TASKS)
-def test_rows_of_a_shipped_task_without_answers_are_empty(name: str) -> None:
-    task = registry.load(name, {})
+def test_rows_of_a_shipped_task_without_answers_are_empty(name: str, tmp_path: Path) -> None:
+    task = example_task(name, tmp_path)
     unanswered = [UnitAnswer(unit=unit, answer=None) for unit in (WHOLE_IMAGE, Unit(id="long/0#0"))]
     for answers in ([], unanswered):
         rows = task.rows(generation("g", granularity="long"), IMAGE, NO_INPUTS, answers)
@@ -112,7 +113,7 @@ def test_rows_of_a_shipped_task_without_answers_are_empty(name: str) -> None:
 def test_a_task_asks_once_about_the_whole_image_by_default() -> None:
     task = Task(NoSettings())
     assert task.units(IMAGE, NO_INPUTS) == (WHOLE_IMAGE,)
-    assert (task.output(), task.identity()) == (TEXT, {})
+    assert (task.output(None), task.identity()) == (TEXT, {})
 
 
 def test_the_id_of_a_unit_and_a_sub_id_are_inverse() -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recaption.engine.grammar import unsupported
-from recaption.tasks.box_formats import QWEN_OUTPUT, BoxFormat, Found, normalised, output_of, read
-from recaption.tasks.output import TEXT
+from recaption.tasks.box_formats import QWEN_OUTPUT, BoxFormat, Found, ends_beyond, normalised, output_of, read
+from recaption.tasks.output import TEXT, Output
 from recaption.types import Box
 
+ANSWERS = Path(__file__).with_name("box_answers")
 SHOWN = (1036, 700)
 FENCED = '```json\n[{"bbox_2d": [112, 40, 318, 205], "label": "red kite"}]\n```'
 
@@ -191,6 +194,24 @@ def test_units_become_shares_of_the_image(form: BoxFormat, numbers: tuple[float,
     assert made == (None if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.parametrize(
+    ("form", "numbers", "expected"),
+    [
+        ("qwen2_5_vl", (0, 0, 1036, 700), False),
+        ("qwen2_5_vl", (0, 0, 1036, 702), True),
+        ("qwen3_vl", (-50, 0, 1000, 1001), False),  # rounded
+        ("qwen3_vl", (1200, 0, 1300, 500), True),
+        ("qwen3_vl", (900, 0, 100, 500), False),
+        ("molmo", (100.0, 100.0), False),
+        ("molmo", (180.0, 100.0), True),
+        ("kosmos2", (0, 1023), False),
+        ("detector", (0.5, 0.5, 1.0, 1.0), False),
+    ],
+)
+def test_a_box_that_ends_beyond_the_image(form: BoxFormat, numbers: tuple[float, ...], expected: bool) -> None:
+    assert ends_beyond(form, numbers, SHOWN) is expected
+
+
 def test_the_cells_of_kosmos_are_those_of_transformers() -> None:
     from transformers.models.kosmos2.processing_kosmos2 import patch_index_to_coordinate
 
@@ -199,7 +220,30 @@ def test_the_cells_of_kosmos_are_those_of_transformers() -> None:
         assert normalised("kosmos2", (first, last)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("form", [form for form in get_args(BoxFormat) if form != "detector"])
+def test_hand_made_answers_are_read(form: BoxFormat) -> None:
+    """60 of each format, broken ones included. Expected boxes were computed from the format's units, not by `read`.
+
+    `expected` is null for an answer that is not of the format; a box is null if it cannot be used.
+    """
+    answers = [json.loads(line) for line in (ANSWERS / f"{form}.jsonl").read_text("utf-8").splitlines()]
+    assert len(answers) == 60
+    for answer in answers:
+        text, expected, shown = answer["text"], answer["expected"], tuple(answer.get("shown", ()))
+        if expected is None:
+            with pytest.raises(ValueError, match="the answer"):
+                read(form, text)
+            continue
+        found = read(form, text)
+        assert [one.label for one in found] == [label for label, _ in expected], text
+        for one, (_, box) in zip(found, expected, strict=True):
+            made = None if one.numbers is None else normalised(form, one.numbers, shown or None)
+            assert made == (None if box is None else pytest.approx(box, abs=1e-8)), text
+
+
 def test_only_the_formats_of_qwen_are_json() -> None:
     assert output_of("qwen2_5_vl") is output_of("qwen3_vl") is QWEN_OUTPUT
-    assert output_of("florence2") is TEXT
+    assert output_of("internvl") is output_of("paligemma") is output_of("molmo") is TEXT
+    assert output_of("florence2") == output_of("kosmos2") == Output(special_tokens=True)
+    assert output_of("detector") == Output(boxes=True)
     assert QWEN_OUTPUT.json_schema is not None and unsupported(QWEN_OUTPUT.json_schema) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from task_units import answer
+from task_units import answer, completion
 
 from recaption.tasks.box_settings import BoxSettings, share_of
 from recaption.types import Attempt
@@ -13,16 +13,27 @@ from recaption.types import Attempt
 
 def test_pixels_count_in_the_image_that_the_model_was_shown() -> None:
     settings = BoxSettings.model_validate({})
-    assert settings.box([0, 0, 420, 280], (840, 560)) == (0, 0, 0.5, 0.5)
-    assert settings.box([0, 0, 420, 280], (840, 560), 0.25) == (0, 0, 1, 1)
+    assert settings.box([0, 0, 420, 280], settings.size((840, 560), None)) == (0, 0, 0.5, 0.5)
+    assert settings.box([0, 0, 420, 280], settings.size((840, 560), None, 0.25)) == (0, 0, 1, 1)
     small = BoxSettings.model_validate({"max_pixels": 50_000})  # 252 x 168
-    assert small.box([0, 0, 126, 84], (840, 560)) == (0, 0, 0.5, 0.5)
+    assert small.box([0, 0, 126, 84], small.size((840, 560), None)) == (0, 0, 0.5, 0.5)
+
+
+def test_the_size_that_the_engine_returned_takes_precedence() -> None:
+    settings = BoxSettings.model_validate({"max_pixels": 50_000})
+    assert settings.size((840, 560), [448, 280]) == settings.size((None, None), (448, 280), 0.25) == (448, 280)
+    stored = answer({"boxes": [], **settings.shown_of(completion(shown=(448, 280)))})
+    assert settings.size_of(stored, (840, 560)) == (448, 280)
+    assert settings.size_of(answer({"boxes": []}), (840, 560)) == (252, 168)
+    assert settings.shown_of(completion()) == {}
 
 
 def test_only_pixels_need_the_size_of_the_image() -> None:
-    assert BoxSettings.model_validate({"format": "qwen3_vl"}).box([0, 0, 500, 250], (None, None)) == (0, 0, 0.5, 0.25)
+    other = BoxSettings.model_validate({"format": "qwen3_vl"})
+    assert other.size((None, None), (448, 280)) is None and other.shown_of(completion(shown=(448, 280))) == {}
+    assert other.box([0, 0, 500, 250], None) == (0, 0, 0.5, 0.25)
     with pytest.raises(ValueError, match="the size of the image, which is not known"):
-        BoxSettings.model_validate({}).box([0, 0, 500, 250], (None, None))
+        BoxSettings.model_validate({}).size((None, None), None)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(None, 1.0), (0.25, 0.25)])

@@ -35,6 +35,13 @@ def test_of_overlapping_boxes_the_largest_stays() -> None:
     assert without_overlaps([large, large], 1.0) == [large]
 
 
+def test_of_overlapping_boxes_with_scores_the_best_stays() -> None:
+    large, inner, other = (0, 0, 0.5, 0.5), (0.05, 0.05, 0.5, 0.5), (0.6, 0.6, 1, 1)
+    scores = {large: 0.3, inner: 0.4, other: 0.9}
+    assert without_overlaps(scores, 0.7, scores) == [other, inner]
+    assert without_overlaps(scores, 0.9, scores) == [other, inner, large]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(*[st.floats(0, 0.4)] * 2, *[st.floats(0.5, 1)] * 2), max_size=8), st.floats(0.1, 1))
 def test_boxes_that_stay_overlap_little_and_are_sorted(boxes: list[tuple[float, ...]], threshold: float) -> None:

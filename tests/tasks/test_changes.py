@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from recaption.tasks.changes import Category, changed, difference
+from recaption.tasks.changes import Category, changed, difference, formed_like
 
 KITE = "A red kite flies over an old house."
 
@@ -67,3 +67,43 @@ def test_one_change_is_found(other: str, category: Category, new: str, replaced:
 def test_anything_else_is_no_change(other: str, category: Category, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         difference(KITE, other, category)
+
+
+@pytest.mark.parametrize(
+    ("other", "claimed", "category"),
+    [
+        ("A blue kite flies over an old house.", "object", "attribute"),
+        ("A red frisbee flies over an old house.", "attribute", "object"),
+        ("A red kite flies under an old house.", "action", "relation"),
+        ("A red kite flies over an old shack.", "object", "object"),
+        ("A red kite flies over nine old houses.", "number", "number"),
+    ],
+)
+def test_words_of_a_known_class_have_its_category(other: str, claimed: Category, category: Category) -> None:
+    assert difference(KITE, other, claimed).category == category
+
+
+@pytest.mark.parametrize(
+    ("other", "category", "problem"),
+    [
+        ("A red kite flies over an old shack.", "number", "changes no number"),
+        ("A red kite flies flies old house.", "relation", "has the word 'flies' twice in a row"),
+    ],
+)
+def test_sentences_that_are_no_such_change(other: str, category: Category, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        difference(KITE, other, category)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "other", "expected"),
+    [
+        ("A dog.", "a cat", "A cat."),
+        ("A dog.", "A cat!", "A cat!"),
+        ("a dog", "a cat", "a cat"),
+        ("Is it a dog?", "is it a cat", "Is it a cat?"),
+        ("A dog.", "", ""),
+    ],
+)
+def test_a_changed_sentence_begins_and_ends_like_the_first_one(sentence: str, other: str, expected: str) -> None:
+    assert formed_like(sentence, other) == expected

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from task_units import completion
 
-from recaption.tasks.faults import fault
+from recaption.tasks.base import Parsed
+from recaption.tasks.faults import fault, parse_whole
 
 
 @pytest.mark.parametrize("finish", ["repetition", "empty", "refusal", "error"])
@@ -27,3 +28,14 @@ def test_a_refusal_is_one() -> None:
 @pytest.mark.parametrize("text", ["[]", "", "A kite."])
 def test_other_texts_are_read(text: str) -> None:
     assert fault(completion(text)) is None
+
+
+def test_a_text_that_cannot_be_read_is_invalid() -> None:
+    def read(text: str) -> Parsed:
+        if not text:
+            raise ValueError("no text")
+        return Parsed(finish="stop", value=text)
+
+    assert parse_whole(completion("A kite."), read) == Parsed(finish="stop", value="A kite.")
+    assert parse_whole(completion(""), read) == Parsed(finish="invalid", detail="no text")
+    assert parse_whole(completion("A kite.", "length"), read).reason == "truncated_answer"

@@ -14,9 +14,10 @@ from recaption import prompt, schema
 from recaption.engine.grammar import unsupported
 from recaption.errors import ConfigError
 from recaption.tasks import registry
-from recaption.tasks.base import Unit
+from recaption.tasks.base import Rows, Unit
 from recaption.tasks.negatives import NEGATIVES, NegativesTask
 from recaption.tasks.output import TEXT
+from recaption.tasks.rule_changes import VERSION
 from recaption.types import Tag
 
 KITE = "A red kite flies over a dog."
@@ -55,7 +56,7 @@ def test_rules_make_rows_without_requests() -> None:
     dup = with_sub(caption(KITE, KITE, "It is quiet."), 0, tags=(kite,))
     given = inputs(with_sub(with_sub(dup, 1, dup_of="k/long/0#0"), 2, tags=(tag("calm", "abstract"),)))
     made = task(n=3)
-    assert list(made.units(IMAGE, given)) == [] and made.output() == TEXT
+    assert list(made.units(IMAGE, given)) == [] and made.output(None) == TEXT
     rows = made.rows(NEG, IMAGE, given, []).tables["negatives"]
     check(rows)
     assert len(rows) == 3 and {(row["sub_id"], row["method"]) for row in rows} == {("k/long/0#0", "rules")}
@@ -84,13 +85,13 @@ def test_a_model_is_asked_about_each_sub_caption_with_objects() -> None:
 
 
 def test_only_settings_of_the_requests_are_part_of_the_identity() -> None:
-    assert task(n=3).identity() == task().identity() == {"method": "rules"}
+    assert task(n=3).identity() == task().identity() == {"method": "rules", "rules": VERSION}
     assert model(3).identity() != model(4).identity()
     assert model().needs == {"text"} and task().needs == frozenset()
 
 
 def test_the_answer_is_json_that_grammars_support() -> None:
-    output = model(10, 2).output()
+    output = model(10, 2).output(None)
     assert output.json_schema is not None and unsupported(output.json_schema) is None
     assert json.loads(output.json_schema)["minItems"] == 10 and json.loads(output.json_schema)["maxItems"] == 12
 
@@ -131,6 +132,14 @@ def test_a_spare_sentence_replaces_an_unusable_one(bad: tuple[str, str]) -> None
     assert found.detail is not None and found.detail.startswith("1 of 2 sentences can be used: ")
 
 
+def test_the_kind_of_a_change_is_that_of_its_words() -> None:
+    given = completion(texts((GOOD[0][0].removesuffix(".").lower(), "object"), GOOD[1], GOOD[2]))
+    found = parsed(model(3, 0), UNIT, given)
+    assert [(c["text"], c["category"]) for c in found.value["changes"]] == [*GOOD]
+    found = parsed(model(3, 0, categories=["object"]), UNIT, completion(texts(*[(text, "object") for text, _ in GOOD])))
+    assert found.detail == "1 of 3 sentences can be used: 'A blue kite flies over a dog.' is a change of kind attribute"
+
+
 def test_ten_equal_sentences_are_invalid() -> None:
     found = parsed(model(10, 0), UNIT, completion(texts(*[GOOD[0]] * 10)))
     assert (found.finish, found.detail) == ("invalid", "1 of 10 sentences can be used: the others repeat these")
@@ -157,3 +166,9 @@ def test_other_answers_are_faults(text: str, finish: str, expected: str) -> None
 def test_settings_are_checked(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"^task negatives: "):
         task(**settings)
+
+
+def test_an_image_has_a_result_if_there_are_rows() -> None:
+    made = registry.load("negatives", {})
+    assert not made.has_result((), Rows(tables={"negatives": []}))
+    assert made.has_result((), Rows(tables={"negatives": [{}]}))

@@ -23,6 +23,8 @@ SCHEMA = b'{"type":"object","properties":{"n":{"type":"integer"}},"required":["n
         ({"embeddings": True}, "embeddings are returned as scores"),
         ({"likelihood": True, "scores": True}, "likelihood goes with choices only"),
         ({"likelihood": True, "choices": ("yes", "no")}, "likelihood and choices need logprobs"),
+        ({"special_tokens": True, "choices": ("yes", "no")}, "special_tokens goes with free text only; it is choices"),
+        ({"special_tokens": True, "logprobs": True}, "special_tokens .* it is text with logprobs"),
         ({"choices": ("yes", "")}, "must not be empty"),
         ({"choices": ("yes", " no")}, "white space"),
         ({"choices": ("yes", "yes")}, "must differ"),

@@ -38,7 +38,7 @@ def one(question: Question, **changes: Any) -> UnitRequest:
 
 
 class Scoring(Task):
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(likelihood=True)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -46,7 +46,7 @@ class Scoring(Task):
 
 
 class Embedding(Task):
-    def output(self) -> Output:
+    def output(self, unit: Unit | None) -> Output:
         return Output(scores=True, embeddings=True)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -76,6 +76,21 @@ def test_a_scored_statement_is_part_of_the_hash(tmp_path: Path) -> None:
     assert one_request.prompt == other.prompt == "Is it true?"
     assert one_request.prompt_sha256 == sha256("Is it true?\0likelihood A kite.")
     assert other.prompt_sha256 == sha256("Is it true?\0likelihood A dog.")
+
+
+class Places(Scoring):
+    def output(self, unit: Unit | None) -> Output:
+        return Output(special_tokens=unit is None or unit.id != "A dog.")
+
+
+def test_the_form_of_the_answer_is_that_of_the_unit(tmp_path: Path) -> None:
+    asked = question(tmp_path, "Locate {{ text }}.", task=Places(NoSettings()))
+    kept, plain = requests(asked, IMAGE)
+    assert kept.prompt_sha256 == sha256("Locate it.\0special_tokens") and plain.prompt_sha256 == sha256("Locate it.")
+    assert [asked.output_of(request.unit).special_tokens for request in (kept, plain)] == [True, False]
+    assert asked.output.special_tokens
+    # An answer of a version without special_tokens, from a server that keeps them, stays valid.
+    assert kept.earlier_identity() == plain.identity and plain.earlier_identity() is None
 
 
 def test_an_image_is_embedded_without_a_prompt_and_a_text_without_its_score(tmp_path: Path) -> None:

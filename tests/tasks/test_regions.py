@@ -11,12 +11,13 @@ import pytest
 from task_units import IMAGE, answered, caption, completion, generation, inputs, parsed
 
 from recaption import prompt
+from recaption.engine.detector import phrases_of
 from recaption.errors import ConfigError
 from recaption.tasks import registry
 from recaption.tasks.base import CAPTIONS, Unit
 from recaption.tasks.box_formats import BoxFormat
 from recaption.tasks.regions import RegionsTask
-from recaption.types import Attempt
+from recaption.types import Attempt, Detection
 
 GIVEN = inputs(caption("A red kite flies above a dog.", "A kite."))  # objects: dog, kite
 SIZED = replace(IMAGE, width=560, height=840, orientation=6)  # upright: 840 x 560
@@ -74,6 +75,12 @@ def test_each_format_has_a_prompt(form: BoxFormat) -> None:
     assert "dog" in text and ("kite" in text) == (form not in ("internvl", "molmo", "kosmos2"))
 
 
+def test_a_detector_reads_a_phrase_in_each_line() -> None:
+    made = task(format="detector", of="noun_phrases")
+    unit = made.units(SIZED, inputs(caption("A big dog barks.", "A kite.")))[0]
+    assert made.prompt is not None and phrases_of(prompt.load(made.prompt).fill_in(unit.variables)) == ["barks", "kite"]
+
+
 def test_the_prompt_of_qwen_lists_the_phrases() -> None:
     text = prompt.load("regions_qwen").fill_in(UNIT.variables)
     assert text.startswith('Locate every instance of each of these in the image: "dog", "kite".\n')
@@ -86,6 +93,9 @@ def test_the_prompt_of_qwen_lists_the_phrases() -> None:
         ({"format": "molmo", "ask": "image"}, "use ask: phrase"),
         ({"labels": ["a", "a"]}, "labels must differ"),
         ({"labels": [" "]}, "labels must differ and must not be blank"),
+        ({"labels": ["a\nb"]}, "each label must be one line"),
+        ({"threshold": 0.01}, "threshold: .*greater than or equal to 0.05"),
+        ({"text_threshold": 1.5}, "text_threshold"),
         ({"overlap": 0}, "overlap"),
         ({"most": 0}, "most"),
     ],
@@ -96,7 +106,8 @@ def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
 
 
 def test_settings_of_units_and_choice_do_not_change_the_answers() -> None:
-    assert task(overlap=0.5, most=1, max_pixels=10_000).identity() == task().identity() == {"format": "qwen2_5_vl"}
+    changed = task(overlap=0.5, most=1, max_pixels=10_000, threshold=0.5, text_threshold=0.4)
+    assert changed.identity() == task().identity() == {"format": "qwen2_5_vl"}
 
 
 def test_the_value_has_the_numbers_of_the_model() -> None:
@@ -104,6 +115,19 @@ def test_the_value_has_the_numbers_of_the_model() -> None:
     assert found.finish == "stop" and found.detail is None
     kept = [(item["phrase"], *item["numbers"]) for item in found.value["boxes"]]
     assert kept == [("kite", 84, 0, 420, 280), ("dog", 420, 280, 840, 560)]
+
+
+def test_the_value_keeps_the_size_of_the_image_that_the_model_was_given() -> None:
+    text = qwen(("kite", [224, 0, 448, 280]))
+    found = parsed(task(), UNIT, completion(text, shown=(448, 280)))
+    assert found.value["shown"] == [448, 280] and parsed(task(), UNIT, completion(text)).value.keys() == {"boxes"}
+    unit = task().units(SIZED, GIVEN)
+    (row,) = task().rows(BOXES, SIZED, GIVEN, answered(unit, [found.value])).tables["regions"]
+    assert [row[edge] for edge in ("x0", "y0", "x1", "y1")] == [0.5, 0.0, 1.0, 1.0]
+    # A box outside the image that was computed may be inside the one that was shown.
+    beyond = qwen(("kite", [1000, 0, 1100, 280]))
+    assert parsed(task(), UNIT, completion(beyond)).finish == "invalid"
+    assert parsed(task(), UNIT, completion(beyond, shown=(1120, 560))).finish == "stop"
 
 
 def test_an_image_without_the_objects_has_no_boxes() -> None:
@@ -155,6 +179,46 @@ def test_the_limits_of_the_model_apply_at_build() -> None:
     value = [{"phrase": "kite", "numbers": [0, 0, 140, 84]}]
     (row,) = rows(task(max_pixels=50_000), value)  # 252 x 168
     assert (row["x1"], row["y1"]) == pytest.approx((140 / 252, 0.5))
+
+
+def test_boxes_beyond_the_image_are_counted() -> None:
+    numbers = ([0, 0, 420, 280], [0, 0, 900, 280], [900, 0, 999, 280], [420, 0, 400, 280])
+    value = {"boxes": [{"phrase": "kite", "numbers": list(box)} for box in numbers]}
+    made = task().rows(BOXES, SIZED, GIVEN, answered(task().units(SIZED, GIVEN), [value]))
+    assert made.counts == {"boxes": 4, "boxes_beyond": 2} and len(made.tables["regions"]) == 2
+
+
+DETECTED = (
+    Detection(phrase=0, score=0.9, box=(0.1, 0.1, 0.4, 0.4)),
+    Detection(phrase=0, score=0.3, box=(0.5, 0.5, 0.9, 0.9)),
+    Detection(phrase=0, score=0.2, box=(0.0, 0.0, 0.1, 0.1)),
+    Detection(phrase=1, score=0.6, box=(0.5, 0.5, 0.9, 0.9)),
+    Detection(phrase=2, score=0.8, box=(0.5, 0.5, 0.9, 0.9)),
+)
+
+
+def detected(**settings: Any) -> list[tuple[str, float, float]]:
+    """Phrase, score and left edge of the rows."""
+    made = task(format="detector", **settings)
+    unit = made.units(SIZED, GIVEN)[0]
+    found = parsed(made, unit, completion(boxes=DETECTED))
+    assert found.finish == "stop" and found.detail is None
+    rows = made.rows(BOXES, SIZED, GIVEN, answered([unit], [found.value])).tables["regions"]
+    return [(row["phrase"], row["score"], row["x0"]) for row in rows]
+
+
+def test_boxes_of_a_detector_have_scores_and_are_ordered_by_them() -> None:
+    assert detected() == [("dog", 0.9, 0.1), ("kite", 0.6, 0.5)]
+    assert detected(threshold=0.7) == [("dog", 0.9, 0.1)]
+    assert detected(threshold=0.1) == [("dog", 0.9, 0.1), ("kite", 0.6, 0.5), ("dog", 0.2, 0.0)]
+    assert detected(text_threshold=0.3) == [("dog", 0.9, 0.1), ("kite", 0.6, 0.5), ("dog", 0.3, 0.5)]
+    assert detected(text_threshold=0.3, most=1) == [("dog", 0.9, 0.1), ("kite", 0.6, 0.5)]
+
+
+def test_a_detector_may_find_nothing_but_has_to_return_boxes() -> None:
+    made = task(format="detector")
+    assert parsed(made, UNIT, completion(boxes=())).value == {"boxes": []}
+    assert parsed(made, UNIT, completion("[]")).finish == "invalid"
 
 
 def test_points_are_marked() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from task_examples import example_task
 
 from recaption import prompt, schema
 from recaption.errors import ConfigError
@@ -31,13 +32,13 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("name", registry.TASKS)
-def test_a_shipped_task_fits_its_prompt_and_its_tables(name: str) -> None:
-    task = registry.load(name, {})
+def test_a_shipped_task_fits_its_prompt_and_its_tables(name: str, tmp_path: Path) -> None:
+    task = example_task(name, tmp_path)
     assert not registry.is_own(name)
     if task.prompt is not None:
         shipped = prompt.load(task.prompt)
         assert bool(shipped.columns) == bool(task.variables) and shipped.columns <= task.variables
-        assert (shipped.granularity is not None) == task.makes_captions
+        assert (shipped.granularity is not None) == (task.makes_captions and task.granularity is None)
     for table, spec in task.tables.items():
         assert spec.name == table and table not in schema.FLAT
         parent = {"image": None, "caption": "caption_id", "sub_caption": "sub_id"}[spec.parent]
@@ -46,16 +47,16 @@ def test_a_shipped_task_fits_its_prompt_and_its_tables(name: str) -> None:
         assert all((field.metadata or {}).get(b"description") for field in spec.columns)
 
 
-def test_each_table_of_shipped_tasks_has_one_task() -> None:
-    tables = [table for name in registry.TASKS for table in registry.load(name, {}).tables]
+def test_each_table_of_shipped_tasks_has_one_task(tmp_path: Path) -> None:
+    tables = [table for name in registry.TASKS for table in example_task(name, tmp_path).tables]
     assert len(set(tables)) == len(tables)
 
 
 @pytest.mark.parametrize("name", registry.TASKS)
-def test_what_a_shipped_task_reads_is_what_another_gives(name: str) -> None:
-    tasks = [registry.load(other, {}) for other in registry.TASKS]
+def test_what_a_shipped_task_reads_is_what_another_gives(name: str, tmp_path: Path) -> None:
+    tasks = [example_task(other, tmp_path) for other in registry.TASKS]
     given = {table for task in tasks for table in task.tables} | {CAPTIONS}
-    assert registry.load(name, {}).reads <= given
+    assert example_task(name, tmp_path).reads <= given
 
 
 def test_the_task_caption_has_no_settings() -> None:
@@ -68,7 +69,8 @@ def test_the_task_caption_has_no_settings() -> None:
 def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         registry.load(name, {})
-    known = "caption, verify, score, repair, regions, negatives, rewrite, ocr"
+    known = "caption, verify, score, repair, regions, negatives, verify_negatives, rewrite, crop, ocr, aspects, "
+    known += "translate, class_texts, match, tags, ppl"
     assert str(error.value) == f"unknown task {name!r}; allowed: {known} and package.module:Class"
 
 

@@ -23,7 +23,9 @@ GOOD = (
     "There is a running dog; above it and the wide beach, one sees red: a kite.",
     "Over a beach, wide and bright, flew something red, the kite, chased by the dog.",
 )
-UNIT = Unit(id="long/0", variables={"caption": TEXT, "number": 3, "facts": ["red", "kite", "wide", "beach", "dog"]})
+FACTS = ["red", "kite", "wide", "beach", "dog"]
+PAIRS = [["red", "kite"], ["wide", "beach"]]
+UNIT = Unit(id="long/0", variables={"caption": TEXT, "number": 3, "facts": FACTS, "pairs": PAIRS})
 REWRITE = generation("again", granularity="long", prompt="rewrite")
 
 
@@ -36,14 +38,14 @@ def task(n: int = 2, spare: int = 1, **settings: Any) -> RewriteTask:
 def test_each_caption_is_one_request() -> None:
     given = inputs(LONG, caption("A dog.", name="short"))
     (unit,) = task().units(IMAGE, given)  # two words cannot be written in other words
-    assert (unit.id, dict(unit.variables)) == ("long/0", {"caption": TEXT, "number": 3, "facts": ["runs"]})
+    assert (unit.id, dict(unit.variables)) == ("long/0", {"caption": TEXT, "number": 3, "facts": ["runs"], "pairs": []})
     text = prompt.load("rewrite").fill_in(UNIT.variables)
     assert TEXT in text and "Write 3 texts" in text and "these words: red, kite, wide, beach, dog." in text
     assert "these words" not in prompt.load("rewrite").fill_in({**UNIT.variables, "facts": []})
 
 
 def test_the_answer_is_json_that_grammars_support() -> None:
-    schema = task(5, 2).output().json_schema
+    schema = task(5, 2).output(None).json_schema
     assert schema is not None and unsupported(schema) is None
     assert (json.loads(schema)["minItems"], json.loads(schema)["maxItems"]) == (5, 7)
 
@@ -83,6 +85,7 @@ def test_the_value_has_exactly_n_rewrites() -> None:
         (GOOD[0], "shares 100%"),  # the first one again
         (GOOD[0].replace("red", "blue"), "lacks red"),
         (GOOD[0].replace("dog", "doghouse"), "lacks dog"),
+        ("While a dog runs, a red beach lies below a flying, wide kite.", "says red beach, which the caption does not"),
         ("Red kite, wide beach, dog", "0.4 times the words"),
         ((GOOD[1] + " ") * 3, "times the words"),
         ("", "0.0 times the words"),
@@ -92,7 +95,7 @@ def test_a_spare_rewrite_replaces_an_unusable_one(bad: str, problem: str) -> Non
     assert parsed(task(), UNIT, completion(json.dumps([GOOD[0], bad, GOOD[1]]))).value == {"rewrites": list(GOOD[:2])}
     found = parsed(task(), UNIT, completion(json.dumps([GOOD[0], bad])))
     assert (found.finish, found.value) == ("invalid", None)
-    assert found.detail is not None and found.detail.startswith("1 of 2 rewrites can be used; ")
+    assert found.detail is not None and found.detail.startswith("1 of 2 texts can be used; ")
     assert problem in found.detail
 
 

@@ -98,3 +98,32 @@ def test_changes_come_in_turn_and_each_is_one_change() -> None:
 def test_a_sentence_without_objects_has_only_changes_of_words() -> None:
     assert rule_changes(sub("It is quiet."), frozenset(), CATEGORIES, 10) == []
     assert rule_changes(sub(""), frozenset(), CATEGORIES, 10) == []
+
+
+RED = thing("red car", "red")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (sub("A hundred red cars near a redwood.", thing("red cars", "red", lemma="car", plural=True)), "A hundred"),
+        (sub("A red-haired man and a red car.", thing("man"), RED), "red-haired"),
+        (sub("A man with a redder-than-red car.", thing("man"), thing("car", "red")), "redder-than-red"),
+        (sub('The sign "two red cars on a dog" hangs above a red car.', thing("sign"), RED), '"two red cars on a dog"'),
+        (sub("The word \u201cleft\u201d is under a red car.", thing("word"), RED), "\u201cleft\u201d"),
+        (sub("A red car's wheel.", RED, thing("wheel")), "car's"),
+        (sub("The dog\u2019s bowl and a dog.", thing("bowl"), thing("dog")), "dog\u2019s"),
+        (sub("A hot dog and a cat.", thing("hot dog", lemma="hot dog"), thing("cat")), "hot dog"),
+        (sub("A dog sits beside a hot dog.", thing("dog"), thing("hot dog", lemma="hot dog")), "hot dog"),
+    ],
+)
+def test_words_in_other_words_in_quotes_and_in_names_stay(given: SubCaption, kept: str) -> None:
+    found = {text for category in CATEGORIES for text in made(given, category)}
+    assert found and all(kept.casefold() in text.casefold() for text in found)
+    assert given.text not in found
+
+
+def test_attributes_of_what_is_absent_stay() -> None:
+    absent = Tag(lemma="bus", text="red bus", char_start=0, char_end=0, attributes=("red",), kind="absent")
+    assert made(sub("A red car and no red bus.", RED, absent), "attribute") >= {"A blue car and no red bus."}
+    assert not [text for text in made(sub("A red car and no red bus.", RED, absent), "attribute") if "red car" in text]

@@ -79,7 +79,7 @@ def test_images_without_texts_have_no_units(given: Any) -> None:
 
 
 def test_the_request_is_the_text_alone() -> None:
-    assert task().output() == Output(scores=True)
+    assert task().output(None) == Output(scores=True)
     shipped = prompt.load("text")
     assert shipped.granularity is None
     assert shipped.fill_in({"text": "A sign: {{ text }}"}) == "A sign: {{ text }}"
@@ -197,7 +197,7 @@ def test_the_image_and_texts_are_embedded_on_request() -> None:
 def test_embeddings_need_requests_without_an_image_only_for_texts() -> None:
     assert task(embed="images").needs == task().needs == {"image"}
     assert task(embed="captions").needs == {"image", "text"}
-    assert task(embed="images").output() == Output(scores=True, embeddings=True)
+    assert task(embed="images").output(None) == Output(scores=True, embeddings=True)
     assert task(embed=["images", "captions"]).identity() == {}
 
 

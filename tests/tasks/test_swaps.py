@@ -30,3 +30,8 @@ def test_swaps_keep_all_words() -> None:
         "A dog's eye meets a cat.",
     ):
         assert swapped(sub(text, thing("dog"), thing("cat"))) == set()
+
+
+def test_the_whole_name_changes_places_and_equal_words_do_not() -> None:
+    sign = sub("A dog chases a red traffic cone.", thing("dog"), thing("red traffic cone", lemma="traffic cone"))
+    assert swapped(sign) == {"A traffic cone chases a red dog."}

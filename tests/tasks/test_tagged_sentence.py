@@ -16,3 +16,12 @@ def test_words_and_objects_have_their_places() -> None:
     assert (sentence.span(kite), sentence.inside(kite), sentence.head(kite)) == ((2, 10), [(2, 5), (6, 10)], (6, 10))
     assert sentence.head(dog) is None  # the word goes on
     assert sentence.word((6, 10)) == "kite" and sentence.in_objects == {(2, 5), (6, 10)}
+
+
+def test_quoted_words_are_left_out_and_a_name_has_the_words_of_the_lemma() -> None:
+    light = thing("red traffic light", "red", lemma="traffic light")
+    sentence = TaggedSentence(sub("A red traffic light above \u201ca dog\u201d.", light))
+    assert [word for _, word in sentence.words] == ["a", "red", "traffic", "light", "above"]
+    assert sentence.text[slice(*(sentence.name(sentence.objects[0]) or ()))] == "traffic light"
+    owner = TaggedSentence(sub("The dog's bowl.", DOG))
+    assert owner.name(owner.objects[0]) is None

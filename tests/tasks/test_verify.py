@@ -179,9 +179,9 @@ def scored(*tokens: float, choices: tuple[float, ...] = ()) -> Completion:
 
 
 def test_the_output_is_a_choice_a_likelihood_or_both_in_one_request() -> None:
-    assert task().output() == Output(choices=("yes", "no"), logprobs=True)
-    assert task(method="likelihood").output() == Output(likelihood=True)
-    assert task(method="both").output() == Output(choices=("yes", "no"), logprobs=True, likelihood=True)
+    assert task().output(None) == Output(choices=("yes", "no"), logprobs=True)
+    assert task(method="likelihood").output(None) == Output(likelihood=True)
+    assert task(method="both").output(None) == Output(choices=("yes", "no"), logprobs=True, likelihood=True)
 
 
 @pytest.mark.parametrize("method", ["ask", "likelihood", "both"])
@@ -260,6 +260,31 @@ def test_a_calibration_changes_the_table_and_not_the_fingerprint() -> None:
     assert task(method="both").identity() == {"method": "both"}
 
 
+def test_each_wording_is_a_question_of_its_own_and_their_mean_counts() -> None:
+    made, shipped = task(wordings=3), prompt.load("is_it_true_3")
+    units = made.units(IMAGE, inputs(caption("A kite flies.", "A boy runs.")))
+    ids = [f"long/0#{n}{wording}" for n in range(2) for wording in ("", "~1", "~2")]
+    assert [unit.id for unit in units] == ids
+    asked = [shipped.fill_in(unit.variables) for unit in units]
+    assert len(set(asked)) == 6 and asked[1] == "Does the image show this: A kite flies. Answer yes or no."
+    assert shipped.columns == made.variables == {"statement", "wording"}
+    values = [{"p_true": p, "coverage": c} for p, c in ((0.25, 0.5), (0.5, None), (0.75, 1.0), (0.125, 1.0))]
+    rows = made.rows(generation("check"), IMAGE, inputs(), answered(units, [*values, None, None])).tables
+    assert [(row["sub_id"], row["p_true"], row["coverage"]) for row in rows["verifications"]] == [
+        ("k/long/0#0", 0.5, 0.75),
+        ("k/long/0#1", 0.125, 1.0),
+    ]
+    assert made.identity() == task().identity(), "answers with more wordings are kept"
+
+
+def test_the_mean_of_the_wordings_is_calibrated() -> None:
+    made = task(wordings=2, calibration={"bias": 1, "ask": 0.5})
+    values = [{"p_true": p, "coverage": 1.0} for p in (0.25, 0.75)]
+    units = made.units(IMAGE, inputs(caption("A kite flies.")))
+    rows = made.rows(generation("check"), IMAGE, {}, answered(units, values))
+    assert rows.tables["verifications"][0]["p_true"] == pytest.approx(1 / (1 + math.exp(-1)))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -268,7 +293,7 @@ def test_a_calibration_changes_the_table_and_not_the_fingerprint() -> None:
         ({"share": 0}, "share: Input should be greater than 0"),
         ({"share": 1.5}, "share: Input should be less than or equal to 1"),
         ({"share": True}, "share: Input should be a valid number"),
-        ({"shares": 0.5}, "shares: unknown key; allowed here: which, method, share, calibration"),
+        ({"shares": 0.5}, "shares: unknown key; allowed here: which, method, wordings, share, calibration"),
         ({"calibration": {"slope": 1}}, "calibration.slope: unknown key; allowed here: bias, ask, likelihood"),
         ({"calibration": {"bias": math.inf}}, "calibration.bias: Input should be a finite number"),
         ({"calibration": 2}, "calibration: Input should be a valid dictionary"),

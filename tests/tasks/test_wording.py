@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from task_units import caption, tag, with_sub
 
-from recaption.tasks.wording import fact_words, missing_words, shared_ngrams
+from recaption.tasks.wording import attribute_pairs, fact_words, missing_words, moved_attribute, shared_ngrams
 
 
 def test_facts_are_the_words_of_objects_and_their_attributes() -> None:
@@ -45,3 +45,14 @@ def test_words_are_whole_and_may_be_plural(text: str, missing: list[str]) -> Non
 )
 def test_sequences_of_three_words(one: str, other: str, expected: float) -> None:
     assert shared_ngrams(one, other) == shared_ngrams(other, one) == expected
+
+
+def test_attributes_belong_to_their_objects() -> None:
+    red = replace(tag("kite"), text="bright red kite", attributes=("bright red",))
+    wide = replace(tag("beach"), text="beaches", attributes=("wide",))
+    pairs = attribute_pairs(with_sub(caption("A kite."), 0, tags=(red, wide, red)))
+    assert pairs == [("red", "kite"), ("wide", "beaches")]
+    for text in ("A red kite, a wide beach.", "Red kites", "A red one: the kite", "The beach is red", ""):
+        assert moved_attribute(text, pairs) is None
+    assert moved_attribute("A kite over red beaches", pairs) == "red beach"
+    assert moved_attribute("A wide kite", pairs) == "wide kite"

@@ -31,7 +31,10 @@ def test_failures_of_tasks_are_counted_for_usable_images() -> None:
 def test_counts_are_read_back_from_the_manifest() -> None:
     counts = GenerationCounts(asked=3, answered=2, rejected=1, reasons={"refusal": 1}, cleaned=1, rules={"token": 1})
     assert GenerationCounts.from_json(counts.to_json()) == counts
-    assert not {"skipped", "unanswered"} & counts.to_json().keys()
+    assert not {"skipped", "unanswered", "counts"} & counts.to_json().keys()
+    boxes = GenerationCounts(asked=1, answered=1, counts={"boxes": 3, "boxes_beyond": 1})
+    assert GenerationCounts.from_json(boxes.to_json()) == boxes
+    assert (boxes + boxes).counts == {"boxes": 6, "boxes_beyond": 2} and (boxes + counts).counts == boxes.counts
     checked = GenerationCounts(asked=3, answered=2, rejected=1, skipped=4, unanswered=5)
     assert GenerationCounts.from_json(checked.to_json()) == checked
     assert ((checked + checked).skipped, (checked + checked).unanswered) == (8, 10)

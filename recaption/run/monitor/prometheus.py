@@ -45,6 +45,9 @@ METRICS: Final[Mapping[str, _Metric]] = {
     "recaption_in_flight_requests": _Metric(kind="gauge", help="Requests in flight.", labels=("model",)),
     "recaption_engines": _Metric(kind="gauge", help="Engines that have started.", labels=("model",)),
     "recaption_engine_deaths": _Metric(kind="counter", help="Engines that failed.", labels=("model",)),
+    "recaption_gpu_seconds": _Metric(
+        kind="counter", help="Time of all engines of this run, times their GPUs.", labels=("model",)
+    ),
     "recaption_engine_share_ratio": _Metric(
         kind="gauge", help="Share of the engines' maximum rate that is reached.", labels=("model",)
     ),
@@ -159,6 +162,7 @@ def _samples(progress: PassProgress) -> Samples:
         "recaption_in_flight_requests": progress.in_flight,
         "recaption_engines": progress.engines,
         "recaption_engine_deaths": progress.engine_deaths,
+        "recaption_gpu_seconds": progress.gpu_seconds,
         "recaption_quarantined_images": progress.quarantined,
         "recaption_generating_seconds": progress.seconds,
         "recaption_engine_share_ratio": progress.meter.share,

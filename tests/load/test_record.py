@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recaption.errors import DatasetError
-from recaption.load.records import _decoded, record_of, sample_record
+from recaption.load.record import _decoded, record_of, sample_record
 from recaption.types import Record, SubCaption
 
 TARS = Path(__file__).parent.parent / "golden" / "output" / "builds" / "webdataset" / "data"

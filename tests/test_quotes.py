@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recaption.annotate.quotes import enclosed, quoted
+from recaption.quotes import enclosed, quoted
 
 
 def marked(inside: bytearray | None, text: str) -> str:

@@ -1,13 +1,60 @@
 """Guesses the language of a text by script, then by function words of a few languages in Latin script.
 
 The guess keeps the English tagger away from other languages; it does not identify every language. Short texts
-in Latin script count as English.
+in Latin script count as English. `in_language` checks a text that should be in a certain language.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+_LATIN: Final = "latin"
+LANGUAGES: Final[Mapping[str, tuple[str, str]]] = {
+    "ar": ("Arabic", "ar"),
+    "bg": ("Bulgarian", "ru"),
+    "bn": ("Bengali", "bn"),
+    "cs": ("Czech", _LATIN),
+    "da": ("Danish", _LATIN),
+    "de": ("German", "de"),
+    "el": ("Greek", "el"),
+    "en": ("English", "en"),
+    "es": ("Spanish", "es"),
+    "fa": ("Persian", "ar"),
+    "fi": ("Finnish", _LATIN),
+    "fr": ("French", "fr"),
+    "he": ("Hebrew", "he"),
+    "hi": ("Hindi", "hi"),
+    "hu": ("Hungarian", _LATIN),
+    "hy": ("Armenian", "hy"),
+    "id": ("Indonesian", _LATIN),
+    "it": ("Italian", "it"),
+    "ja": ("Japanese", "ja"),
+    "ka": ("Georgian", "ka"),
+    "ko": ("Korean", "ko"),
+    "mr": ("Marathi", "hi"),
+    "ne": ("Nepali", "hi"),
+    "nl": ("Dutch", "nl"),
+    "no": ("Norwegian", _LATIN),
+    "pl": ("Polish", _LATIN),
+    "pt": ("Portuguese", "pt"),
+    "ro": ("Romanian", _LATIN),
+    "ru": ("Russian", "ru"),
+    "sv": ("Swedish", _LATIN),
+    "sw": ("Swahili", _LATIN),
+    "ta": ("Tamil", "ta"),
+    "th": ("Thai", "th"),
+    "tr": ("Turkish", _LATIN),
+    "uk": ("Ukrainian", "ru"),
+    "ur": ("Urdu", "ar"),
+    "vi": ("Vietnamese", _LATIN),
+    "zh": ("Chinese", "zh"),
+}
+"""The languages that can be checked, by BCP 47 tag: the English name, and what `guess_language` makes of a text in it.
+
+Languages of one script share the guess. `_LATIN`: a language in Latin script whose function words are not known."""
 
 _SCRIPTS = re.compile(
     "(?P<ja>[\u3040-\u30ff\uff66-\uff9f])|(?P<zh>[\u3400-\u4dbf\u4e00-\u9fff])|(?P<ko>[\uac00-\ud7af\u1100-\u11ff])"
@@ -29,6 +76,8 @@ for _lang, _words in _WORDS.items():
     for _word in _words.split():
         _LANGUAGES_OF.setdefault(_word, []).append(_lang)
 _ONLY_ENGLISH = frozenset(word for word, langs in _LANGUAGES_OF.items() if langs == ["en"])
+_NO_OTHER = frozenset(("the", "and", "of", "with", "there", "its", "this", "that", "from", "has"))
+"""English words that are words of no other language of `LANGUAGES`."""
 _OTHER_SCRIPT = re.compile("[\u0370-\u1dff\u2e80-\ud7ff\uf900-\uffef]")
 _MAX_READ = 2000  # characters
 _MIN_WORDS = 6
@@ -54,9 +103,30 @@ def _latin(text: str) -> str:
     words = text.lower().split()
     if 5 * sum(map(_ONLY_ENGLISH.__contains__, words)) >= len(words):  # the usual case
         return "en"
-    votes = Counter(lang for word in words for lang in _LANGUAGES_OF.get(word.strip(".,;:!?"), ()))
+    votes = _votes(words)
     if len(words) < _MIN_WORDS or not votes:
         return "en"
     best = max(sorted(votes), key=lambda lang: votes[lang])
     threshold = 1.5 * votes["en"] + 1 if _ONLY_ENGLISH.intersection(words) else votes["en"] + 1
     return best if votes[best] > threshold else "en"
+
+
+def _votes(words: Sequence[str]) -> Counter[str]:
+    """How many of the words are function words of each language."""
+    return Counter(lang for word in words for lang in _LANGUAGES_OF.get(word.strip(".,;:!?"), ()))
+
+
+def in_language(text: str, lang: str) -> bool:
+    """Whether a text may be in `lang`, one of `LANGUAGES`: False if its script or its function words are of another.
+
+    Of texts in Latin script with fewer than six words, and of languages whose function words are not known, only
+    English is told apart.
+    """
+    expected, guess = LANGUAGES[lang][1], guess_language(text)
+    if expected not in (*_WORDS, _LATIN) or guess not in _WORDS:
+        return guess == expected
+    words = text[:_MAX_READ].lower().split()
+    if expected != "en" and 8 * sum(map(_NO_OTHER.__contains__, words)) >= len(words):
+        return False
+    votes = _votes(words)
+    return expected == _LATIN or len(words) < _MIN_WORDS or 0 < votes[expected] == max(votes.values())

@@ -144,17 +144,18 @@ class _Known:
             return {name: data[name] for name in self._names if name in self._required or name in data}
 
 
-_record_fields, _caption_fields = _Known(Record, "captions"), _Known(Caption, "sub_captions", "cleaned")
+_record_fields, _caption_fields = _Known(Record, "captions"), _Known(Caption, "sub_captions", "cleaned", "box")
 _sub_fields, _tag_fields = _Known(SubCaption, "n_tokens", "tags"), _Known(Tag, "attributes")
 
 
 def _caption(data: Mapping[str, Any], tags: bool) -> Caption:
     subs = data.get("sub_captions", ())
     counts = [name for name in subs[0] if name.startswith(_COUNTS)] if subs else []
-    cleaned = data.get("cleaned")
+    cleaned, box = data.get("cleaned"), data.get("box")
     return Caption(
         **_caption_fields(data),
         cleaned=None if cleaned is None else tuple(cleaned),
+        box=None if box is None else tuple(box),
         sub_captions=tuple([_sub_caption(sub, counts, tags) for sub in subs]),
     )
 

@@ -1,0 +1,97 @@
+"""AdaptCLIPZS: a text file for each class, with one description per line.
+
+Read by cvl-umass/AdaptCLIPZS, finetune_clip.py, utils_data.py and utils_nat.py: the file is `<class>.txt`, with SLASH
+for a slash. A line is "A bird with a crest": the readers put the name of the class in place of its first two words, two
+letters or one letter, without looking at them. Other lines would lose their first words, so "A photo showing " is put
+before them. Texts are not truncated: one of more than 77 tokens of CLIP ends the training.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from recaption.export.base import (
+    CLIP_WORDS,
+    Exported,
+    Finding,
+    Options,
+    Usage,
+    begin,
+    described,
+    found_in,
+    named,
+    refuse_shard_size,
+    removed_on_failure,
+    shards,
+)
+from recaption.export.dataset import Dataset
+from recaption.export.needs import CLASS_TEXTS, only_table
+from recaption.export.rows import path_of
+from recaption.io import files
+from recaption.problems import Problem
+from recaption.text import fold
+
+WRITES: Final = "a text file per class with one description per line"
+READ_BY: Final = "AdaptCLIPZS"
+_SUBJECT: Final = re.compile(r"An? [\w-]+ (?:with|that|which|whose|of|in|on|at|has|having)\b")
+_PREFIX: Final = "A photo showing "
+
+
+def export(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """See `base.Exporter.export`. The samples are classes."""
+    refuse_shard_size(options, "one for each class")
+    tables = only_table(dataset, options, CLASS_TEXTS)
+    store = begin(dataset, dest, options)
+    left_out: Counter[str] = Counter()
+    written = 0
+    with removed_on_failure(store):
+        for shard in shards(dataset, options):
+            found = dataset.table_rows(shard, CLASS_TEXTS.table, tables[CLASS_TEXTS.table])
+            for record in dataset.records(shard, options.split):
+                rows = found.get(record.key, ())
+                lines = [line_of(row["text"]) for row in rows if len(row["text"].split()) <= CLIP_WORDS]
+                if not lines:
+                    left_out[f"no text of at most {CLIP_WORDS} words" if rows else "no texts"] += 1
+                    continue
+                name = record.source_key.replace("/", "SLASH")
+                store.put(f"{name}.txt", "".join(f"{line}\n" for line in lines).encode())
+                written += 1
+    usage = Usage(program="AdaptCLIPZS (main of 2025-10)", arguments=f"--text_dir {path_of(dest)}")
+    notes = (described(tables),)
+    return Exported(samples=written, files=written, left_out=left_out, notes=notes, usage=(usage,))
+
+
+def line_of(text: str) -> str:
+    """The line of a text: "A bird with a crest", or with a prefix that the readers can take away."""
+    text = fold(text)
+    if _SUBJECT.match(text):
+        return f"A {text.split(' ', 1)[1]}"
+    return f"{_PREFIX}{text[:1].lower()}{text[1:]}"
+
+
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
+    """See `base.Exporter.validate`."""
+    for file in named(path, ".txt"):
+        try:
+            lines = [line for line in files.read_all(file).decode().splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            yield from found_in(file, [("it is not UTF-8", "Write it as UTF-8", "not UTF-8")])
+            continue
+        if not lines:
+            yield from found_in(file, [("it has no text", "Write at least one line (ValueError)", "no texts")])
+        for number, line in enumerate(lines, 1):
+            yield from found_in(f"{file}: line {number}", _line_findings(line))
+
+
+def _line_findings(line: str) -> Iterator[Finding]:
+    if len(line.split()) < 3:
+        yield f"it is {line!r}", "Write a sentence: its first two words are taken away", "nothing but a subject"
+    elif not _SUBJECT.match(line) and not line.startswith(_PREFIX):
+        advice = 'Write "A bird with a crest": the name of the class is put in place of the first words'
+        yield f"it begins with {line[:40]!r}", advice, "first words are lost"
+    if len(line.split()) > CLIP_WORDS + 3:
+        advice = f"Shorten it to {CLIP_WORDS} words: more than 77 tokens end the training"
+        yield f"it has {len(line.split())} words", advice, "long text", "warning"

@@ -1,0 +1,110 @@
+"""COCO captions: one JSON object with `images` and `annotations`, several captions per image.
+
+Read by cocodataset/cocoapi, PythonAPI/pycocotools/coco.py, by torchvision.datasets.CocoCaptions and FiftyOne; format:
+https://cocodataset.org/#format-data, "Image Captioning". Ids are integers; an annotation names its image by id.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import orjson
+
+from recaption.errors import RecaptionError
+from recaption.export.base import Exported, Finding, Options, described, found_in, free_names, named
+from recaption.export.dataset import Dataset
+from recaption.export.image_files import missing_images
+from recaption.export.rows import Add, Layout, Made, Sample, export_rows
+from recaption.io import files
+from recaption.io.outfile import outfile
+from recaption.io.store import Store
+from recaption.problems import Problem
+from recaption.text import fold
+
+FILE: Final = "captions.json"
+WRITES: Final = "one JSON file with images and annotations, one annotation for each caption"
+READ_BY: Final = "pycocotools, torchvision, FiftyOne"
+_IN_MEMORY: Final = 64 << 20  # bytes of annotations
+
+
+def export(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """See `base.Exporter.export`. All captions are written; `map` restricts them: NAME=GENERATION, any names."""
+    sources = free_names(dataset, options) or {name: name for name in ("raw", *dataset.granularities)}
+    wanted = set(sources.values())
+
+    def row(sample: Sample) -> Made | str:
+        record = sample.record
+        made = [c for c in record.captions if fold(c.text) and c.generation in wanted]
+        if not made:
+            return "no caption"
+        size = {"width": record.width, "height": record.height}
+        image = {"file_name": sample.image, **size, "key": record.key, "sha256": record.sha256, "coco_url": record.url}
+        captions = [{"caption": caption.text, "generation": caption.generation} for caption in made]
+        return [(FILE, (image, captions))]
+
+    layout = Layout(kinds={FILE: coco_file}, notes=(described(sources),))
+    return export_rows(dataset, dest, options, layout, row)
+
+
+@contextmanager
+def coco_file(store: Store, path: str) -> Iterator[Add]:
+    """A file to which pairs of an image and its captions are added. Annotations follow the images, so they wait."""
+    images = annotations = 0
+    with outfile(store, path, hashed=False) as sink, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as waiting:
+        sink.write(b'{"info": {"description": "recaption"}, "licenses": [], "images": [')
+
+        def add(row: tuple[Mapping[str, Any], list[Mapping[str, Any]]]) -> None:
+            nonlocal images, annotations
+            image, captions = row
+            images += 1
+            sink.write((b",\n" if images > 1 else b"\n") + orjson.dumps({"id": images, **image}))
+            for caption in captions:
+                annotations += 1
+                made = {"id": annotations, "image_id": images, **caption}
+                waiting.write((b",\n" if annotations > 1 else b"\n") + orjson.dumps(made))
+
+        yield add
+        sink.write(b'\n], "annotations": [')
+        waiting.seek(0)
+        while piece := waiting.read(1 << 20):
+            sink.write(piece)
+        sink.write(b"\n]}\n")
+
+
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
+    """See `base.Exporter.validate`. The file is read into memory, as in its readers."""
+    for file in named(path, ".json"):
+        yield from found_in(file, _findings(file, images))
+
+
+def _findings(file: str, folder: str | None) -> Iterator[Finding]:
+    try:
+        body, what = orjson.loads(files.read_all(file)), "it is not an object with the lists images and annotations"
+    except (orjson.JSONDecodeError, RecaptionError) as error:
+        body, what = None, str(error)
+    images, annotations = (_objects(body, name) for name in ("images", "annotations"))
+    if images is None or annotations is None:
+        yield what, "Write both, each a list of objects", "not a COCO file"
+        return
+    ids = Counter(image.get("id") for image in images)
+    for name, rows in (("images", images), ("annotations", annotations)):
+        repeated = [id for id, count in Counter(str(row.get("id")) for row in rows).items() if count > 1]
+        if repeated:
+            yield f"{name}: the id {repeated[0]} is repeated", "Use each id once: readers keep the last", "repeated id"
+    if without := sum(not isinstance(row.get("caption"), str) or not row["caption"].strip() for row in annotations):
+        yield f"{without:,} annotations have no caption", "Leave them out", "no caption"
+    if lost := sum(row.get("image_id") not in ids for row in annotations):
+        yield f"{lost:,} annotations name an image_id that is not there", "Add the image, or leave them out", "lost"
+    names = [image["file_name"] for image in images if isinstance(image.get("file_name"), str)]
+    if len(names) < len(images):
+        yield f"{len(images) - len(names):,} images have no file_name", "Name their files", "no file_name"
+    yield from missing_images(file, names, folder)
+
+
+def _objects(body: Any, name: str) -> list[dict[str, Any]] | None:
+    rows = body.get(name) if isinstance(body, dict) else None
+    return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None

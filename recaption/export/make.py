@@ -1,0 +1,143 @@
+"""MAKE: a CSV with a caption, what it says about two aspects, and its sentences, each with a mask.
+
+Read by SiyuanYan1/MAKE, src/open_clip_train/data.py, MultiPositiveCsvDataset, with pandas, by the names of columns:
+`filename` is opened as it is; masks are evaluated as Python. The loader joins caption, ontology and visual concepts, so
+this is the order of `knowledge_masks`; Prepare_ur_training_dataset.md has the last two the other way round, its example
+file agrees with the loader. Without a valid sub-caption, the loss is not a number.
+
+A cell that pandas would not read as text gets a full stop, as in `dreamlip`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from recaption.errors import UserError
+from recaption.export.base import Exported, Finding, Options, Usage, described, found_in, named, one_text, refuse_fill
+from recaption.export.csv_table import read_rows
+from recaption.export.dataset import Dataset
+from recaption.export.dreamlip import cell
+from recaption.export.image_files import missing_images
+from recaption.export.needs import ASPECTS, required
+from recaption.export.rows import Layout, Made, Sample, csv_file, export_rows, path_of
+from recaption.problems import Problem
+from recaption.text import fold
+from recaption.types import Caption
+from recaption.write.profile import sentences
+
+WRITES: Final = "one CSV with 16 columns: filename, captions, eight sub-captions, masks"
+READ_BY: Final = "MAKE"
+FILE: Final = "make.csv"
+VISUAL: Final = "visual_concept_caption"
+ONTOLOGY: Final = "ontology_caption"
+SUB_CAPTIONS: Final = tuple(f"subcaption_{n}" for n in range(1, 9))
+HEADER: Final = (
+    *("filename", "caption", "truncated_caption", VISUAL, ONTOLOGY, "sub_captions"),
+    *(*SUB_CAPTIONS, "sub_caption_mask", "knowledge_masks"),
+)
+KNOWLEDGE: Final = ("caption", ONTOLOGY, VISUAL)
+"""The columns of `knowledge_masks`, in the order of the loader."""
+DEFAULTS: Final = {VISUAL: "visual", ONTOLOGY: "ontology"}
+"""The aspects of the ontology file that fill these columns."""
+
+
+def export(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """See `base.Exporter.export`. `map` maps the two columns to aspects: visual_concept_caption=ASPECT."""
+    refuse_fill(options)
+    unknown = [name for name in options.map if name not in DEFAULTS]
+    if unknown:
+        raise UserError(f"map: unknown name {unknown[0]!r}; allowed: {', '.join(DEFAULTS)}, each with an aspect")
+    generation = required(dataset, options, ASPECTS)
+    aspects = {column: options.map.get(column, aspect) for column, aspect in DEFAULTS.items()}
+    (source,) = one_text(dataset, {"caption": "long"}, Options()).values()
+    found: set[str] = set()
+
+    def row(sample: Sample) -> Made | str:
+        caption = next((c for c in sample.record.captions if c.generation == source), None)
+        if caption is None or not caption.text.strip():
+            return f"no text of {source}"
+        found.update(row["aspect"] for row in sample.tables[ASPECTS.table])
+        texts = {
+            row["aspect"]: fold(row["text"])
+            for row in sample.tables[ASPECTS.table]
+            if row["caption_id"] == caption.caption_id and row["is_valid"]
+        }
+        cells = _cells(sample, caption, {column: texts.get(aspect, "") for column, aspect in aspects.items()})
+        return "no complete sentence" if cells is None else [(FILE, cells)]
+
+    arguments = f"--train-data {path_of(dest, FILE)} --csv-img-key filename --csv-caption-key truncated_caption"
+    layout = Layout(
+        kinds={FILE: csv_file(*HEADER)},
+        notes=(described({"caption": source, ASPECTS.table: generation}), described(aspects)),
+        usage=(Usage(program="MAKE (main of 2026-02)", arguments=f"{arguments} --MKCL --subcaptions"),),
+        tables={ASPECTS.table: generation},
+        sub_captions=True,
+        check=lambda: _check_aspects(aspects, found),
+    )
+    return export_rows(dataset, dest, options, layout, row)
+
+
+def _check_aspects(aspects: Mapping[str, str], found: set[str]) -> None:
+    unknown = {column: aspect for column, aspect in aspects.items() if aspect not in found}
+    if unknown:
+        column, aspect = next(iter(unknown.items()))
+        known = ", ".join(sorted(found)) or "none"
+        raise UserError(
+            f"the build has no aspect {aspect!r}; add --map {column}=ASPECT, where ASPECT is one of {known}"
+        )
+
+
+def _cells(sample: Sample, caption: Caption, aspects: Mapping[str, str]) -> list[Any] | None:
+    """The cells of a row; None if it has no complete sentence."""
+    subs = sentences([sub.text for sub in caption.sub_captions if not sub.is_fragment])[: len(SUB_CAPTIONS)]
+    if not subs:
+        return None
+    text = cell(fold(caption.text))
+    known = {"caption": text, **{column: cell(said) if said else "" for column, said in aspects.items()}}
+    empty = [""] * (len(SUB_CAPTIONS) - len(subs))
+    return [
+        *(sample.path, text, text, known[VISUAL], known[ONTOLOGY], len(subs), *map(cell, subs), *empty),
+        [1] * len(subs) + [0] * len(empty),
+        [int(bool(known[name])) for name in KNOWLEDGE],
+    ]
+
+
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
+    """See `base.Exporter.validate`. Masks are read as literals, never evaluated."""
+    for file in named(path, ".csv"):
+        rows = yield from read_rows(file, HEADER)
+        for number, row in enumerate(rows, 1):
+            yield from found_in(f"{file}: row {number}", _row_findings(row))
+        yield from found_in(file, missing_images(file, (row["filename"] for row in rows), images))
+
+
+def _row_findings(row: Mapping[str, str]) -> Iterator[Finding]:
+    cells = {name: row[name].strip() for name in HEADER}
+    if not cells["filename"] or not cells["truncated_caption"]:
+        yield "its filename or truncated_caption is empty", "Leave the row out", "empty cell"
+    subs, knowledge = (_mask(cells[name]) for name in ("sub_caption_mask", "knowledge_masks"))
+    if subs is None or len(subs) != len(SUB_CAPTIONS):
+        yield f"sub_caption_mask is {cells['sub_caption_mask']!r}", "Write a list of eight, 0 or 1", "wrong mask"
+    elif not any(subs):
+        yield "no sub-caption is valid", "Leave the row out: the loss is not a number", "no valid sub-caption"
+    else:
+        wrong = [name for name, flag in zip(SUB_CAPTIONS, subs, strict=True) if flag and not cells[name]]
+        if wrong:
+            yield f"{wrong[0]} is valid, but empty", "Set its place in sub_caption_mask to 0", "empty text is valid"
+    if knowledge is None or len(knowledge) != len(KNOWLEDGE):
+        yield f"knowledge_masks is {cells['knowledge_masks']!r}", "Write a list of three, 0 or 1", "wrong mask"
+        return
+    wrong = [name for name, flag in zip(KNOWLEDGE, knowledge, strict=True) if flag and not cells[name]]
+    if wrong:
+        advice = "Set its place in knowledge_masks to 0; the order is caption, ontology, visual, unlike in the document"
+        yield f"{wrong[0]} is valid, but empty", advice, "empty text is valid"
+
+
+def _mask(text: str) -> list[int] | None:
+    try:
+        made = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return made if isinstance(made, list) and all(type(flag) is int and flag in (0, 1) for flag in made) else None

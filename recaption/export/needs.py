@@ -1,0 +1,114 @@
+"""What exporters need beside plain captions: tables and captions of tasks, and the generations that make them.
+
+The name of a table in the option `map` chooses among several generations that make it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from recaption.errors import UserError
+from recaption.export.base import Options, refuse_fill
+from recaption.export.dataset import Dataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """A table of a task. `generation` is an example of a generation that makes it, as in a pipeline file."""
+
+    table: str
+    task: str
+    generation: str
+
+
+REGIONS: Final = Need(
+    table="regions", task="regions", generation="{id: boxes, model: MODEL, task: regions, over: long}"
+)
+NEGATIVES: Final = Need(
+    table="negatives", task="negatives", generation="{id: hard, model: MODEL, task: negatives, over: long}"
+)
+SCORES: Final = Need(table="scores", task="score", generation="{id: scores, model: MODEL, task: score, over: long}")
+CLASS_TEXTS: Final = Need(
+    table="class_texts", task="class_texts", generation="{id: texts, model: MODEL, task: class_texts}"
+)
+MATCHES: Final = Need(
+    table="matches",
+    task="match",
+    generation="{id: fit, model: MODEL, task: match, texts: CLASSES/dataset/class_texts, class_column: COLUMN}",
+)
+ASPECTS: Final = Need(
+    table="aspects", task="aspects", generation="{id: about, model: MODEL, task: aspects, over: long, ontology: FILE}"
+)
+OCR: Final = Need(table="ocr", task="ocr", generation="{id: texts, model: MODEL, task: ocr}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Translations:
+    """Captions of task `translate`."""
+
+    task: str = "translate"
+
+    def example(self, lang: str) -> str:
+        """An example of a generation that makes captions in this language."""
+        return f"{{id: {lang}, model: MODEL, task: {self.task}, over: long, lang: {lang}}}"
+
+
+TRANSLATION: Final = Translations()
+
+
+def maker(dataset: Dataset, options: Options, need: Need) -> str | None:
+    """The generation whose rows of the table are used: the one in `map`, or the first; None if there is none.
+
+    Raises UserError if the one in `map` does not make the table.
+    """
+    makers = dataset.makers(need.table, need.task)
+    given = options.map.get(need.table)
+    if given is None:
+        return makers[0] if makers else None
+    if given not in makers:
+        known = ", ".join(makers) or "none"
+        raise UserError(f"map {need.table}={given}: no generation {given!r} makes this table; allowed: {known}")
+    return given
+
+
+def required(dataset: Dataset, options: Options, need: Need) -> str:
+    """As `maker`. Raises UserError, with what to add to the pipeline, if there is none."""
+    found = maker(dataset, options, need)
+    if found is None:
+        raise UserError(absent(dataset, f"no {need.table}", need.generation))
+    return found
+
+
+def only_table(dataset: Dataset, options: Options, need: Need) -> dict[str, str]:
+    """The table with its generation, for a format whose texts all follow from it. Raises UserError as `required`."""
+    refuse_fill(options)
+    if texts_only(options, need).map:
+        raise UserError(f"the only name in --map is {need.table}: all texts follow from this table")
+    return {need.table: required(dataset, options, need)}
+
+
+def required_tables(dataset: Dataset, *tables: str) -> dict[str, None]:
+    """Tables that `annotate.tables` makes, for `rows.Layout`. Raises UserError if the build lacks one."""
+    lacking = [table for table in tables if not dataset.has_table(table)]
+    if lacking:
+        raise UserError(
+            f"{dataset.name} has no table {', '.join(lacking)}. Add them to its pipeline:\n"
+            f"  annotate: {{tables: [{', '.join(tables)}]}}\n"
+            "and build it again, without requests: recaption build PIPELINE. Then export the new build"
+        )
+    return dict.fromkeys(tables)
+
+
+def absent(dataset: Dataset, what: str, generation: str) -> str:
+    """The message for a build that lacks something: the generation to add."""
+    return (
+        f"{dataset.name} has {what}. Add a generation to its pipeline, for example\n  - {generation}\n"
+        "and run it again: all answers are kept. Then export the new build"
+    )
+
+
+def texts_only(options: Options, *needs: Need) -> Options:
+    """The options with a map of texts: without the names of tables."""
+    tables = {need.table for need in needs}
+    return replace(options, map={name: of for name, of in options.map.items() if name not in tables})

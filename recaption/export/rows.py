@@ -1,0 +1,198 @@
+"""Exports of one row or several per sample: in JSON lists, JSON objects or CSV files, with image files if wanted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import orjson
+
+from recaption.errors import UserError
+from recaption.export.base import (
+    IMAGES,
+    Exported,
+    Options,
+    Usage,
+    begin,
+    refuse_shard_size,
+    removed_on_failure,
+    rotated,
+    shards,
+)
+from recaption.export.dataset import Dataset, TableRows
+from recaption.export.image_files import MISSING, file_name, with_files
+from recaption.io import files
+from recaption.io.outfile import outfile
+from recaption.io.store import Store
+from recaption.types import Record
+from recaption.write import ShardEntry
+
+Row = dict[str, Any]
+Add = Callable[[Any], object]
+"""Appends a row to a file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A record with the rows of tables, by the table's name.
+
+    `path` is for trainers that open images without a folder of images: absolute if the export has image files, else
+    the name alone.
+    """
+
+    record: Record
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    path: str = ""
+
+    @property
+    def image(self) -> str:
+        """The name of its image file."""
+        return file_name(self.record)
+
+
+Made = Sequence[tuple[str, Any]]
+"""What an export has of a sample: rows with the names of their files."""
+
+
+def path_of(dest: str, file: str = "") -> str:
+    """The absolute path of a file of an export, or of its folder, as a word of a command line."""
+    return shlex.quote(f"{files.absolute(dest).rstrip('/')}/{file}".rstrip("/"))
+
+
+@contextmanager
+def json_list(store: Store, path: str) -> Iterator[Add]:
+    """A file with one JSON list; each row is a line."""
+    with outfile(store, path, hashed=False) as sink:
+        sink.write(b"[")
+
+        def add(row: Any) -> None:
+            sink.write((b",\n" if sink.size > 1 else b"\n") + orjson.dumps(row))
+
+        yield add
+        sink.write(b"\n]\n")
+
+
+@contextmanager
+def json_object(store: Store, path: str) -> Iterator[Add]:
+    """A file with one JSON object; each row is a pair of a name and a value, in a line."""
+    with outfile(store, path, hashed=False) as sink:
+        sink.write(b"{")
+
+        def add(row: tuple[str, Any]) -> None:
+            name, value = row
+            sink.write((b",\n" if sink.size > 1 else b"\n") + orjson.dumps(name) + b": " + orjson.dumps(value))
+
+        yield add
+        sink.write(b"\n}\n")
+
+
+def csv_file(*header: str) -> FileKind:
+    """A CSV file; each row is a sequence of cells."""
+
+    @contextmanager
+    def opened(store: Store, path: str) -> Iterator[Add]:
+        with outfile(store, path, hashed=False) as sink:
+
+            def add(cells: Iterable[Any]) -> None:
+                out = io.StringIO()
+                csv.writer(out, lineterminator="\n").writerow(cells)
+                sink.write(out.getvalue().encode())
+
+            if header:
+                add(header)
+            yield add
+
+    return opened
+
+
+FileKind = Callable[[Store, str], Any]
+"""Opens a file of the store for rows: `json_list`, `json_object`, or one that `csv_file` makes."""
+PLACE: Final = "{images}"
+"""In notes and arguments: the folder of the images, or FOLDER if there are no image files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """The files of an export, and what it reads and prints.
+
+    `kinds` are the files that are always written; a JSON list is written for any other name in a row. `tables` has the
+    generation of each table that a sample has rows of (see `needs`); None: the build makes it. With fewer than `least`
+    samples, the trainer cannot start. `check` is called at the end; it raises UserError if the export is of no use.
+    `usage` and `notes` may have PLACE in them.
+    """
+
+    kinds: Mapping[str, FileKind]
+    notes: Sequence[str] = ()
+    usage: Sequence[Usage] = ()
+    tables: Mapping[str, str | None] = field(default_factory=dict)
+    sub_captions: bool = False
+    least: int = 0
+    check: Callable[[], object] | None = None
+
+
+def export_rows(
+    dataset: Dataset, dest: str, options: Options, layout: Layout, row: Callable[[Sample], Made | str]
+) -> Exported:
+    """Write the files, and image files if wanted. `row` has the rows of a sample, or the reason why it is left out.
+
+    If it fails, nothing is left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
+    """
+    refuse_shard_size(options, next(iter(layout.kinds)))
+    store = begin(dataset, dest, options, names_images=True)
+    left_out: Counter[str] = Counter()
+    written = 0
+    folder = f"{files.absolute(dest).rstrip('/')}/{IMAGES}"
+    root = "" if options.images == "none" else f"{folder}/"
+    with removed_on_failure(store), ExitStack() as opened:
+        adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in layout.kinds.items()}
+        for sample, keep in _samples(dataset, options, store, layout):
+            sample = replace(sample, path=f"{root}{sample.image}")
+            made: Made | str = MISSING if keep is None else row(sample)
+            if isinstance(made, str):
+                left_out[made] += 1
+                continue
+            assert keep is not None
+            keep()
+            for name, line in made:
+                if name not in adds:
+                    adds[name] = opened.enter_context(json_list(store, name))
+                adds[name](line)
+            written += 1
+        if written < layout.least:
+            reasons = "".join(f"\n  left out: {count:,} ({reason})" for reason, count in left_out.items())
+            raise UserError(f"{written:,} samples, but the trainer needs at least {layout.least:,}{reasons}")
+        if layout.check is not None:
+            layout.check()
+    place = shlex.quote(folder) if root else "FOLDER"
+    notes = [note.replace(PLACE, place) for note in layout.notes]
+    if not root:
+        notes.append("FOLDER is the folder with the unpacked images, KEY.jpg; --images jpg writes them")
+    if options.images != "jpg":
+        notes.extend(rotated(dataset))
+    usage = tuple(replace(one, arguments=one.arguments.replace(PLACE, place)) for one in layout.usage)
+    return Exported(samples=written, files=len(adds), left_out=left_out, notes=tuple(notes), usage=usage)
+
+
+def _samples(
+    dataset: Dataset, options: Options, store: Store, layout: Layout
+) -> Iterator[tuple[Sample, Callable[[], object] | None]]:
+    for shard in shards(dataset, options):
+        found = rows_of(dataset, shard, layout.tables)
+        for record, keep in with_files(dataset, shard, options, store, sub_captions=layout.sub_captions):
+            yield sample_of(record, found), keep
+
+
+def rows_of(dataset: Dataset, shard: ShardEntry, tables: Mapping[str, str | None]) -> Mapping[str, TableRows]:
+    """The rows of a shard by table, each with its generation (see `Layout.tables`)."""
+    return {name: dataset.table_rows(shard, name, generation) for name, generation in tables.items()}
+
+
+def sample_of(record: Record, tables: Mapping[str, TableRows]) -> Sample:
+    """A record with its rows."""
+    return Sample(record=record, tables={name: by_key.get(record.key, ()) for name, by_key in tables.items()})

@@ -1,0 +1,135 @@
+"""Images with a text file of the same name beside each, the format of most fine-tuning programs.
+
+Read by kohya-ss/sd-scripts, library/train_util.py (`--caption_extension .txt`: the first line, or with
+`--enable_wildcard` a random one), musubi-tuner, OneTrainer (a random line), ai-toolkit and SimpleTuner
+(`caption_strategy: textfile`). A line is a caption, so a line end in a caption becomes a space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from recaption.errors import RecaptionError, StoreError, UserError, in_words
+from recaption.export.base import (
+    IMAGES,
+    Exported,
+    Finding,
+    Options,
+    Usage,
+    described,
+    found_in,
+    named,
+    one_text,
+)
+from recaption.export.dataset import Dataset
+from recaption.export.rows import PLACE, Add, Layout, Made, Sample, export_rows
+from recaption.imagefile import LOADED_SUFFIXES
+from recaption.io import files
+from recaption.io.store import Store
+from recaption.problems import Problem
+from recaption.text import fold
+from recaption.types import Record, SubCaption
+
+WRITES: Final = f"{IMAGES}/KEY.jpg and {IMAGES}/KEY.txt with a caption, several, or a list of tags"
+READ_BY: Final = "sd-scripts, musubi-tuner, OneTrainer, ai-toolkit, SimpleTuner"
+TEXTS: Final = {"caption": "long"}
+FILES: Final = f"{IMAGES}/KEY.txt"
+
+
+def export(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """See `base.Exporter.export`. `options.captions` is what a text file has; there are always image files."""
+    options = replace(options, images="jpg" if options.images == "none" else options.images)
+    sources = one_text(dataset, TEXTS, options) if options.captions == "one" else {}
+    if not sources and options.map:
+        raise UserError(f"--map is for --captions one; with {options.captions}, all captions are used. Leave it out")
+
+    def row(sample: Sample) -> Made | str:
+        if options.captions == "one":
+            lines: Iterable[str] = [sample.record.texts().get(sources["caption"], "")]
+        elif options.captions == "tags":
+            lines = [", ".join(dict.fromkeys(t["lemma"] for t in sample.tables["tags"] if t["kind"] == "object"))]
+        else:
+            lines = options.draw(_weighed(sample))
+        text = "\n".join(dict.fromkeys(filter(None, map(fold, lines))))
+        return [(FILES, (sample.record.key, text))] if text else f"no text for --captions {options.captions}"
+
+    tables = {"tags": {"tags": None}, "lines": {"sub_captions": None}}.get(options.captions, {})
+    usage = Usage(program="sd-scripts (0.9)", arguments=f"--train_data_dir {PLACE} --caption_extension .txt")
+    layout = Layout(
+        kinds={FILES: text_files},
+        tables=tables,
+        sub_captions=options.captions == "lines",
+        notes=(described(sources),) if sources else (),
+        usage=(usage,),
+    )
+    done = export_rows(dataset, dest, options, layout, row)
+    return replace(done, files=done.samples)
+
+
+def _weighed(sample: Sample) -> Record:
+    """The record, with the weights of its sub-captions."""
+    known = {row["sub_id"]: row for row in sample.tables["sub_captions"]}
+
+    def full(sub: SubCaption) -> SubCaption:
+        row = known[sub.sub_id]
+        return replace(sub, weight=row["weight"], dup_of=row["dup_of"])
+
+    captions = (replace(c, sub_captions=tuple(map(full, c.sub_captions))) for c in sample.record.captions)
+    return replace(sample.record, captions=tuple(captions))
+
+
+@contextmanager
+def text_files(store: Store, path: str) -> Iterator[Add]:
+    """Files in the folder of the images; each row is the name of a file, without its suffix, and its text."""
+    folder = store.local(IMAGES)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(row: tuple[str, str]) -> None:
+        name, text = row
+        if folder is None:
+            store.put(f"{IMAGES}/{name}.txt", text.encode())
+            return
+        try:
+            with open(f"{folder}/{name}.txt", "wb") as file:  # without a sync for each: a failed export is removed
+                file.write(text.encode())
+        except OSError as error:
+            raise StoreError(f"cannot write {folder}/{name}.txt: {in_words(error)}") from error
+
+    yield add
+
+
+def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
+    """See `base.Exporter.validate`. `path` is the folder with the images, or the one above it."""
+    found = named(path, tuple(sorted({*LOADED_SUFFIXES, ".txt"})), (IMAGES, ""))
+    texts = {file.removesuffix(".txt") for file in found if file.endswith(".txt")}
+    pictures = {file.rpartition(".")[0] for file in found if not file.endswith(".txt")}
+    yield from _unpaired(texts, pictures)
+    for stem in sorted(texts):
+        yield from found_in(f"{stem}.txt", _text_findings(f"{stem}.txt"))
+
+
+def _unpaired(texts: Iterable[str], pictures: Iterable[str]) -> Iterator[Problem]:
+    texts, pictures = set(texts), set(pictures)
+    for stem in sorted(texts - pictures):
+        advice = "Put the image beside it, under the same name"
+        yield from found_in(f"{stem}.txt", [("it has no image", advice, "text without image")])
+    for stem in sorted(pictures - texts):
+        advice = "Write a .txt beside it, or remove the image: most programs train it with an empty text"
+        yield from found_in(stem, [("the image has no .txt", advice, "image without text", "warning")])
+
+
+def _text_findings(file: str) -> Iterator[Finding]:
+    try:
+        text = files.read_all(file).decode()
+    except (RecaptionError, UnicodeDecodeError) as error:
+        yield f"it cannot be read: {error}", "Write it as UTF-8", "broken text"
+        return
+    lines = text.splitlines()
+    if not text.strip():
+        yield "it is empty", "Write a caption, or remove the image", "empty text"
+    elif not all(line.strip() for line in lines):
+        yield "it has an empty line", "Remove it: a random line may be drawn", "empty line", "warning"

@@ -1,0 +1,76 @@
+"""Plain iteration over a dataset: each sample once, in the order of the files. For conversions and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from recaption.errors import DatasetError, UserError
+from recaption.load.cache import Cache
+from recaption.load.files import Files
+from recaption.load.layout import Layout, Verify, find
+from recaption.load.shards import Indexed, Sample, Shards, Tars
+
+
+def records(
+    path: str | Path | Sequence[str],
+    *,
+    split: Literal["all", "train", "val"] = "all",
+    tags: bool = True,
+    source: str | Path | None = None,
+    cache: str | Path | None = None,
+    verify: Verify = "size",
+) -> Iterator[Sample]:
+    """The usable samples of a dataset: `record` (`recaption.types.Record`) and `image`, the stored bytes.
+
+    `path`, `source`, `cache` and `verify` are those of `CaptionDataset` and `LoaderConfig`. Split "all" has the train
+    samples first. In a sidecar, `image` has the bytes of the source; `orientation` is not None if they have to be
+    turned to be upright (`recaption.decode.upright`). Needs no torch.
+
+    Raises UserError if there is nothing to load, and DatasetError (with shard and key) for invalid data.
+    """
+    if split not in ("all", "train", "val"):
+        raise UserError(f"split is {split!r}; it can be all, train or val")
+    files = Files(Cache(cache, most_bytes=200 << 30) if cache else None)
+    where = str(path) if isinstance(path, Path) else path
+    for name, layout in _layouts(where, split, files, verify):
+        files.expect(layout.expected)
+        shards = open_shards(layout, files, split=name, tags=tags, source=source)
+        for file, (data, count) in enumerate(zip(layout.files, shards.counts, strict=True)):
+            for row in range(count):
+                try:
+                    yield shards.read(file, row)
+                except OSError as error:
+                    raise DatasetError(f"cannot read sample {row}: {error}", shard=data.shard) from error
+
+
+def open_shards(layout: Layout, files: Files, *, split: str, tags: bool, source: str | Path | None) -> Shards:
+    """Access to the samples of a layout. `split`, `tags` and `source`: see `LoaderConfig`."""
+    if layout.format == "webdataset":
+        return Indexed(layout, files, tags=tags)
+    if layout.format == "tars":
+        return Tars(layout, files, tags=tags)
+    from recaption.load.parquet import Embedded, Sidecar
+
+    if layout.format == "parquet":
+        return Embedded(layout, files, tags=tags)
+    return Sidecar(layout, files, split=split, tags=tags, source=None if source is None else str(source))
+
+
+def _layouts(path: str | Sequence[str], split: str, files: Files, verify: Verify) -> list[tuple[str, Layout]]:
+    """The layout of each split that has samples. Tars that recaption did not write have no splits."""
+    if split != "all":
+        return [(split, find(path, split, files, verify=verify))]
+    found: list[tuple[str, Layout]] = []
+    empty: UserError | None = None
+    for name in ("train", "val"):
+        try:
+            found.append((name, find(path, name, files, verify=verify)))
+        except UserError as error:
+            empty = error
+        if empty is None and found[0][1].format == "tars":
+            break
+    if empty is not None and not found:
+        raise empty
+    return found

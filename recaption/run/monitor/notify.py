@@ -1,0 +1,116 @@
+"""Posts JSON to a web address when a run ends, fails or makes no progress, so that nobody has to watch it.
+
+The body has `text`, which chat services (Slack, Mattermost) show as the message, and the fields of `Notice`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
+from typing import Any, Final, Literal
+
+import orjson
+
+from recaption.errors import CircuitOpen, ConfigError, Interrupted
+from recaption.formatting import duration
+from recaption.generate.progress import PassProgress
+from recaption.run.monitor.background import Background
+from recaption.scrub import Scrubber
+
+Notice = Literal["done", "failed", "breaker", "interrupted", "stalled", "resumed"]
+STALL_SECONDS: Final = 900.0
+"""Without a new answer or reject for this long, a run that generates counts as stalled."""
+ATTEMPTS: Final = 3
+TIMEOUT: Final = 5.0  # seconds of an attempt
+END_SECONDS: Final = 16.0  # that the end of a run waits for the last notice
+_VARIABLE: Final = "env:"
+
+
+def address(notify: str | None) -> str | None:
+    """The URL that `notify` of a pipeline names. Raises ConfigError if it names a variable that is not set."""
+    if notify is None:
+        return None
+    if not notify.startswith(_VARIABLE):
+        return notify
+    name = notify.removeprefix(_VARIABLE)
+    url = os.environ.get(name, "")
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"notify: the environment variable {name} has no URL (http:// or https://). Set it")
+    return url
+
+
+def post(url: str, body: bytes) -> None:
+    """Send a body, in up to ATTEMPTS attempts. Failures are ignored: they must not end a run."""
+    for attempt in range(ATTEMPTS):
+        with suppress(OSError, ValueError, HTTPException):
+            request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=TIMEOUT):
+                return
+        time.sleep(0.2 * 4**attempt)
+
+
+class Notifier:
+    """A ProgressListener that sends notices; without a URL it does nothing. No method waits, except `ended`."""
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        pipeline: str,
+        out: str,
+        scrub: Scrubber | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        send: Callable[[str, bytes], None] = post,
+    ) -> None:
+        self._url, self._clock, self._send, self._scrub = url, clock, send, scrub or Scrubber()
+        self._about = {"pipeline": pipeline, "out": out, "host": socket.gethostname()}
+        self._background = Background() if url else None
+        self._fresh: dict[str, int] = {}  # answers and rejects by model
+        self._last = clock()  # when the last of them was stored
+        self._stalled = False
+
+    def generating(self, progress: PassProgress) -> None:
+        """Notice whether answers are still stored."""
+        now = self._clock()
+        fresh = sum(generation.fresh for generation in progress.generations.values())
+        moved = self._fresh.get(progress.model) != fresh or progress.phase != "generating"
+        self._fresh[progress.model] = fresh
+        if moved:
+            if self._stalled:
+                self._notify("resumed", f"answers are stored again, after {duration(now - self._last)}")
+            self._last, self._stalled = now, False
+        elif not self._stalled and now - self._last > STALL_SECONDS:
+            self._stalled = True
+            self._notify("stalled", f"no answer was stored for {duration(now - self._last)}", answers=self._total)
+
+    def building(self, done: int, total: int) -> None:
+        """A build is not watched."""
+
+    def ended(self, error: BaseException | None, **fields: Any) -> None:
+        """Send how the run ended, and wait until it is sent, for END_SECONDS at most."""
+        if self._background is None:
+            return
+        notice: Notice = "done" if error is None else "failed"
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            notice = "interrupted"
+        elif isinstance(error, CircuitOpen):
+            notice = "breaker"
+        what = "done" if error is None else self._scrub.text(str(error).partition("\n")[0] or type(error).__name__)
+        self._notify(notice, what, answers=self._total, **fields)
+        self._background.close(END_SECONDS)
+
+    @property
+    def _total(self) -> int:
+        return sum(self._fresh.values())
+
+    def _notify(self, notice: Notice, what: str, **fields: Any) -> None:
+        if self._background is None or self._url is None:
+            return
+        url, text = self._url, f"recaption {self._about['pipeline']}: {what} ({self._about['out']})"
+        body = orjson.dumps({"text": text, "notice": notice, "detail": what, **self._about, **fields})
+        self._background.add(lambda: self._send(url, body))

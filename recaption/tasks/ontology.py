@@ -1,0 +1,92 @@
+"""An ontology: the aspects that captions are made about, and the values that an aspect can have.
+
+aspects:
+  look: {description: what it looks like}          # a text
+  diagnosis:                                        # values of this list only
+    description: the skin condition
+    values:
+      melanoma: [skin cancer]                       # with the values above it
+      skin cancer: []
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from recaption import strictyaml
+from recaption.errors import ConfigError
+from recaption.section import OneOrMore, Section, explain
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Parents = Annotated[tuple[str, ...], OneOrMore]
+
+
+class Aspect(Section):
+    """One aspect. Without `values`, its captions are texts of any words."""
+
+    description: str = Field(min_length=1, description="What the aspect is about, for the prompt")
+    values: dict[str, Parents] = Field(default_factory=dict, description="Allowed values, each with those above it")
+    most: int = Field(5, ge=1, le=50, description="Largest number of values of a caption")
+    none: str = Field("[none]", min_length=1, description="The answer if nothing is said about the aspect")
+
+    def ancestors(self, value: str) -> tuple[str, ...]:
+        """The values above a value, the nearest first."""
+        found: dict[str, None] = {}
+        level = [value]
+        while level:
+            level = [above for one in level for above in self.values[one] if above not in found]
+            found |= dict.fromkeys(level)
+        return tuple(found)
+
+
+class Ontology(Section):
+    """All aspects, in order."""
+
+    aspects: dict[Name, Aspect] = Field(min_length=1)
+
+
+def load(path: str) -> Ontology:
+    """Read an ontology. Raises ValueError with all that is wrong with it: unknown keys, unknown parents, cycles."""
+    try:
+        text = strictyaml.decoded(Path(path).expanduser().read_bytes(), path)
+        read = strictyaml.read(text, path)
+    except OSError as error:
+        raise ValueError(f"ontology: {path} cannot be read: {error.strerror or error}. Name a YAML file") from None
+    except ConfigError as error:
+        raise ValueError(f"ontology: {error}") from None
+    try:
+        made = Ontology.model_validate(read)
+    except ValidationError as error:
+        problems = explain(error.errors(), partial(_section, read))
+        raise ValueError(f"ontology: {path}: {'; '.join(problems)}") from None
+    if wrong := [f"aspects.{name}: {problem}" for name, aspect in made.aspects.items() for problem in _wrong(aspect)]:
+        raise ValueError(f"ontology: {path}: {'; '.join(wrong)}")
+    return made
+
+
+def _wrong(aspect: Aspect) -> Iterator[str]:
+    values = aspect.values
+    for value, parents in values.items():
+        if not value.strip() or value.strip() != value:
+            yield f"value {value!r} is blank, or begins or ends with white space"
+        if unknown := [parent for parent in parents if parent not in values]:
+            yield f"value {value!r} is below {', '.join(map(repr, unknown))}, which is no value of this aspect"
+    folded = [value.casefold() for value in (*values, aspect.none)]
+    if len(set(folded)) < len(folded):
+        twice = sorted({value for value in folded if folded.count(value) > 1})
+        yield f"{', '.join(map(repr, twice))} is there twice, as a value or as `none`; upper case does not count"
+    try:
+        known: Mapping[str, Any] = {value: [p for p in parents if p in values] for value, parents in values.items()}
+        graphlib.TopologicalSorter(known).prepare()
+    except graphlib.CycleError as error:
+        yield f"the values go in a circle: {' is below '.join(map(repr, error.args[1][::-1]))}; remove one of them"
+
+
+def _section(read: Any, loc: tuple[Any, ...]) -> type[Section] | None:
+    return Ontology if not loc else Aspect if len(loc) == 2 and loc[0] == "aspects" else None

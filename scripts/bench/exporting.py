@@ -1,0 +1,93 @@
+"""Exports of a build in each format, against writing the bytes of the export: tars with `tarfile`, files with `shutil`.
+
+Formats that name image files are measured with `--images jpg`; recap and pixelprose have texts alone. Both sides in
+turns on one core, in memory where there is /dev/shm. The other side has the finished bytes: it neither reads a build
+nor makes texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from annotate import captions as texts
+from exported_tables import TABLES
+from write import _jpeg
+from written_build import write_build
+
+from recaption.export import MODULES, WITHOUT_IMAGE_FILES, load
+from recaption.export.base import Options
+from recaption.export.dataset import Dataset
+
+RECORDS = 2_000
+MAPS = {"make": {"visual_concept_caption": "look", "ontology_caption": "diagnosis"}}
+TRANSLATIONS = {"long_zh": "zh", "short_zh": "zh"}
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        dataset = _build(Path(folder) / "out")
+        return {name: _ratio(name, dataset, Path(folder) / "a" / "b", arguments.pairs) for name in MODULES}
+
+
+def _ratio(name: str, dataset: Dataset, folder: Path, pairs: int) -> float:
+    """The speed of the export over that of writing its bytes: medians."""
+    images = "none" if name in WITHOUT_IMAGE_FILES else "jpg"
+    options = Options(images=images, split="all", map=MAPS.get(name, {}))  # type: ignore[arg-type]
+    ours, theirs = [], []
+    for _ in range(pairs):
+        dest = folder / name
+        started = time.perf_counter()
+        load(name).export(dataset, str(dest), options)
+        ours.append(time.perf_counter() - started)
+        copy = partial(_copy, dest, folder / "copy", {path: _members(path) for path in dest.rglob("*.tar")})
+        started = time.perf_counter()
+        copy()
+        theirs.append(time.perf_counter() - started)
+        shutil.rmtree(folder)
+    return statistics.median(theirs) / statistics.median(ours)
+
+
+def _copy(made: Path, to: Path, tars: dict[Path, Sequence[tuple[tarfile.TarInfo, bytes]]]) -> None:
+    """Write the files of an export anew, and its tars from their members."""
+    for path in made.rglob("*"):
+        target = to / path.relative_to(made)
+        if path.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif path in tars:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(target, "w") as tar:
+                for info, data in tars[path]:
+                    tar.addfile(info, io.BytesIO(data))
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+def _members(path: Path) -> Sequence[tuple[tarfile.TarInfo, bytes]]:
+    with tarfile.open(path) as tar:
+        return [(info, file.read()) for info in tar if (file := tar.extractfile(info)) is not None]
+
+
+def _build(out: Path) -> Dataset:
+    """A build with all tables and translations that exporters read, and pictures of about 60 kB."""
+    pictures = [_jpeg(seed) for seed in range(64)]
+    kinds = {"short": "short", "long": "long", "long_zh": "long", "short_zh": "short"}
+    rows = []
+    for long in texts(RECORDS, 0):
+        short = " ".join(long.split()[:12])
+        rows.append({"raw": short.lower(), "short": short, "long": long, "long_zh": "风筝。", "short_zh": "风筝"})
+    return write_build(
+        out, rows, kinds=kinds, per_shard=RECORDS, tables=TABLES, langs=TRANSLATIONS, picture=lambda n: pictures[n % 64]
+    )

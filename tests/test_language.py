@@ -1,0 +1,69 @@
+"""The guessed language of a text."""
+
+from __future__ import annotations
+
+import pytest
+
+from recaption.language import LANGUAGES, guess_language, in_language
+
+
+@pytest.mark.parametrize(
+    ("text", "lang"),
+    [
+        ("Een hond in het gras is aan het spelen in de tuin.", "nl"),
+        ("Uma mulher a cavalo a olhar para a praia e a rua.", "pt"),
+        ("Un hombre con sombrero está a la orilla del mar en la tarde.", "es"),
+        ("A dog in the grass is at play in a garden with a ball.", "en"),
+    ],
+)
+def test_languages_in_latin_letters(text: str, lang: str) -> None:
+    assert guess_language(text) == lang
+
+
+TEXTS = {
+    "ar": "كلب أحمر في الحديقة.",
+    "de": "Ein roter Drachen fliegt über dem Strand und der Hund rennt.",
+    "en": "A red kite flies over the beach and a dog runs.",
+    "es": "Una cometa roja vuela por la playa y un perro corre.",
+    "fr": "Un cerf-volant rouge vole sur la plage et un chien court.",
+    "he": "כלב אדום בגן.",
+    "hi": "एक लाल पतंग उड़ रही है।",
+    "ja": "赤い凧が浜辺の上を飛んでいる。",
+    "ko": "빨간 연이 해변 위를 날고 있다.",
+    "nl": "Een rode vlieger vliegt op het strand en de hond is er.",
+    "pl": "Czerwony latawiec leci nad plażą i pies biegnie obok.",
+    "pt": "Uma pipa vermelha voa na praia e um cão corre com uma bola.",
+    "ru": "Красный змей летит над пляжем.",
+    "tr": "Kırmızı bir uçurtma plajın üzerinde uçuyor ve köpek koşuyor.",
+    "zh": "一只红色的风筝在海滩上方飞翔。",
+}
+LATIN = {"de", "es", "fr", "nl", "pl", "pt", "tr"}
+UNKNOWN = {"pl", "tr"}  # in Latin script; any text in it that is not English may be in them
+
+
+@pytest.mark.parametrize("lang", TEXTS)
+def test_a_text_is_in_its_own_language_only(lang: str) -> None:
+    found = {other for other in TEXTS if in_language(TEXTS[lang], other)}
+    assert found == {lang} | (UNKNOWN if lang in LATIN else set())
+
+
+@pytest.mark.parametrize(
+    ("text", "lang", "expected"),
+    [
+        ("Un chien.", "fr", True),  # too short for a guess
+        ("A dog.", "fr", True),
+        ("The dog is on the mat.", "sv", False),
+        ("En hund ligger på mattan.", "sv", True),
+        ("1234.", "fr", False),
+        ("", "zh", False),
+        ("Червоний змій.", "uk", True),
+        ("一只 dog 在海滩上。", "zh", True),
+        ("A dog on a beach, 狗 in Chinese letters.", "zh", False),
+    ],
+)
+def test_texts_that_are_short_mixed_or_of_the_wrong_script(text: str, lang: str, expected: bool) -> None:
+    assert in_language(text, lang) == expected
+
+
+def test_each_language_has_a_name() -> None:
+    assert all(name[0].isupper() for name, _ in LANGUAGES.values()) and list(LANGUAGES) == sorted(LANGUAGES)
