@@ -25,7 +25,7 @@ from recaption.types import Completion
 from training.reword.check import category, is_false, read
 from training.reword.negatives import negatives
 from training.reword.rewrites import facts
-from training.reword.samples import MAKERS, SIX, TEN, negatives_prompt, rewrite_prompt, words
+from training.reword.samples import MAKERS, SIX, TEN, negatives_prompt, pairs, rewrite_prompt, words
 from training.scene.captions import describe_long, describe_short
 from training.scene.check import split
 from training.scene.evaluate import share, write_figures
@@ -111,7 +111,7 @@ def _rewrites(write: Writer, scenes: Sequence[Scene]) -> dict[str, Any]:
     task = registry.load("rewrite", {})
     answered, made, kept, wrong = 0, 0, 0, list[dict[str, Any]]()
     for scene, caption, answer in zip(scenes, captions, write([rewrite_prompt(c) for c in captions]), strict=True):
-        variables = {"caption": caption, "number": SIX, "facts": words(caption)}
+        variables = {"caption": caption, "number": SIX, "facts": words(caption), "pairs": pairs(caption)}
         value, problem = _parsed(task, Unit(variables=variables), answer)
         answered += value is not None
         for text in value["rewrites"] if value else []:

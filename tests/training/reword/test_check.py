@@ -50,6 +50,7 @@ def test_false(sentence, false):
         (STAR, STAR.replace("small solid", "large hollow"), None),
         (STAR, RELATION, None),
         (RELATION, RELATION.replace("above", "below"), "relation"),
+        (RELATION.replace("above", "to the left of"), RELATION.replace("above", "to the right of"), "place"),
         (RELATION, "The orange heart is above the red star.", "swap"),
         (RELATION, "The red heart is above the orange star.", None),
         (STAR, STAR, None),

@@ -7,10 +7,10 @@ from itertools import combinations
 import pytest
 
 from recaption.demo.scenes import sample_scene
-from recaption.tasks.wording import missing_words, shared_ngrams, words_of
+from recaption.tasks.wording import missing_words, moved_attribute, shared_ngrams, words_of
 from training.reword.check import read
 from training.reword.rewrites import STYLES, facts, rewrites
-from training.reword.samples import words
+from training.reword.samples import pairs, words
 from training.scene.captions import describe_long, describe_short
 
 CAPTIONS = [make(sample_scene(seed)) for seed in range(60) for make in (describe_long, describe_short)]
@@ -24,6 +24,7 @@ def test_all_facts_are_kept():
         for text in made:
             assert sorted(map(repr, read(text))) == told, text
             assert not missing_words(text, words(caption))
+            assert moved_attribute(text, pairs(caption)) is None
 
 
 def test_they_differ():
