@@ -188,8 +188,8 @@ def read(text: str) -> list[Fact] | None:
             return told
     found: list[Fact] = []
     for sentence in re.findall(r"[^.]+\.", text):
-        told = (_fact(style, forms, sentence.strip()) for style, forms in _FORMS)
-        fact = next((one for one in told if one is not None), None)
+        candidates = (_fact(style, forms, sentence.strip()) for style, forms in _FORMS)
+        fact = next((one for one in candidates if one is not None), None)
         if fact is None:
             return None
         found.append(fact)

@@ -6,7 +6,7 @@ The order is fixed, so that the first n are the answer to "write n", and a greed
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from recaption.demo.scenes import COLOURS, FILLS, SHAPES, SIZES
 from training.scene.captions import PLACES, RELATIONS, SHORT_BACKGROUND, VERBS, article
@@ -84,7 +84,7 @@ def _of_relation(first: list[str], word: str, second: list[str]) -> list[Negativ
     return made
 
 
-def _of_background(text: str, others: dict[str, tuple[str, ...]]) -> list[Negative]:
+def _of_background(text: str, others: Mapping[str, Sequence[str]]) -> list[Negative]:
     _, kind, noun = text.split(maxsplit=2)
     made = []
     for attribute, other in zip(others["attribute"], others["object"], strict=True):
