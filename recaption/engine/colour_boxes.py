@@ -17,9 +17,9 @@ from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, Rende
 from recaption.errors import RequestError
 from recaption.types import Detection
 
-_FAR: Final = 40.0  # distance in RGB up to which a pixel has a colour
-_FEWEST: Final = 0.01  # share of a cell's pixels
-_SIDE: Final = 96  # pixels of the scene that is looked at: three cells of 32
+_FAR: Final = 40.0  # largest distance in RGB of a pixel from its colour
+_FEWEST: Final = 0.01  # smallest share of a cell's pixels that have the colour
+_SIDE: Final = 96  # pixels of the resized scene: three cells of 32
 
 
 def boxes_of(pixels: Any, phrases: list[str]) -> tuple[Detection, ...]:

@@ -15,7 +15,7 @@ from recaption.objectives.numeric import Number, sigmoid_loss, unit
 
 
 class AttentionPool(nn.Module):
-    """Text-conditioned attention pooling (transformer.py:226-260): a text looks at the patches of an image.
+    """Text-conditioned attention pooling (transformer.py:226-260): texts attend to patches.
 
     One multi-head attention with a LayerNorm each for query, key and value, no residual and no MLP. One zero key and
     value is added, so that a text can attend to nothing.
@@ -27,7 +27,7 @@ class AttentionPool(nn.Module):
         self.norm_query, self.norm_key, self.norm_value = (nn.LayerNorm(width) for _ in range(3))
 
     def forward(self, texts: Tensor, patches: Tensor) -> Tensor:
-        """Texts [B, M, D], not normalised, and patches [B, P, D] -> [B, M, D]: what text j sees in image i."""
+        """Texts [B, M, D], not normalised, and patches [B, P, D] -> [B, M, D]: patches of image i pooled for text j."""
         query, key, value = self.norm_query(texts), self.norm_key(patches), self.norm_value(patches)
         pooled: Tensor = self.attention(query, key, value, need_weights=False)[0]
         return pooled

@@ -1,4 +1,4 @@
-"""Arms: the texts that a run draws for each image, and the control arms that are made of one."""
+"""Arms: the texts that a run draws for each image, and the control arms, which are made from one arm."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ class Reordered:
 
 
 def changed(records: Records, change: Callable[[Record, int], Record]) -> Spool:
-    """Records of which each is changed by a function of (record, position)."""
+    """The records, each changed by a function of (record, position)."""
     return Spool(change(records[position], position) for position in range(len(records)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """A caption set and a policy. Equal seeds give equal draws in all arms, but for those with another `salt`."""
+    """A caption set and a policy. Equal seeds give equal draws in all arms with the same `salt`."""
 
     name: str
     records: Records

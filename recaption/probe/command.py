@@ -1,4 +1,4 @@
-"""What `recaption probe` does: prepares arms, features and queries, trains, prints and writes probe.json."""
+"""Runs `recaption probe`: prepares arms, features and queries, trains, prints the results and writes probe.json."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """What outputs are compared by."""
+    """How outputs are compared."""
 
     queries: Sequence[str]
     query_images: Path | None
@@ -54,7 +54,7 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """Everything that is known before the first run. `about`: what the numbers depend on besides the training."""
+    """Everything that is known before the first run. `about`: what the results depend on besides the training."""
 
     arms: Sequence[Arm]
     control_arms: Sequence[Arm]
@@ -69,7 +69,7 @@ class Prepared:
 
 
 def demo(options: Options, console: Console, progress: Console, *, scenes: Scenes | None = None) -> int:
-    """The probe on scenes. Returns 1 if it does not find what is known about them."""
+    """The probe on scenes. Returns 1 if its results contradict what is known about the scenes."""
     started, of = time.monotonic(), scenes or Scenes()
     arms = scenes_demo.arms(of)
     prepared = Prepared(
@@ -97,8 +97,8 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
 
 
 def outputs(outs: Sequence[str], compared: Compared, options: Options, console: Console, progress: Console) -> int:
-    """The probe on outputs: with queries, verdicts; without, how well each arm finds held-out images by each arm's own
-    texts. Raises UserError for input that cannot be compared."""
+    """The probe on outputs. With queries, it gives verdicts. Without, it measures how well each arm finds held-out
+    images by the texts of each arm. Raises UserError for input that cannot be compared."""
     started = time.monotonic()
     prepared = _of_outputs(outs, compared, options, progress)
     outcomes, runs = _trained(prepared, options, progress)
@@ -160,8 +160,8 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
 def _trained(
     prepared: Prepared, options: Options, progress: Console
 ) -> tuple[dict[str, Outcomes], list[dict[str, Any]]]:
-    """All outcomes, and for probe.json what was trained in which time. Runs of another identity are refused; it has
-    everything but the number of seeds, so that more can be added."""
+    """All outcomes, and the loss and time of each run for probe.json. Raises UserError if the folder has runs of
+    another identity. The number of seeds is not part of the identity, so that seeds can be added."""
     try:
         prepared.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,7 +23,7 @@ _NEEDS = {"raw": "raw", "short": "short", "long": "long", "dreamlip": "raw", "lo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """Where an image of an output is."""
+    """The place of an image in an output."""
 
     position: int  # in the output's records
     key: str

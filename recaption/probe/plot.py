@@ -1,4 +1,4 @@
-"""The result of a probe as an SVG: for each slice and metric a dot per seed, the mean, and the band of equal arms."""
+"""The result of a probe as an SVG: for each slice and metric, a dot per seed, the mean, and a band of noise."""
 
 from __future__ import annotations
 

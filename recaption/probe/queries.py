@@ -1,4 +1,4 @@
-"""Queries: texts with known images, from outside of the arms."""
+"""Queries: texts about known images that are not from the arms."""
 
 from __future__ import annotations
 

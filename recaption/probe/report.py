@@ -37,14 +37,15 @@ def verdicts(judged: Sequence[Judged], seeds: int) -> list[str]:
         if not one.controls.in_order
     ]
     if seeds < LEAST_SEEDS:
-        lines.append(f"no verdict: {seeds} seeds, and a verdict needs {LEAST_SEEDS}")
+        lines.append(f"no verdict: it needs {LEAST_SEEDS} seeds, and there are {seeds}")
     for one in judged if seeds >= LEAST_SEEDS else ():
         for (a, b), found in one.pairs.items() if one.controls.in_order else ():
             low, high = found.interval
             where = f"{one.slice}, {one.metric}"
             if found.better is None:
                 lines.append(
-                    f"{where}: no difference seen between {a} and {b}; smaller than {found.visible:.3f} would not be"
+                    f"{where}: no difference seen between {a} and {b}; "
+                    f"differences up to {found.visible:.3f} are not visible"
                 )
             else:
                 first, second = (a, b) if found.better else (b, a)
@@ -64,7 +65,7 @@ def show(judged: Sequence[Judged], arms: Sequence[str], seeds: int, console: Con
 
 
 def show_consistency(found: Mapping[str, Mapping[str, Sequence[float]]], arms: Sequence[str], console: Console) -> None:
-    """Without queries from outside: R@1 of each arm for the held-out texts of each arm. No verdict follows from it."""
+    """Print R@1 of each arm for the held-out texts of each arm, if no queries are given. This allows no verdict."""
     made = Table(box=None, pad_edge=False)
     made.add_column("R@1: trained on")
     for name in arms:
@@ -72,15 +73,15 @@ def show_consistency(found: Mapping[str, Mapping[str, Sequence[float]]], arms: S
     for name in arms:
         made.add_row(name, *(_mean(found[name][of]) for of in arms))
     console.print(
-        "This measures consistency, not truth: a set with consistent errors is consistent with itself. "
-        "Give --queries FILE, with texts from outside, for verdicts.\n",
+        "This measures consistency, not truth: captions with consistent errors agree with each other. "
+        "For verdicts, give --queries FILE, with texts that are not from these captions.\n",
         soft_wrap=True,
     )
     console.print(made)
 
 
 def as_json(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """For probe.json."""
+    """The results for probe.json."""
     return [
         {
             "slice": one.slice,
@@ -95,14 +96,14 @@ def as_json(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 
 
 def write(path: Path, text: str) -> None:
-    """The file appears whole."""
+    """Write the file as a whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, "utf-8")
     part.replace(path)
 
 
 def _finite(found: Mapping[str, Any]) -> dict[str, Any]:
-    """With one seed there is no standard deviation: null."""
+    """The values for JSON: without a standard deviation, as with one seed, null."""
     one = {"deviations": None, "visible": None} if math.isinf(found["visible"]) else {}
     return {**found, **one}
 

@@ -41,7 +41,7 @@ class Runs:
     """The finished runs of a probe. The file is replaced as a whole after each run."""
 
     def __init__(self, path: Path, identity: str) -> None:
-        """`identity`: of everything the numbers depend on. Raises UserError if the file has runs of another one."""
+        """`identity`: see `settings.identity`. Raises UserError if the file has runs of another identity."""
         self._path = path
         self._schema = _SCHEMA.with_metadata({_IDENTITY: identity.encode()})
         self._runs: dict[tuple[str, int], Run] = {}

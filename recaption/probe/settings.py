@@ -15,7 +15,7 @@ from recaption.load.policy import Policy
 POLICIES: Final = ("weighted", "flair", "dreamlip", "cosmos", "lotlip", "recap_mix", "shear", "long", "short", "raw")
 
 VERSION: Final = 1
-"""Of the model and its training. Runs of another version are not continued."""
+"""Version of the model and its training. Runs of another version are not continued."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,7 @@ def parse_policy(text: str) -> Policy:
     """`weighted:k=4,p_raw=0.1` as a policy of `recaption.load.policy`. Raises UserError."""
     name, _, rest = text.partition(":")
     if name not in POLICIES:
-        raise UserError(f"--policy {text}: {name!r} is no policy; it can be {', '.join(POLICIES)}")
+        raise UserError(f"--policy {text}: {name!r} is not a policy; allowed: {', '.join(POLICIES)}")
     make = getattr(policy, name)
     given: dict[str, Any] = {}
     allowed = {key: one.annotation for key, one in inspect.signature(make).parameters.items()}

@@ -1,4 +1,4 @@
-"""When one arm is better than another: metrics of runs, two-level bootstrap, and the rule."""
+"""Decides whether one arm is better than another: metrics of runs, a two-level bootstrap, and the rule."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Outcomes = npt.NDArray[np.float64]
-"""[seeds, queries]: what each run made of each query. For `fine` and `d'` the margin, the score of the true text minus
-that of the wrong one; for `R@1` 1 if the image was found, else 0."""
+"""[seeds, queries]: the result of each run for each query. `fine` and `d'`: the margin, which is the score of the true
+text minus that of the wrong one. `R@1`: 1 if the image was found, else 0."""
 
 LEAST_SEEDS: Final = 5
 _RESAMPLES: Final = 1_000
@@ -26,7 +26,7 @@ class Comparison:
     deviations: tuple[float, float]  # standard deviations over seeds
     interval: tuple[float, float]  # 95 %, over seeds and queries
     better: bool | None  # True: A, False: B, None: no difference seen
-    visible: float  # a smaller difference would not be seen by this probe
+    visible: float  # differences up to this are not visible to this probe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class Controls:
     """The control arms on one metric of one slice."""
 
     again: float  # difference between the first arm and the same with other draws, absolute
-    faults: tuple[str, ...]  # why the instrument cannot be trusted here
+    faults: tuple[str, ...]  # why the probe cannot be trusted here
 
     @property
     def in_order(self) -> bool:
@@ -55,8 +55,8 @@ def controls(
 ) -> Controls:
     """Check the order first arm > corrupted > other images, and that the last is at chance.
 
-    `images`: how many images R@1 chooses from. Chance: `fine` .45 to .55, R@1 at most .5 % or three images; d' has no
-    chance of its own.
+    `images`: number of images that R@1 chooses from. At chance means: `fine` is .45 to .55, R@1 is at most .5 % or
+    three images. d' is not checked for chance.
     """
     means = [float(of_seeds(metric, one).mean()) for one in (first, corrupted, others)]
     faults = []

@@ -57,7 +57,7 @@ def test_queries_give_a_table_and_probe_json(built: Path, tmp_path: Path, run: C
     path = queries(tmp_path, image, wrong=["a dog", None], slice=["animal", "animal"])
     code, printed, progress = run(out, "--queries", path, "--policy", "weighted:k=2", "--policy", "raw")
     assert code == 0, progress
-    assert "control: other images" in printed and "no verdict: 2 seeds, and a verdict needs 5" in printed
+    assert "control: other images" in printed and "no verdict: it needs 5 seeds, and there are 2" in printed
     assert "10/10" in progress
     found = json.loads((tmp_path / "p" / "probe.json").read_text())
     assert found["arms"] == ["weighted:k=2", "raw"]
@@ -96,7 +96,7 @@ def test_images_of_queries_are_not_trained_on(built: Path) -> None:
     ("words", "message"),
     [
         (["--policy", "short"], r"--policy short needs short captions, and .*/out has long, raw"),
-        (["--policy", "best"], "'best' is no policy"),
+        (["--policy", "best"], "'best' is not a policy"),
     ],
 )
 def test_policies_that_cannot_be_drawn_are_refused(built: Path, run: Callable, words: list[str], message: str) -> None:

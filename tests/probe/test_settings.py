@@ -25,7 +25,7 @@ def test_every_policy_can_be_given() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("best", r"--policy best: 'best' is no policy; it can be weighted, flair, "),
+        ("best", r"--policy best: 'best' is not a policy; allowed: weighted, flair, "),
         ("weighted:n=4", r"'n=4' is not KEY=VALUE with a key of k, max_merge, p_raw"),
         ("weighted:k", r"'k' is not KEY=VALUE"),
         ("weighted:k=four", r"'four' is not a number, true or false"),
