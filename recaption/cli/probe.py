@@ -20,7 +20,7 @@ def probe(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="Texts of known images, from none of the captions that are compared: Parquet with image (key or "
+            help="Texts about known images that are not from the compared captions: Parquet with image (key or "
             "sha256) or file, text, optionally wrong and slice; or karpathy:, urban1k:, docci: or sugarcrepe:PATH. "
             "Repeatable",
         ),

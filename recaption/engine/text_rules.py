@@ -1,6 +1,6 @@
 """An engine that answers questions about captions of scenes by rules, for demos of tasks that read text alone.
 
-It stands for a large language model where no embedded model answers: translations (task `translate`), aspects
+It replaces a large language model where no embedded model fits: translations (task `translate`), aspects
 (`aspects`), texts about classes (`class_texts`) and rewrites of short captions (`rewrite`). It reads the shipped
 prompts of these tasks, and no others.
 """
@@ -31,7 +31,7 @@ _LOOKS: Final = (
     "Both halves of {a} mirror each other.",
     "Soft grey shades run behind {a}.",
 )
-"""Sentences about a shape, of which no two have three words in a row in common but for its name."""
+"""Sentences about a shape. Apart from its name, no two of them share three words in a row."""
 
 
 _REWRITES: Final = (
@@ -46,14 +46,14 @@ _REWRITES: Final = (
 
 
 def answer(prompt: str) -> str:
-    """The answer to a prompt. Raises RequestError for one that the rules do not know."""
+    """The answer to a prompt. Raises RequestError for a prompt without a rule."""
     for pattern, rule in _RULES.items():
         if found := re.search(pattern, prompt, re.DOTALL):
             try:
                 return rule(found)
             except (ValueError, KeyError) as error:
-                raise RequestError(f"no rule has an answer: {error}") from error
-    raise RequestError(f"no rule knows this prompt: {prompt[:100]!r}")
+                raise RequestError(f"no rule can answer the prompt: {error}") from error
+    raise RequestError(f"no rule matches the prompt: {prompt[:100]!r}")
 
 
 def _translate(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""`recaption probe demo`: the probe on scenes, whose true captions are known, as a check of the instrument itself."""
+"""`recaption probe demo`: checks the probe itself on scenes, whose true captions are known."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def examination(of: Scenes) -> Examination:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """Something that the probe has to find on scenes, and whether it did."""
+    """A result that the probe must have on scenes, and whether it has it."""
 
     text: str
     right: bool

@@ -92,7 +92,7 @@ def of_transformers(model: str) -> Encoder:
 
 
 def _transformers() -> Any:
-    """The module, without its progress bars and remarks. Raises MissingExtra."""
+    """The module, without progress bars and warnings. Raises MissingExtra."""
     try:
         import transformers
     except ImportError as error:

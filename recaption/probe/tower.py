@@ -90,7 +90,7 @@ class Trained:
 
 
 Draw = Callable[[int, int, int], list[str]]
-"""(position, epoch, step) -> the texts of an image; equally many for all images."""
+"""(position, epoch, step) -> the texts of an image; the same number for all images."""
 
 
 def train(features: Tensor, draw: Draw, seed: int, training: Training) -> Trained:

@@ -1,4 +1,4 @@
-"""The text model before training: the scene captioner without its eyes, and a tokenizer for captions and JSON."""
+"""The text model before training: the scene captioner without its vision encoder, and a tokenizer for text and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads negatives and rewrites of scenes' captions again, whatever wrote them, and compares them with the truth."""
+"""Parses negatives and rewrites of scenes' captions, by rules or by a model, and compares them with the truth."""
 
 from __future__ import annotations
 
