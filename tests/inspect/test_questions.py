@@ -34,8 +34,8 @@ def ask(path: Path, name: str, **given: str | int) -> list[dict[str, Any]]:
 
 
 def test_all_that_were_promised_are_there() -> None:
-    promised = "overview lengths tags tag-pairs flags boilerplate duplicates copied rejects models prompts languages slowest"
-    assert {*promised.split(), "weights", "coverage", "similar", "image"} <= set(questions.names())
+    promised = "overview lengths tags tag-pairs flags boilerplate duplicates rejects models prompts languages slowest"
+    assert {*promised.split(), "weights", "coverage", "copied", "similar", "image"} <= set(questions.names())
     for name in questions.names():
         question = questions.load(name)
         assert question.description.endswith(".") and len(question.description) <= 86
