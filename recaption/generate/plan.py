@@ -199,8 +199,16 @@ def _passes(models: Sequence[str], questions: Sequence[Question]) -> list[tuple[
 
 
 def prompts_beside(path: Path | None) -> Path | None:
-    """The folder of the prompts that belong to a pipeline's file."""
-    return path.parent.parent / "prompts" if path else None
+    """The folder of the prompts that belong to a pipeline's file.
+
+    It is beside the file's folder; for a file in a folder below `pipelines`, such as `seeds`, beside `pipelines`.
+    """
+    if path is None:
+        return None
+    folder = path.parent.parent
+    if folder.name == "pipelines" and not (folder / "prompts").is_dir():
+        folder = folder.parent
+    return folder / "prompts"
 
 
 def fitting_tasks(generate: Sequence[GenerationConfig]) -> list[ConfigError]:

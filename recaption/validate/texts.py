@@ -36,10 +36,11 @@ _FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # the characters that FLAIR's split
 def check_captions(shard: Shard) -> Iterator[Problem]:
     """Check ids, texts, and the generation of each caption."""
     path = shard.path("captions")
-    sources = {
-        g["id"]: (f"{g['model']}:{g['prompt'] or g['column']}", g["kind"]) for g in shard.manifest["generations"]
-    }
-    sources["raw"] = ("raw", "raw")
+    generations = shard.manifest["generations"]
+    sources = {g["id"]: f"{g['model']}:{g['prompt'] or g['column']}" for g in generations} | {"raw": "raw"}
+    every = frozenset(g["kind"] for g in generations)
+    # Other words for a caption have its granularity, whatever the prompt of the generation says.
+    granularities = {g["id"]: every if g.get("over") else {g["kind"]} for g in generations} | {"raw": {"raw"}}
     seen: set[str] = set()
     split_of = dict(shard.columns("images", "key", "split"))
     names = ("caption_id", "key", "shard", "split", "generation", "source", "granularity", "text", "n_words")
@@ -50,7 +51,7 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
         seen.add(caption_id)
         if caption_id.rpartition("/")[0] != f"{key}/{generation}":
             yield problem("caption", where, f"belongs to key {key}, generation {generation}")
-        if sources.get(generation) != (source, granularity):
+        if sources.get(generation) != source or granularity not in granularities[generation]:
             what = f"generation {generation}, source {source}, granularity {granularity}: not in the manifest"
             yield problem("caption", where, what)
         if not text or normalise(text) != text:
