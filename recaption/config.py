@@ -123,8 +123,8 @@ class Model(Section):
     model: str | None = Field(
         None,
         description=(
-            "Hub id or local folder; scene, scene-verifier, scene-encoder: the embedded models; openai: the model's "
-            "name on the server"
+            "Hub id or local folder; scene, scene-verifier, scene-encoder, scene-boxes, scene-text: the embedded "
+            "models; openai: the model's name on the server"
         ),
     )
     revision: str | None = Field(
