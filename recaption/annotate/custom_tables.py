@@ -20,10 +20,10 @@ from recaption.annotate.tables.registry import TABLES
 from recaption.annotate.tagged_words import Token
 from recaption.errors import ConfigError, DatasetError
 from recaption.guard import Failed, attempt
+from recaption.tasks import registry as tasks
 from recaption.tasks.base import TableSpec
 from recaption.types import Caption, CaptionFailure, SubCaption
 
-_RESERVED = schema.RESERVED | {"verifications", "scores", "regions", "negatives"}
 _CaptionRows = tuple[str, list[dict[str, Any]]]  # caption_id, the rows of the caption
 
 
@@ -132,7 +132,9 @@ def load_tables(names: Sequence[str]) -> tuple[CustomTable, ...]:
                 f"annotate.tables: {given} has the table name {table.name!r}; allowed: 1 to 32 lower-case letters, "
                 "digits and _, starting with a letter"
             )
-        taken = _RESERVED | seen | (TABLES.keys() if given not in TABLES else set())
+        taken = (
+            schema.RESERVED | tasks.shipped_tables().keys() | seen | (TABLES.keys() if given not in TABLES else set())
+        )
         if table.name in taken:
             raise ConfigError(
                 f"annotate.tables: {given} has the table name {table.name!r}, which is taken. Choose another than "

@@ -250,10 +250,11 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
     prompt = load_prompt(name, folder)
     if task.makes_captions and not (task.granularity or prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
-    if task.variables and not task.variables & prompt.columns:
+    unused = sorted(task.required - prompt.columns)
+    if unused or (task.variables and not task.variables & prompt.columns):
         raise ConfigError(
-            f"generate {configured.id}: prompt {prompt.path} has to use {' or '.join(sorted(task.variables))}, which "
-            f"task {configured.task} fills in"
+            f"generate {configured.id}: prompt {prompt.path} has to use "
+            f"{' and '.join(unused) or ' or '.join(sorted(task.variables))}, which task {configured.task} fills in"
         )
     if missing := prompt.missing(columns | task.variables):
         raise ConfigError(

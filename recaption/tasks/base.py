@@ -193,6 +193,8 @@ class Task:
     """The shipped prompt that a generation without `prompt` uses."""
     variables: frozenset[str] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
+    required: frozenset[str] = frozenset()
+    """Those that a prompt of this task has to use without exception."""
     reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""
     makes_captions: ClassVar[bool] = False

@@ -98,6 +98,7 @@ class VerifyTask(Task):
         super().__init__(options)
         if options.wordings > 1:
             self.variables = self.variables | {"wording"}
+            self.required = frozenset({"wording"})  # else all wordings are one request
 
     def identity(self) -> Mapping[str, Any]:
         """The other settings only choose among the requests, or apply at build."""
