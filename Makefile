@@ -7,7 +7,7 @@ PY := $(BIN)/python
 DEMO_ARGS ?= $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas wheel docs clean
+.PHONY: help setup demo test test-pythons systems check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas wheel docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,10 @@ demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no dow
 	@$(PY) scripts/demo.py $(DEMO_ARGS)
 
 test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
-	@$(PY) -m pytest -m "not soak" -n 2 $(ARGS)
+	@$(PY) -m pytest -m "not soak and not systems" -n 2 $(ARGS)
+
+systems: setup ## the demo presets of pipelines/seeds/ that `make test` leaves out, from images to the trainer's reader
+	@$(PY) -m pytest -m systems -n 2 $(ARGS)
 
 test-pythons: ## the tests that need no engine and no torch, on each supported Python on PATH, one after the other
 	@$(PYTHON) scripts/pythons.py $(ARGS)

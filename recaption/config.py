@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import graphlib
 import re
@@ -72,9 +73,9 @@ class Source(Section):
         "hf://datasets/ORG/NAME/data/*.tar; or a dataset of the Hugging Face Hub by name, hf://datasets/ORG/NAME"
     )
     config: str | None = Field(
-        None, description="Dataset of the Hub by name: its config, also called subset; default: its only or default one"
+        None, description="Config (subset) of a dataset of the Hub that path names; default: its default or only config"
     )
-    split: str | None = Field(None, description="Dataset of the Hub by name: its split; default: train")
+    split: str | None = Field(None, description="Split of a dataset of the Hub that path names; default: train")
     format: Literal["auto", "webdataset", "parquet", "folder", "classes"] = Field(
         "auto",
         description="Layout of the files; auto: detected from their names. classes: a list of classes without images, "
@@ -122,8 +123,8 @@ class Model(Section):
     model: str | None = Field(
         None,
         description=(
-            "Hub id or local folder; scene, scene-verifier, scene-encoder: the embedded models; openai: the model's "
-            "name on the server"
+            "Hub id or local folder; scene, scene-verifier, scene-encoder, scene-boxes, scene-text: the embedded "
+            "models; openai: the model's name on the server"
         ),
     )
     revision: str | None = Field(
@@ -225,7 +226,7 @@ class Budget(Section):
         None,
         gt=0,
         description="GPU hours of all runs of the output. At the limit, the run stores its finished answers and ends "
-        "with code 1; a run with a higher limit continues. An engine without a GPU counts as one GPU",
+        "with code 1; to continue, start it with a higher limit. An engine without a GPU counts as one GPU",
     )
 
 
@@ -450,10 +451,15 @@ class Pipeline(Section):
         None,
         pattern=r"^(https?://\S+|env:[A-Za-z_]\w*)$",
         description="URL that gets a JSON POST when a run ends, fails, is stopped by the breaker, or stores no answer "
-        "for 15 minutes; env:NAME takes it from that environment variable. It is not stored in the output",
+        "for 15 minutes; env:NAME: the URL is in the environment variable NAME. It is not stored in the output",
     )
     annotate: Annotate = Annotate()
     output: Output
+    presets: dict[Id, Annotated[dict[str, Any], Free]] = Field(
+        default_factory=dict,
+        exclude=True,  # applied when the file is read: an output has the result, and fingerprints depend on it alone
+        description="Overrides by the name of a preset, key.path: value, with the paths of --set",
+    )
 
     @model_validator(mode="after")
     def _names_agree(self) -> Pipeline:
@@ -485,12 +491,12 @@ def _of_names(ids: Sequence[str], generate: Sequence[GenerationConfig], models: 
             yield f"generate {generation.id}: unknown model {generation.model!r}; models are {', '.join(models)}"
         if unknown := [other for other in generation.over if other not in ids]:
             yield f"generate {generation.id}: over has unknown {', '.join(unknown)}; generations are {', '.join(ids)}"
-    if circle := _circle({generation.id: generation.over for generation in generate}):
-        yield f"generate: over goes in a circle: {' reads '.join(circle)}; remove one of them"
+    if cycle := _cycle({generation.id: generation.over for generation in generate}):
+        yield f"generate: over forms a cycle: {' reads '.join(cycle)}; remove one of them"
 
 
-def _circle(over: Mapping[str, Sequence[str]]) -> list[str]:
-    """Generations each of which reads the next one, the first one repeated at the end; empty if there is no circle."""
+def _cycle(over: Mapping[str, Sequence[str]]) -> list[str]:
+    """Generations each of which reads the next one, the first one repeated at the end; empty if there is no cycle."""
     try:
         graphlib.TopologicalSorter(over).prepare()
     except graphlib.CycleError as error:
@@ -559,8 +565,10 @@ class InvalidPipeline(ConfigError):
     path: Path | None = None
 
 
-def load(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
-    """Read, override (`key.path=value`, values as YAML) and validate a pipeline. Returns it with its file's path.
+def load(name: str, overrides: tuple[str, ...] = (), preset: str | None = None) -> tuple[Pipeline, Path]:
+    """Read, override and validate a pipeline. Returns it with its file's path.
+
+    The file's `preset` is applied first, then `overrides` (`key.path=value`, values as YAML).
 
     Raises ConfigError: every problem of the file in one message, each with the key, what was given and what is allowed.
     """
@@ -568,6 +576,8 @@ def load(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
     data = strictyaml.read(strictyaml.decoded(path.read_bytes(), str(path)), str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping with name, source, models, generate and output")
+    if preset is not None:
+        _apply(data, preset, str(path))
     for override in overrides:
         _set(data, override)
     try:
@@ -642,11 +652,24 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
     return [item for item in value.items() if not str(item[0]).startswith("x-")] if isinstance(value, dict) else []
 
 
+def _apply(data: dict[str, Any], preset: str, where: str) -> None:
+    """Set the values of a preset, in the order of the file. `validate` reports presets that are not mappings."""
+    presets = dict(_items(data.get("presets")))
+    if preset not in presets:
+        raise ConfigError(f"{where} has no preset {preset!r}; its presets are: {', '.join(presets) or 'none'}")
+    for keys, value in _items(presets[preset]):
+        _assign(data, keys, copy.deepcopy(value), f"preset {preset}, {keys!r}")
+
+
 def _set(data: dict[str, Any], override: str) -> None:
     keys, equals, text = override.partition("=")
     if not equals or not keys:
         raise ConfigError(f"--set {override!r}: expected key.path=value, e.g. output.path=out/demo")
-    value = _value(text.strip(), f"--set {override!r}")
+    _assign(data, keys, _value(text.strip(), f"--set {override!r}"), f"--set {override!r}")
+
+
+def _assign(data: dict[str, Any], keys: str, value: Any, where: str) -> None:
+    """Set one value. `keys` is its path; numbers in it select entries of lists."""
     parents = keys.split(".")
     node: Any = data
     for depth, part in enumerate(parents):
@@ -664,7 +687,7 @@ def _set(data: dict[str, Any], override: str) -> None:
                 what = f"a list of {len(node)}; give a position from 0 to {len(node) - 1}" if node else "an empty list"
             else:
                 what = "not a mapping"
-            raise ConfigError(f"--set {override!r}: {part!r} cannot be set, because {within} is {what}") from error
+            raise ConfigError(f"{where}: {part!r} cannot be set, because {within} is {what}") from error
 
 
 def _value(text: str, where: str) -> Any:

@@ -52,9 +52,9 @@ LANGUAGES: Final[Mapping[str, tuple[str, str]]] = {
     "vi": ("Vietnamese", _LATIN),
     "zh": ("Chinese", "zh"),
 }
-"""The languages that can be checked, by BCP 47 tag: the English name, and what `guess_language` makes of a text in it.
+"""The languages that can be checked, by BCP 47 tag: the English name, and what `guess_language` returns for it.
 
-Languages of one script share the guess. `_LATIN`: a language in Latin script whose function words are not known."""
+Languages of one script share the result. `_LATIN`: a language in Latin script whose function words are not known."""
 
 _SCRIPTS = re.compile(
     "(?P<ja>[\u3040-\u30ff\uff66-\uff9f])|(?P<zh>[\u3400-\u4dbf\u4e00-\u9fff])|(?P<ko>[\uac00-\ud7af\u1100-\u11ff])"
@@ -119,8 +119,8 @@ def _votes(words: Sequence[str]) -> Counter[str]:
 def in_language(text: str, lang: str) -> bool:
     """Whether a text may be in `lang`, one of `LANGUAGES`: False if its script or its function words are of another.
 
-    Of texts in Latin script with fewer than six words, and of languages whose function words are not known, only
-    English is told apart.
+    For texts in Latin script with fewer than six words, and for languages whose function words are not known, False
+    only means that the text is in another script or in English.
     """
     expected, guess = LANGUAGES[lang][1], guess_language(text)
     if expected not in (*_WORDS, _LATIN) or guess not in _WORDS:

@@ -1,7 +1,7 @@
 """Uploads a build to the Hugging Face Hub, as a dataset repository with the build's card.
 
-The upload is `HfApi.upload_folder`, which continues where an interrupted one stopped. Only the folder of the build is
-uploaded: never the answers, rejects, index or log of the output.
+The upload is `HfApi.upload_folder`, which does not upload again what an interrupted upload has finished. Only the
+folder of the build is uploaded, never the answers, rejects, index or log of the output.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Pushed:
 
 
 def push(path: str, repository: str, *, build: str | None = None, private: bool = False) -> Pushed:
-    """Upload a build of the output at `path`; by default the published one. `path` may be a build, too.
+    """Upload a build of the output at `path`, by default the published one. `path` may also be a build.
 
-    The repository is made if it does not exist, and `private` applies to a new one only. Files in the folders of the
-    build that an earlier build has left in the repository are removed; other files of the repository are kept. Raises
+    The repository is made if it does not exist. `private` is for new repositories. In the folders that the build has,
+    files of earlier builds are removed from the repository; its other files are kept. Raises
     UserError for what cannot be uploaded, for a missing token, and for a repository that may not be written;
     PushError if the Hub fails.
     """
@@ -48,7 +48,7 @@ def push(path: str, repository: str, *, build: str | None = None, private: bool 
     except ImportError as error:
         raise MissingExtra("huggingface_hub", "hub") from error
     if not REPOSITORY.fullmatch(repository):
-        raise UserError(f"{repository!r} is no name of a repository. Write ORG/NAME, or USER/NAME")
+        raise UserError(f"{repository!r} is not the name of a repository. Write ORG/NAME, or USER/NAME")
     folder = _folder(path, build)
     paths = list(_files(folder))
     hub = HfApi()
@@ -83,7 +83,7 @@ def _folder(path: str, build: str | None) -> Path:
     store = found.build
     if build is not None:
         if found.kind != "output" or found.out is None:
-            raise UserError(f"--build chooses among the builds of an output, and {path} is none. Leave it out")
+            raise UserError(f"--build chooses among the builds of an output, and {path} is not an output. Leave it out")
         names = sorted(found.out.folders(BUILDS))
         if build not in names:
             raise UserError(f"{path} has no build {build!r}. It has: {', '.join(names) or 'none'}")
@@ -109,10 +109,10 @@ def _files(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _explained(repository: str) -> Iterator[None]:
-    """Turns the errors of the Hub's client into errors that say what to do."""
+    """Turns errors of the Hub's client into errors with advice."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
 
-    again = "Run the same command again: what is on the Hub already is not uploaded again"
+    again = "Run the same command again: files that are on the Hub are not uploaded again"
     try:
         yield
     except LocalTokenNotFoundError as error:

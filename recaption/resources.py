@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from recaption.errors import ConfigError
@@ -16,19 +17,26 @@ def shipped(kind: str) -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / kind
 
 
+def names_in(folder: Path, suffix: str) -> list[str]:
+    """The names of the files in a folder and its sub-folders, without the suffix: demo, seeds/flair."""
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob(f"*{suffix}"))
+
+
 def find(kind: str, name: str, suffix: str, folder: Path | None = None) -> Path:
     """The file that `name` selects: a path, else a name in `folder`, else the name of a shipped file.
+
+    A name may begin with a sub-folder: seeds/flair.
 
     Raises ConfigError, which lists the folders searched and the known names.
     """
     places = [place for place in (folder, shipped(kind)) if place is not None]
     tried = [Path(name).expanduser(), *([folder / name] if folder else [])]
-    if "/" not in name and not name.endswith(suffix):
+    if re.fullmatch(r"[^./][^/]*(/[^./][^/]*)*", name) and not name.endswith(suffix):
         tried += [place / f"{name}{suffix}" for place in places]
     for path in tried:
         if path.is_file():
             return path
-    known = sorted({path.stem for place in places for path in place.glob(f"*{suffix}")})
+    known = sorted({name for place in places for name in names_in(place, suffix)})
     raise ConfigError(
         f"{kind[:-1]} {name!r} not found: there is no such file, and no {name}{suffix} in "
         f"{' or '.join(str(place) for place in places)}. Known names: {', '.join(known) or 'none'}"

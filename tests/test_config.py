@@ -139,10 +139,81 @@ def test_defaults_that_depend_on_the_generations() -> None:
 
 def test_the_shipped_pipelines_fit_the_json_schema() -> None:  # tests/test_schema.py: the file is current
     schema = json.loads((shipped("schemas") / "pipeline.schema.json").read_text("utf-8"))
-    for file in sorted(shipped("pipelines").glob("*.yaml")):
+    for file in sorted(shipped("pipelines").rglob("*.yaml")):
         data = yaml.safe_load(file.read_text("utf-8"))
         jsonschema.validate(data, schema)
-        config.validate(data, file.name)
+        for preset in [None, *data.get("presets", ())]:
+            config.load(str(file), preset=preset)
+
+
+PRESETS = """
+name: x
+source: {path: a.tar}
+models: {m: {engine: vllm, model: org/name}}
+generate: [{id: long, model: m, prompt: describe_long}]
+output: {path: out/x}
+presets:
+  small:
+    models.m: &small {engine: transformers, model: scene}
+    generate.0.sampling: {max_tokens: 8}
+    output.path: out/small
+  two: {models.other: *small, generate.0.model: other}
+"""
+
+
+def with_presets(tmp_path: Path, text: str = PRESETS) -> str:
+    (tmp_path / "p.yaml").write_text(text)
+    return str(tmp_path / "p.yaml")
+
+
+def test_a_preset_overrides_keys_and_set_overrides_the_preset(tmp_path: Path) -> None:
+    file = with_presets(tmp_path)
+    plain, _ = config.load(file)
+    assert (plain.models["m"].engine, plain.output.path) == ("vllm", "out/x")
+    small, path = config.load(file, ("output.path=out/mine", "models.m.dtype=float32"), "small")
+    assert path == Path(file)
+    assert (small.models["m"].engine, small.models["m"].dtype, small.output.path) == (
+        "transformers",
+        "float32",
+        "out/mine",
+    )
+    assert small.generate[0].sampling.max_tokens == 8
+    two, _ = config.load(file, ("models.other.dtype=float32",), "two")
+    assert two.models["other"].dtype == "float32", "an anchor is copied: --set changes one place"
+    assert (two.models["m"].engine, two.generate[0].model) == ("vllm", "other")
+
+
+def test_presets_are_no_part_of_what_an_output_stores(tmp_path: Path) -> None:
+    applied, _ = config.load(with_presets(tmp_path), preset="small")
+    dumped = applied.model_dump(mode="json")
+    assert "presets" not in dumped
+    assert config.validate(dumped).model_dump(mode="json") == dumped
+    without, _ = config.load(with_presets(tmp_path, PRESETS.partition("presets:")[0]))
+    assert without.model_dump(mode="json") == config.load(with_presets(tmp_path))[0].model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("text", "preset", "message"),
+    [
+        (PRESETS, "large", "p.yaml has no preset 'large'; its presets are: small, two"),
+        (PRESETS.partition("presets:")[0], "small", "p.yaml has no preset 'small'; its presets are: none"),
+        (
+            PRESETS.replace("generate.0.s", "generate.1.s"),
+            "small",
+            r"preset small, 'generate.1.sampling': '1' cannot be",
+        ),
+        (PRESETS.replace("out/small", "no"), "small", r"output.path: .*given: no, which YAML reads as false"),
+        (PRESETS.replace("out/small", "no"), None, r"presets.small: output.path is no, which YAML reads as false"),
+        (PRESETS.replace("  two:", "  Two:"), None, "presets.Two"),
+        (PRESETS.partition("presets:")[0] + "presets: {small: 1}", "small", "presets.small: .*dictionary"),
+        (PRESETS.partition("presets:")[0] + "presets: [1]", "small", "no preset 'small'"),
+    ],
+)
+def test_a_preset_that_cannot_be_applied_is_an_error(
+    tmp_path: Path, text: str, preset: str | None, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.load(with_presets(tmp_path, text), preset=preset)
 
 
 def test_a_card_is_read_back_from_yaml() -> None:
@@ -216,9 +287,9 @@ def test_captions_are_dumped_as_before_there_were_tasks(tmp_path: Path) -> None:
         (
             "over: long",
             "over: mine",
-            r"over goes in a circle: (check reads mine reads check|mine reads check reads mine)",
+            r"over forms a cycle: (check reads mine reads check|mine reads check reads mine)",
         ),
-        ("over: long", "over: check", r"over goes in a circle: check reads check; remove one of them"),
+        ("over: long", "over: check", r"over forms a cycle: check reads check; remove one of them"),
     ],
 )
 def test_an_error_of_a_generation_with_a_task_names_what_is_allowed(

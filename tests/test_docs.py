@@ -140,9 +140,9 @@ def check_recaption(words: list[str]) -> None:
         raise AssertionError(f"recaption {shlex.join(words)} does not parse: {error}") from error
     pipeline = str(arguments.get("pipeline") or "")
     # A shipped name, or a file in the checkout; anything else with a folder in it is the reader's own.
-    if pipeline and ("/" not in pipeline or pipeline.startswith("pipelines/")):
-        name = str(ROOT / pipeline) if "/" in pipeline else pipeline
-        config.load(name, tuple(arguments.get("overrides") or ()))
+    if pipeline and ("/" not in pipeline or pipeline.startswith(("pipelines/", "seeds/"))):
+        name = str(ROOT / pipeline) if pipeline.startswith("pipelines/") else pipeline
+        config.load(name, tuple(arguments.get("overrides") or ()), arguments.get("preset"))
 
 
 def targets() -> list[str]:

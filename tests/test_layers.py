@@ -49,13 +49,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("export", "validate", "push"),
     ("progress",),
     ("run",),
-    ("doctor",),
+    ("doctor", "probe"),
     ("cli", "__main__"),
 )
 NEIGHBOURS_ALLOWED = {0, 1, 2, 4, 14}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 SHARED = {"types", "errors", "schema", "text", "threads", "io", "output.paths", "output.locate", "__init__"}
 APART = {folder: SHARED | {folder} for folder in ("load", "inspect")}
+APART["objectives"] = {"errors", "objectives"}  # torch and nothing else
 APART["load"] |= {
     "tokenids",
     "tokenizer",
@@ -70,7 +71,7 @@ HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 ONLY_IN = {"vllm": ("engine.vllm",), "ray": ("generate", "build", "run")}
 # … and who may do so on import: what is a subclass or a decorated class of theirs.
 AT_MODULE_LEVEL = {
-    "torch": ("load", "demo", "engine.rows"),
+    "torch": ("load", "objectives", "probe", "demo", "engine.rows"),
     "transformers": ("demo", "engine.rows"),  # rows: subclasses, and only engine.transformers imports it
     "ray": ("generate", "build", "run"),
     "vllm": ("engine.vllm",),
@@ -166,7 +167,9 @@ def breach(found: Import) -> str | None:
         return None if here else f"{found}: {folder} imports only {', '.join(sorted(allowed))}"
     if target.split(".")[0] in APART:
         return (
-            None if layer(found.module) == len(LAYERS) - 1 else f"{found}: only the command line uses load and inspect"
+            None
+            if layer(found.module) == len(LAYERS) - 1 or unit(found.module) == "probe"
+            else f"{found}: only the command line and probe use load, inspect and objectives"
         )
     mine, theirs = layer(found.module), layer(target)
     if mine is None or theirs is None:
@@ -284,6 +287,7 @@ def test_readers_import_without_what_makes_datasets(folder: str) -> None:
         ("inspect.views", "from recaption.tokenids import TokenIds", False),
         ("run", "from recaption.inspect import connect", False),
         ("cli", "from recaption.inspect import connect", True),
+        ("objectives.flair", "from recaption.load import loader", False),
         ("newcomer", "from recaption.types import Image", False),
         ("types", "import numpy", True),
     ],

@@ -90,6 +90,11 @@ def test_installed_wheel_finds_what_it_ships(installed: Path, tmp_path: Path) ->
     assert asked
 
 
+def test_installed_wheel_finds_the_pipelines_of_systems(installed: Path, tmp_path: Path) -> None:
+    code = "from recaption import config; print(config.load('seeds/flair', preset='demo')[0].models['qwen'].model)"
+    assert python("-c", code, cwd=tmp_path, path=installed).strip() == "scene"
+
+
 def test_a_path_wins_over_a_shipped_name(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("name: mine\n")
     code = "from recaption.resources import find; print(find('pipelines', 'demo', '.yaml'))"

@@ -154,3 +154,22 @@ def test_texts_that_are_unchanged_or_were_never_sent_have_no_earlier_text(
     tmp_path: Path, text: str, columns: dict
 ) -> None:
     assert prompt.load(write(tmp_path, HEAD + text)).fill_in_as_before(columns) is None
+
+
+@pytest.mark.parametrize("kind", ["structured", "brief", "with_alt_text", "with_text", "plainly"])
+def test_captions_prompts_name_their_source_and_need_no_value(kind: str) -> None:
+    loaded = prompt.load(f"describe_{kind}")
+    head = loaded.path.read_text("utf-8").split("---")[1]
+    assert "arXiv:" in head or "huggingface.co/" in head
+    assert loaded.id == f"describe_{kind}" and loaded.granularity in ("long", "short")
+    assert not loaded.is_empty({"caption": None})
+
+
+def test_alt_text_is_optional_and_limited() -> None:
+    loaded = prompt.load("describe_with_alt_text")
+    assert loaded.columns == {"caption"}
+    without = loaded.fill_in({})
+    assert "text" not in without and all(without == loaded.fill_in({"caption": c}) for c in (None, "", " \n"))
+    filled = loaded.fill_in({"caption": "Ada Lovelace by Chalon"})
+    assert filled.startswith(without) and "\nAda Lovelace by Chalon\n" in filled and "do not copy" in filled
+    assert len(loaded.fill_in({"caption": "word " * 9000})) < len(filled) + 1100

@@ -108,8 +108,8 @@ def test_a_public_repository_does_not_get_a_private_dataset(hub: Hub, out: Path)
 @pytest.mark.parametrize(
     ("repository", "build", "message"),
     [
-        ("scenes", None, "'scenes' is no name of a repository. Write ORG/NAME"),
-        ("a/b/c", None, "is no name of a repository"),
+        ("scenes", None, "'scenes' is not the name of a repository. Write ORG/NAME"),
+        ("a/b/c", None, "is not the name of a repository"),
         ("forbidden/scenes", None, "refuses to write forbidden/scenes: You don't have the rights"),
         (NAME, "nosuch", "has no build 'nosuch'. It has: parquet, sidecar, webdataset"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recaption.errors import ConfigError
-from recaption.resources import find, shipped
+from recaption.resources import find, names_in, shipped
 
 
 def test_what_ships_is_there() -> None:
@@ -22,7 +22,14 @@ def test_a_path_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert find("pipelines", "demo", ".yaml") == Path("demo")
 
 
-@pytest.mark.parametrize("name", ["../pipelines/demo", "nope.yaml", "", "a/b"])
+def test_a_name_may_begin_with_a_folder() -> None:
+    assert find("pipelines", "seeds/flair", ".yaml") == shipped("pipelines") / "seeds" / "flair.yaml"
+    assert {"demo", "seeds/flair"} <= set(names_in(shipped("pipelines"), ".yaml"))
+
+
+@pytest.mark.parametrize(
+    "name", ["seeds/../demo", "/demo", "seeds//flair", "seeds/", "../pipelines/demo", "nope.yaml", "", "a/b"]
+)
 def test_what_is_no_name_is_not_found(name: str) -> None:
     with pytest.raises(ConfigError, match=r"not found.*Known names: column, demo, flair, openai"):
         find("pipelines", name, ".yaml")

@@ -1,4 +1,4 @@
-"""Further tables of a pipeline, made in the same pass over a caption as its tags: relations, mentions of a brand, …
+"""Custom tables of a pipeline, made in the same pass over a caption as its tags: relations, mentions of a brand, …
 
 `annotate.tables` names shipped tables (`tables.registry`) and classes as `package.module:Class`. Each class is
 instantiated once per process, without arguments; its method `rows` is called once per sub-caption. Every build stores
@@ -20,18 +20,18 @@ from recaption.annotate.tables.registry import TABLES
 from recaption.annotate.tagged_words import Token
 from recaption.errors import ConfigError, DatasetError
 from recaption.guard import Failed, attempt
+from recaption.tasks import registry as tasks
 from recaption.tasks.base import TableSpec
 from recaption.types import Caption, CaptionFailure, SubCaption
 
-_RESERVED = schema.RESERVED | {"verifications", "scores", "regions", "negatives"}
 _CaptionRows = tuple[str, list[dict[str, Any]]]  # caption_id, the rows of the caption
 
 
 class CustomTable(Protocol):
     """A class that adds a table. It must be pure: the same sub-caption always gives the same rows.
 
-    With an attribute `description`, a string, the manifest lists the table with its columns. Columns `<part>_start` and
-    `<part>_end` are then checked to be spans within the sub-caption.
+    If it has an attribute `description`, a string, the manifest lists the table with its columns. `recaption validate`
+    then checks that columns `<part>_start` and `<part>_end` are spans within the sub-caption.
     """
 
     name: str
@@ -132,7 +132,9 @@ def load_tables(names: Sequence[str]) -> tuple[CustomTable, ...]:
                 f"annotate.tables: {given} has the table name {table.name!r}; allowed: 1 to 32 lower-case letters, "
                 "digits and _, starting with a letter"
             )
-        taken = _RESERVED | seen | (TABLES.keys() if given not in TABLES else set())
+        taken = (
+            schema.RESERVED | tasks.shipped_tables().keys() | seen | (TABLES.keys() if given not in TABLES else set())
+        )
         if table.name in taken:
             raise ConfigError(
                 f"annotate.tables: {given} has the table name {table.name!r}, which is taken. Choose another than "

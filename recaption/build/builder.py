@@ -248,15 +248,15 @@ def failure_warnings(manifest: dict[str, Any]) -> list[str]:
 
 
 def box_warnings(manifest: dict[str, Any]) -> list[str]:
-    """A warning for each generation that writes many boxes beyond the image: its answers are probably in other units
-    than those of its `format`."""
+    """A warning for each generation with many boxes beyond the image: its model probably does not write boxes in the
+    units of its `format`."""
     warnings = []
     for task in manifest.get("tasks", ()):
         boxes, beyond = (task.get("counts", {}).get(name, 0) for name in ("boxes", "boxes_beyond"))
         if boxes and beyond / boxes >= _MANY_BEYOND:
             warnings.append(
                 f"generate {task['id']}: {beyond:,} of {boxes:,} boxes end beyond the image. The model {task['model']} "
-                "probably writes boxes in other units than those of the generation's `format`: compare the formats in "
+                "probably does not write boxes in the units of the generation's `format`: compare the formats in "
                 "docs/tasks.md"
             )
     return warnings
@@ -270,7 +270,7 @@ def output_format(output: Output, source_kind: str) -> Format:
     configured, size = output.format, output.samples_per_shard
     if source_kind == "classes" and configured not in ("auto", "sidecar"):
         raise ConfigError(
-            f"output.format is {configured}, which holds images, and a source of classes has none. Set it to sidecar"
+            f"output.format is {configured}, which has images, but a source of classes has none. Set it to sidecar"
         )
     automatic: Format = "sidecar" if source_kind in ("webdataset", "classes") else "parquet"
     found: Format = automatic if configured == "auto" else configured

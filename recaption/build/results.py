@@ -41,8 +41,8 @@ def is_whole(question: Question) -> bool:
 
 
 def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result:
-    """The result of a question that is not whole, before `task_tables`. A task that fails on an image costs the rows of
-    this image."""
+    """The result of a question that is not whole, before `task_tables`. If the task fails on an image, this image has
+    no rows."""
     state = answers.state(question)
     counts = _counts(state)
     rejects = tuple(item.for_image(image) for item in state.found if isinstance(item, Reject))

@@ -54,9 +54,9 @@ def format_name(value: str) -> str:
 
 
 def _pipelines() -> list[str]:
-    from recaption.resources import shipped
+    from recaption.resources import names_in, shipped
 
-    return sorted(path.stem for path in shipped("pipelines").glob("*.yaml"))
+    return names_in(shipped("pipelines"), ".yaml")
 
 
 def format_option(name: str) -> Any:
@@ -74,12 +74,16 @@ PIPELINE = typer.Argument(
     metavar="PIPELINE",
     autocompletion=_pipelines,
     show_default=False,
-    help="A pipeline file, or the name of a shipped pipeline (column, demo, flair, openai)",
+    help="A pipeline file, or the name of a shipped pipeline (column, demo, flair, seeds/fgclip, …)",
 )
 Pipeline = Annotated[str, PIPELINE]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. output.path=out/x. Repeatable"),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="NAME", help="Apply a preset of the pipeline file, before --set. E.g. demo"),
 ]
 Output = Annotated[str, typer.Argument(metavar="OUT", help="An output: a folder, or a URL of an object store")]
 PipelineFile = Annotated[

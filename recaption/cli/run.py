@@ -24,6 +24,7 @@ from recaption.cli.options import (
     Output,
     Pipeline,
     PipelineFile,
+    Preset,
     Quiet,
     Set,
     Takeover,
@@ -112,6 +113,7 @@ def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> C
         display: Display,
         listeners: Sequence[ProgressListener],
         pipeline: Pipeline,
+        preset: Preset = None,
         overrides: Set = None,
         limit: Limit = None,
         takeover: Takeover = False,
@@ -119,7 +121,7 @@ def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> C
     ) -> _Result:
         from recaption.run import run
 
-        loaded, path = _loaded(pipeline, overrides)
+        loaded, path = _loaded(pipeline, overrides, preset)
         display.message(f"[bold]{loaded.name}[/]  {escape(f'{loaded.source.path} → {loaded.output.path}')}")
         outcome = run(
             loaded,
@@ -144,6 +146,7 @@ build = _pipeline_command("build", "Annotate and write stored answers. Needs no 
 def estimate(
     context: typer.Context,
     pipeline: Pipeline,
+    preset: Preset = None,
     overrides: Set = None,
     images: Annotated[int, typer.Option(parser=positive, metavar="N", help="Images of the pilot")] = 256,
     price: Annotated[float | None, typer.Option(parser=price, metavar="DOLLARS", help="Price of a GPU hour")] = None,
@@ -151,7 +154,7 @@ def estimate(
 ) -> int:
     """Estimate time and cost with a pilot over the first images. Its answers are stored."""
     console = Console()
-    loaded, path = _loaded(pipeline, overrides)
+    loaded, path = _loaded(pipeline, overrides, preset)
     with needs_run_extra():
         from recaption.progress import display_on
         from recaption.run import estimate as pilot
@@ -206,11 +209,11 @@ def reproduce(
     return 0
 
 
-def _loaded(name: str, overrides: list[str] | None) -> tuple[config.Pipeline, Path]:
+def _loaded(name: str, overrides: list[str] | None, preset: str | None) -> tuple[config.Pipeline, Path]:
     with needs_run_extra():
         from recaption.run.check import load_checked
     from recaption.demo.shards import ensure_scenes
 
-    pipeline, path = load_checked(name, tuple(overrides or ()))
+    pipeline, path = load_checked(name, tuple(overrides or ()), preset)
     ensure_scenes(pipeline.source.path)
     return pipeline, path

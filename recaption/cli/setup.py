@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from recaption.cli.options import PIPELINE, Set, positive
+from recaption.cli.options import PIPELINE, Preset, Set, positive
 from recaption.cli.terminal import command_name, print_plain
 from recaption.errors import UserError
 
@@ -35,13 +35,16 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or em
 
 def doctor(
     pipeline: Annotated[str | None, PIPELINE] = None,
+    preset: Preset = None,
     overrides: Set = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON")] = False,
 ) -> int:
     """Diagnose problems of this machine, and of a pipeline if one is given. Changes nothing."""
     from recaption.doctor import diagnose, exit_code, show
 
-    findings = diagnose(pipeline, tuple(overrides or ()))
+    if preset and not pipeline:
+        raise UserError("--preset needs a pipeline: recaption doctor PIPELINE --preset NAME")
+    findings = diagnose(pipeline, tuple(overrides or ()), preset)
     if as_json:
         print(json.dumps(show.as_json(findings, pipeline), indent=2))
     else:

@@ -52,7 +52,7 @@ def export(
     captions: Annotated[
         Literal["one", "lines", "tags"],
         typer.Option(
-            help="With --to txt: a caption, texts drawn by the dataset's sampling policy, one per line, or its objects"
+            help="With --to txt: one caption, lines that the dataset's sampling policy draws, or tags (the objects)"
         ),
     ] = "one",
     pipeline_file: Annotated[
@@ -94,7 +94,7 @@ def export(
 
 
 def _drawing(dataset: Dataset) -> Callable[[Record], list[str]]:
-    """Draws the texts of a record by the sampling policy of the dataset; the same ones each time."""
+    """A function that draws the texts of a record by the sampling policy of the dataset, always the same ones."""
     import numpy as np
 
     from recaption.load.policy import from_manifest
@@ -118,7 +118,9 @@ def validate(
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="With --for: where its images are. Default: the folder images of PATH"),
+        typer.Option(
+            metavar="FOLDER", help="With --for: the folder with the images. Default: the folder images in PATH"
+        ),
     ] = None,
 ) -> int:
     """Check an output, or any dataset for a trainer."""
@@ -146,13 +148,15 @@ def validate(
 
 def push(
     out: Annotated[str, typer.Argument(metavar="OUT", help="An output with a finished build, or a build")],
-    repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="A dataset repository; made if it is new")],
+    repository: Annotated[
+        str, typer.Argument(metavar="ORG/NAME", help="A dataset repository. It is made if it does not exist")
+    ],
     build: Annotated[
         str | None, typer.Option("--build", metavar="B", help="A build of OUT. Default: the published one")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private")] = False,
 ) -> int:
-    """Upload a build to the Hugging Face Hub, with its card. Run it again to continue."""
+    """Upload a build to the Hugging Face Hub, with its card. To continue after an interruption, run it again."""
     from rich.filesize import decimal
 
     from recaption.push import push as upload

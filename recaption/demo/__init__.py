@@ -5,14 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-EMBEDDED: Final = {"scene": "model", "scene-verifier": "verifier", "scene-encoder": "encoder"}
+EMBEDDED: Final = {
+    "scene": "model",
+    "scene-verifier": "verifier",
+    "scene-encoder": "encoder",
+    "scene-boxes": "boxes",
+    "scene-text": "text",
+}
 """The included models by name, with their folders. Every copy of recaption has them, so a name is enough on any node.
 
-`scene` describes scenes, `scene-verifier` also answers whether a statement is true of one, and `scene-encoder` is a
-SigLIP model: image-text scores and embeddings.
+`scene` describes scenes, `scene-verifier` also answers whether a statement is true of one, `scene-encoder` is a SigLIP
+model (image-text scores and embeddings), `scene-boxes` locates phrases, and `scene-text`, which reads no images, writes
+negatives of sentences.
 """
 
 
 def model_path(name: str = "scene") -> Path:
-    """The folder of an included model, of the format of transformers; vLLM loads `scene` and `scene-verifier` too."""
+    """The folder of an included model, of the format of transformers; vLLM loads all but `scene-encoder` too."""
     return Path(__file__).parent / EMBEDDED[name]

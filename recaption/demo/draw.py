@@ -12,6 +12,7 @@ import random
 from PIL import Image, ImageChops, ImageDraw
 
 RGB = tuple[int, int, int]
+Box = tuple[float, float, float, float]
 
 COLOURS: dict[str, RGB] = {
     "red": (216, 32, 40),
@@ -24,6 +25,9 @@ COLOURS: dict[str, RGB] = {
     "brown": (115, 68, 30),
 }
 RADII = {"small": 0.078, "large": 0.130}  # of the side; a cell's half width is 0.167
+# With `jitter`: the smallest and largest radius, and the distance of a circle of 1.15 radii from its cell's edge.
+RADII_WITH_JITTER = {"small": (0.056, 0.092), "large": (0.104, 0.141)}
+MARGIN = 0.003
 PERIOD = 0.044  # of stripes and spots, of the side
 
 
@@ -119,30 +123,51 @@ def _heart() -> list[tuple[float, float]]:
 
 
 def item(
-    image: Image.Image, shape: str, colour: str, fill: str, size: str, row: int, column: int, rng: random.Random
-) -> None:
-    """Draw one object into its cell of `image`, with random jitter."""
+    image: Image.Image,
+    shape: str,
+    colour: str,
+    fill: str,
+    size: str,
+    row: int,
+    column: int,
+    rng: random.Random,
+    *,
+    jitter: bool = False,
+) -> Box:
+    """Draw one object into its cell of `image` and return its box: left, top, right, bottom as shares of the side.
+
+    Position and size vary a little. With `jitter` they vary as far as the object stays in its cell and small and large
+    objects differ.
+    """
     side = image.width
-    x = side * ((column + 0.5) / 3 + rng.uniform(-0.018, 0.018))
-    y = side * ((row + 0.5) / 3 + rng.uniform(-0.018, 0.018))
-    radius = side * RADII[size] * rng.uniform(0.92, 1.08)
+    if jitter:
+        share = rng.uniform(*RADII_WITH_JITTER[size])
+        free = max(0.0, 1 / 6 - MARGIN - 1.15 * share)
+    else:
+        share, free = RADII[size], 0.018
+    x = side * ((column + 0.5) / 3 + rng.uniform(-free, free))
+    y = side * ((row + 0.5) / 3 + rng.uniform(-free, free))
+    radius = side * share * (1.0 if jitter else rng.uniform(0.92, 1.08))
     angle = math.radians(rng.uniform(-8, 8))
     paint = _shade(COLOURS[colour], rng, 12)
     dark, light = _mix(paint, (0, 0, 0), 0.35), _mix(paint, (255, 255, 255), 0.78)
     pen = ImageDraw.Draw(image)
     edge = max(1.0, side * 0.007)
     # Enlarged about the centre rather than stroked: Pillow's strokes are neither joined nor antialiased well.
-    pen.polygon(outline(shape, x, y, radius, angle), fill=dark)
+    outer = outline(shape, x, y, radius, angle)
+    pen.polygon(outer, fill=dark)
     inner = radius - edge * (1.5 if shape in ("triangle", "star") else 1.0)
     corners = outline(shape, x, y, inner, angle)
     if fill == "hollow":
         pen.polygon(corners, fill=paint)
         _hole(image, outline(shape, x, y, radius * 0.55, angle), light)
-        return
-    pen.polygon(corners, fill=paint)
+    else:
+        pen.polygon(corners, fill=paint)
     if fill in ("striped", "spotted"):
         # Dark spots and pale stripes: at 3 px, pale spots and pale stripes were confused in one of eight cases.
         _texture(image, corners, fill, light if fill == "striped" else _mix(paint, (0, 0, 0), 0.68), rng)
+    across, down = zip(*outer, strict=True)
+    return min(across) / side, min(down) / side, max(across) / side, max(down) / side
 
 
 def _hole(image: Image.Image, corners: list[tuple[float, float]], light: RGB) -> None:

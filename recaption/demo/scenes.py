@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from recaption.demo import draw
+from recaption.demo.draw import Box
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "heart")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
@@ -69,10 +70,20 @@ def sample_scene(seed: int) -> Scene:
 
 def render(scene: Scene, size: int = 256) -> Image.Image:
     """Draw `scene` as an RGB image of `size` x `size` pixels, antialiased and reproducible."""
+    return render_with_boxes(scene, size)[0]
+
+
+def render_with_boxes(scene: Scene, size: int = 256, *, jitter: bool = False) -> tuple[Image.Image, tuple[Box, ...]]:
+    """`render`, and the boxes of the objects: left, top, right, bottom as shares of the side.
+
+    With `jitter` positions and sizes vary more: see `draw.item`.
+    """
     rng = random.Random(f"render/{scene.seed}")
     big = 2 * size
     image = draw.background(scene.background, big, rng)
-    for item in scene.objects:
-        draw.item(image, item.shape, item.colour, item.fill, item.size, item.row, item.column, rng)
+    boxes = tuple(
+        draw.item(image, item.shape, item.colour, item.fill, item.size, item.row, item.column, rng, jitter=jitter)
+        for item in scene.objects
+    )
     image = image.resize((size, size), Image.Resampling.BOX)
-    return draw.add_noise(image, rng)
+    return draw.add_noise(image, rng), boxes

@@ -18,11 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recaption.demo.scenes import Scene, render, sample_scene
+from recaption.demo.described import ONTOLOGY, description
+from recaption.demo.scenes import SHAPES, Scene, render, sample_scene
 
 FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS, so not in the training data
 SEEDS_APART = 1_000_000
-_DEMO_SOURCE = "demo-scenes/{00000..00003}.tar"  # the end of source.path in pipelines/demo.yaml
+_DEMO_SOURCES: dict[str, dict[str, Any]] = {
+    "demo-scenes/{00000..00003}.tar": {},
+    "demo-scenes/00000.tar": {},
+    "described-scenes/00000.tar": {"n": 16, "described": True},
+    "thousand-scenes/{00000..00003}.tar": {"n": 1024, "per_shard": 256, "size": 64, "described": True},
+}
+"""Ends of source.path in shipped pipelines, and what is written there."""
+_DEMO_CLASSES = "demo-classes/shapes.txt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +61,12 @@ def alt_text(scene: Scene) -> str:
     )
 
 
-def make_sample(seed: int, key: str, size: int = 256) -> Sample:
-    """Render one scene as a JPEG of `size` x `size` px with its metadata."""
+def make_sample(seed: int, key: str, size: int = 256, *, described: bool = False) -> Sample:
+    """Render one scene as a JPEG of `size` x `size` px with its metadata; `described` adds columns.
+
+    These are facts about the scene: `description`, a caption of two sentences; `class_name`, the shape of the first
+    object; `names`, a list of the names of all objects; `texts`, the text in the image, an empty list.
+    """
     scene = sample_scene(seed)
     buffer = io.BytesIO()
     render(scene, size).save(buffer, "JPEG", quality=90)
@@ -73,11 +85,25 @@ def make_sample(seed: int, key: str, size: int = 256) -> Sample:
         "exif": "{}",
         "sha256": hashlib.sha256(jpeg).hexdigest(),
     }
+    if described:
+        names = [item.name for item in scene.objects]
+        meta |= {"description": description(scene), "class_name": scene.objects[0].shape, "names": names, "texts": []}
     return Sample(key=key, jpeg=jpeg, caption=caption, meta=meta)
 
 
-def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: int = 0, size: int = 256) -> list[Path]:
-    """Write `n` scenes into tars of `per_shard` and return the tars' paths. Each file appears whole or not at all."""
+def write_shards(
+    out_dir: str | Path,
+    n: int = 64,
+    per_shard: int = 16,
+    seed: int = 0,
+    size: int = 256,
+    *,
+    described: bool = False,
+) -> list[Path]:
+    """Write `n` scenes into tars of `per_shard` and return the tars' paths. Each file appears whole or not at all.
+
+    For `described`, see `make_sample`.
+    """
     if n < 1 or not 1 <= per_shard <= 10_000:
         raise ValueError(f"n={n}, per_shard={per_shard}: n must be at least 1, and per_shard from 1 to 10000")
     out = Path(out_dir)
@@ -86,7 +112,8 @@ def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: in
     tars = []
     for shard, start in enumerate(range(0, n, per_shard)):
         samples = [
-            make_sample(first + i, f"{shard:05d}{i - start:04d}", size) for i in range(start, min(n, start + per_shard))
+            make_sample(first + i, f"{shard:05d}{i - start:04d}", size, described=described)
+            for i in range(start, min(n, start + per_shard))
         ]
         _put(out / f"{shard:05d}.parquet", _parquet(samples))
         _put(out / f"{shard:05d}_stats.json", _stats(len(samples)))
@@ -96,13 +123,21 @@ def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: in
 
 
 def ensure_scenes(source: str) -> None:
-    """Render the scenes of the shipped pipeline `demo` for its `source.path`, unless the folder has tars already.
+    """Write what shipped demo pipelines have as `source.path`, unless it is there: scenes, or a list of classes.
 
-    Copies of the pipeline are recognised by the end of the path. Nothing is rendered for other sources.
+    Copies of the pipelines are recognised by the end of the path. Nothing is rendered for other sources.
     """
-    folder = Path(source).parent
-    if source.endswith(_DEMO_SOURCE) and "://" not in source and not any(folder.glob("*.tar")):
-        write_shards(folder)
+    if "://" in source:
+        return
+    path = Path(source)
+    if source.endswith(_DEMO_CLASSES) and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put(path, "".join(f"{shape}\n" for shape in SHAPES).encode())
+    for end, settings in _DEMO_SOURCES.items():
+        if source.endswith(end) and not any(path.parent.glob("*.tar")):
+            write_shards(path.parent, **settings)
+            if settings.get("described"):
+                _put(path.parent / "ontology.yaml", ONTOLOGY.encode())
 
 
 def _tar(samples: list[Sample]) -> bytes:
@@ -139,11 +174,13 @@ def _parquet(samples: list[Sample]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    integers = {
+    types = {
         "scene_seed": pa.int64(),
         **dict.fromkeys(("width", "height", "original_width", "original_height"), pa.int32()),
+        "names": pa.list_(pa.string()),
+        "texts": pa.list_(pa.string()),
     }
-    schema = pa.schema([(name, integers.get(name, pa.string())) for name in samples[0].meta])
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in samples[0].meta])
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([s.meta for s in samples], schema=schema), buffer)
     return buffer.getvalue()

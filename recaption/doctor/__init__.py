@@ -20,12 +20,12 @@ from recaption.io.files import is_url
 __all__ = ["Finding", "diagnose", "exit_code"]
 
 
-def diagnose(name: str | None = None, overrides: tuple[str, ...] = ()) -> list[Finding]:
+def diagnose(name: str | None = None, overrides: tuple[str, ...] = (), preset: str | None = None) -> list[Finding]:
     """Check the machine and, if `name` is given, what that pipeline needs. Takes at most about ten seconds."""
     if name is None:
         return examine(_of_machine(None))
     try:
-        pipeline, path = load(name, overrides)
+        pipeline, path = load(name, overrides, preset)
     except UserError as problem:
         todo = "correct the file or the value of --set; recaption init DIR copies examples"
         findings = [error("pipeline", str(problem), todo, "input")]

@@ -31,7 +31,7 @@ def settings(config: Config, processor: Config, max_pixels: int | None) -> Setti
 
 
 def shown_size(grid: Sequence[int] | None, patch: int | None) -> tuple[int, int] | None:
-    """Width and height in pixels of an image after its processor; None: the processor does not tell.
+    """Width and height in pixels of an image after its processor; None if the processor does not report them.
 
     `grid` is the item of `image_grid_thw` of an image: frames, rows and columns of patches of `patch` x `patch` px
     (Qwen2-VL and later, GLM-4V, ...).

@@ -16,7 +16,7 @@ from recaption.errors import ConfigError
 from recaption.tasks.output import Form, Output
 from recaption.types import Modality
 
-Ability = Form | Literal["logprobs", "embeddings", "special_tokens"]  # likelihood is a form, and goes beside choices
+Ability = Form | Literal["logprobs", "embeddings", "special_tokens"]  # the form likelihood may be combined with choices
 BOTH: Final[frozenset[Modality]] = frozenset(get_args(Modality))
 _OUTPUTS: Final[dict[str, frozenset[Ability]]] = {
     "vllm": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood", "special_tokens"}),

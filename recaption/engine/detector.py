@@ -1,9 +1,9 @@
 """An engine for open-vocabulary detectors of transformers: OWLv2, OWL-ViT, Grounding DINO and MM Grounding DINO.
 
-A request has an image, and a phrase in each line of its prompt. It gets boxes with scores, one for each pair of a place
-and a phrase with a score of at least `LEAST_SCORE`. Boxes are shares of the picture that the request shows, clipped to
-it. A score is the sigmoid of the model's logit; of a phrase of several tokens in Grounding DINO, that of its best one.
-No two boxes are compared here: thresholds and overlaps apply at build (task `regions`).
+A request has an image, and a phrase in each line of its prompt. The answer has a box for each pair of a place and a
+phrase whose score is at least `LEAST_SCORE`. Boxes are shares of the part of the image that the request shows, clipped
+to it. A score is the sigmoid of the model's logit; if a phrase has several tokens in Grounding DINO, the largest one.
+Higher thresholds and overlaps of boxes apply at build (task `regions`).
 
 The scores are taken from the model's output, not from the processor's `post_process_*`: OWLv2's fails for lists of
 phrases of different lengths (processing_owlv2.py pads them with " ", which competes with the phrases), and Grounding
@@ -26,7 +26,7 @@ from recaption.errors import ConfigError, RequestError
 from recaption.tasks.output import LEAST_SCORE
 from recaption.types import Detection
 
-MOST_BOXES: Final = 50  # of a phrase
+MOST_BOXES: Final = 50  # for each phrase
 _OWL: Final = ("owlv2", "owlvit")
 _DINO: Final = ("grounding-dino", "mm-grounding-dino")
 _SEPARATORS: Final = re.compile(r"[.?]")
@@ -120,7 +120,7 @@ class DetectorEngine(MicroBatchEngine):
                 [at for at, (first, last) in enumerate(offsets[n]) if start <= first < last <= end]
                 for start, end in of_image
             ]
-            # A phrase of separators alone has no tokens.
+            # A phrase that consists of separators has no tokens.
             none = torch.zeros(probabilities.shape[1])
             scores.append(
                 torch.stack([probabilities[n][:, found].amax(-1) if found else none for found in columns], dim=-1)

@@ -156,7 +156,7 @@ class VllmRenderer:
 
 
 def _grid(engine_input: Any) -> Sequence[int] | None:
-    """Frames, rows and columns of the patches of a rendered image; None: the processor does not tell."""
+    """Frames, rows and columns of the patches of a rendered image; None if the processor does not report them."""
     [item] = (engine_input.get("mm_kwargs") or {}).get("image") or [None]
     grid = None if item is None else item.get("image_grid_thw")
     return None if grid is None else grid.data.tolist()

@@ -1,9 +1,9 @@
 """AdaptCLIPZS: a text file for each class, with one description per line.
 
 Read by cvl-umass/AdaptCLIPZS, finetune_clip.py, utils_data.py and utils_nat.py: the file is `<class>.txt`, with SLASH
-for a slash. A line is "A bird with a crest": the readers put the name of the class in place of its first two words, two
-letters or one letter, without looking at them. Other lines would lose their first words, so "A photo showing " is put
-before them. Texts are not truncated: one of more than 77 tokens of CLIP ends the training.
+for a slash. A line is "A bird with a crest": the readers replace its first two words, two letters or one letter
+by the name of the class, without looking at them. Other lines would lose their first words, so they begin with
+"A photo showing ". Texts are not truncated: a text of more than 77 tokens of CLIP ends the training.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 
 def line_of(text: str) -> str:
-    """The line of a text: "A bird with a crest", or with a prefix that the readers can take away."""
+    """The line of a text: "A bird with a crest", or the text after a prefix that the readers can replace."""
     text = fold(text)
     if _SUBJECT.match(text):
         return f"A {text.split(' ', 1)[1]}"
@@ -90,7 +90,7 @@ def _line_findings(line: str) -> Iterator[Finding]:
     if len(line.split()) < 3:
         yield f"it is {line!r}", "Write a sentence: its first two words are taken away", "nothing but a subject"
     elif not _SUBJECT.match(line) and not line.startswith(_PREFIX):
-        advice = 'Write "A bird with a crest": the name of the class is put in place of the first words'
+        advice = 'Write "A bird with a crest": the name of the class replaces the first words'
         yield f"it begins with {line[:40]!r}", advice, "first words are lost"
     if len(line.split()) > CLIP_WORDS + 3:
         advice = f"Shorten it to {CLIP_WORDS} words: more than 77 tokens end the training"

@@ -23,14 +23,14 @@ IMAGES: Final = "images"
 
 
 Captions = Literal["one", "lines", "tags"]
-"""What a text file beside an image has: a caption; several texts, one per line; or the objects as a list."""
+"""Content of a text file beside an image: a caption; several texts, one per line; or the objects as a list."""
 
 CLIP_WORDS: Final = 45
-"""Words of a text about a class. More may be more than the 77 tokens of CLIP, with the name of the class."""
+"""Longest text about a class, in words. With the name of the class, a longer one may exceed the 77 tokens of CLIP."""
 
 
 def all_texts(record: Record) -> Sequence[str]:
-    """All captions, and all sub-captions that repeat no earlier one and have a weight."""
+    """All captions, and all sub-captions that repeat no earlier one and have a weight above 0."""
     subs = (sub for caption in record.captions for sub in caption.sub_captions)
     return [caption.text for caption in record.captions] + [s.text for s in subs if s.dup_of is None and s.weight > 0]
 
@@ -43,7 +43,7 @@ def _silent(done: int, total: int) -> None:
 class Options:
     """The user's options. `map` maps texts of the trainer, and names of tables, to generations.
 
-    Texts that it does not name are matched by granularity, if it names no text at all.
+    If it names no text, the texts of the trainer are matched to generations by granularity.
     """
 
     map: Mapping[str, str] = field(default_factory=dict)
@@ -52,18 +52,18 @@ class Options:
     samples_per_shard: int | None = None  # None: the trainer's default; only where shards are written
     images: Images = "none"  # only for formats that name image files
     captions: Captions = "one"  # only for txt
-    draw: Callable[[Record], Sequence[str]] = all_texts  # the lines of a text file, for `captions` "lines"
+    draw: Callable[[Record], Sequence[str]] = all_texts  # for `captions` "lines": the lines of a text file
     progress: Callable[[int, int], None] = _silent  # called with the number of finished shards and of all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """The arguments with which a program reads what was exported. A shell splits them into words.
+    """The arguments with which a program reads an export, quoted for a shell.
 
     FOLDER stands for the folder with the unpacked images.
     """
 
-    program: str  # and the versions that take these arguments
+    program: str  # its name, and the versions that take these arguments
     arguments: str
 
 
@@ -169,12 +169,12 @@ def refuse_shard_size(options: Options, file: str) -> None:
 
 
 def of_images(dataset: Dataset) -> dict[str, str]:
-    """The granularity of each generation whose captions are about whole images, in pipeline order."""
+    """The granularity of each generation with captions of whole images, in pipeline order."""
     return {name: kind for name, kind in dataset.granularities.items() if kind not in ("region", "aspect")}
 
 
 def free_names(dataset: Dataset, options: Options) -> dict[str, str]:
-    """The map, for a format whose names are free. Raises UserError for an unknown generation."""
+    """The map, for a format in which the user chooses the names. Raises UserError for an unknown generation."""
     refuse_fill(options)
     known = ("raw", *dataset.granularities)
     for name, generation in options.map.items():
@@ -244,7 +244,7 @@ def is_relative(image: Any) -> bool:
 
 
 def lacking(row: Any, names: Iterable[str]) -> list[str]:
-    """The names under which a row has no string."""
+    """Those of `names` for which the row has no string."""
     return [name for name in names if not isinstance(row, dict) or not isinstance(row.get(name), str)]
 
 

@@ -2,7 +2,7 @@
 
 Read by fzohra/B-CLIP, datasets.py, sharegpt4v_train_dataset: as in `sharegpt4v`, and with load_concepts=True the keys
 `concepts_minimal` (phrases) and `concepts_words` (words), instead of a spaCy pipeline in each loading process. An empty
-list gives an image no phrase at all, so that a batch of such images has none.
+list leaves an image without phrases; a batch of such images has none at all.
 """
 
 from __future__ import annotations

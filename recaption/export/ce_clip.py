@@ -5,7 +5,7 @@ captions in the order relation, adjective, noun, verb. Of the five flags in `val
 `image_path` is opened as it is; but if the path of the data contains "coco", an image of COCO is opened by `image_id`.
 
 Its own data mask a word that occurs nowhere in captions without such a word, and mark the result as valid. Here, a
-caption without a change of a kind has "###" there, which is marked as not valid.
+caption without a false one of a kind has "###" there, which is marked as not valid.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ SLOTS: Final[Mapping[str, Sequence[Category]]] = {
     "noun_aug_caption": ("object",),
     "verb_aug_caption": ("action",),
 }
-"""The false captions in the order of the flags, each with the categories of negatives that fill it, best first."""
+"""The false captions in the order of the flags, each with the categories of negatives for it, best first."""
 NONE: Final = "###"
 FILE: Final = "00000.npy"  # the first one
-ROWS: Final = 50_000  # of a file, as in CE-CLIP's own
+ROWS: Final = 50_000  # in a file, as in CE-CLIP's own data
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
@@ -107,7 +107,7 @@ def _numpy_files(store: Store, path: str) -> Iterator[Add]:
 
 
 class _Plain(pickle.Unpickler):
-    """Reads arrays of plain values: unpickling anything else could run code of the file."""
+    """Reads arrays of plain values. Unpickling anything else could run code from the file."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module.removeprefix("numpy.").replace("_core", "core"), name) == ("core.multiarray", "_reconstruct"):
@@ -157,7 +157,7 @@ def _row_findings(row: Any) -> Iterator[Finding]:
         return
     valid = row.get("valid_caption")
     if not isinstance(valid, list) or len(valid) != len(names) or not set(valid) <= {0, 1}:
-        advice = "Write five, 0 or 1: of the caption, relation, adj, noun, verb; training drops the first"
+        advice = "Write five flags, 0 or 1: caption, relation, adj, noun, verb; training drops the first"
         yield f"valid_caption is {valid!r}", advice, "wrong flags"
         return
     for name, flag in zip(names, valid, strict=True):

@@ -52,7 +52,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 @contextmanager
 def coco_file(store: Store, path: str) -> Iterator[Add]:
-    """A file to which pairs of an image and its captions are added. Annotations follow the images, so they wait."""
+    """A file to which pairs of an image and its captions are added. Annotations are held back until all images are
+    written."""
     images = annotations = 0
     with outfile(store, path, hashed=False) as sink, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as waiting:
         sink.write(b'{"info": {"description": "recaption"}, "licenses": [], "images": [')

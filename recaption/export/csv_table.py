@@ -13,7 +13,7 @@ from recaption.problems import Problem
 
 
 def read_rows(file: str, columns: Sequence[str]) -> Generator[Problem, None, list[dict[str, str]]]:
-    """The rows, with "" for missing cells; none, and a problem, if the file cannot be read or lacks a column."""
+    """The rows, with "" for missing cells. If the file cannot be read or lacks a column: a problem, and no rows."""
     try:
         rows = csv.DictReader(io.StringIO(files.read_all(file).decode(), newline=""), restval="", strict=True)
         lacking = [name for name in columns if name not in (rows.fieldnames or ())]

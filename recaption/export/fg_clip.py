@@ -34,7 +34,7 @@ NEGATIVE_TEXTS: Final = 10  # texts per box with negatives: the loss reshapes to
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. With a table of regions, rows have boxes, and those with ten negatives have them."""
+    """See `base.Exporter.export`. With a table of regions, rows have boxes; boxes have negatives if there are ten."""
     arguments = f"--data_path {path_of(dest, FILE)} --image_folder {PLACE}"
     usage = Usage(program="FG-CLIP (main of 2026-06)", arguments=arguments)
     return export_boxes(dataset, dest, options, {FILE: json_list}, usage, lambda sample, row: [(FILE, row)])
@@ -48,7 +48,7 @@ def export_boxes(
     usage: Usage,
     rows: Callable[[Sample, Row], Made | str],
 ) -> Exported:
-    """Write files with the rows that `rows` makes of a sample and its row. The arguments of the stage are added."""
+    """Write the rows that `rows` makes of a sample and its row. Adds the arguments of the stage to `usage`."""
     tables = {need.table: found for need in NEEDS if (found := maker(dataset, options, need)) is not None}
     sources = one_text(dataset, TEXTS, texts_only(options, *NEEDS))
     boxed = REGIONS.table in tables
@@ -79,9 +79,9 @@ def export_boxes(
 def boxes_of(sample: Sample) -> list[Row]:
     """The boxes of a sample, in the order of their rank.
 
-    `short_expr` and `long_expr` are the shortest and the longest caption of the region, else its phrase and the
-    sentence that names it. Of a text with ten negatives, the first box has it as `short_expr`, because the trainer
-    compares the negatives with that. Texts are in lower case: FG-CLIP 2 lowers only the negatives.
+    `short_expr` and `long_expr` are the shortest and the longest caption of the region; without captions, its phrase
+    and the sentence that names it. A text with ten negatives is the `short_expr` of its first box, because the trainer
+    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 lowers only the negatives.
     """
     captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
     sentences = {sub.sub_id: _lower(sub.text) for caption in captions for sub in caption.sub_captions}

@@ -31,7 +31,7 @@ _KINDS: Final = {"caption": "long", "short_caption": "short"}
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. The Chinese captions are those of language zh, or translations into it."""
+    """See `base.Exporter.export`. The Chinese captions are those with the language zh."""
     refuse_fill(options)
     if not any(generation.get("task") == TRANSLATION.task for generation in dataset.manifest["generations"]):
         raise UserError(absent(dataset, "no translations", TRANSLATION.example("zh")))

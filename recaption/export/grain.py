@@ -3,7 +3,7 @@
 Read by shaunak27/grain-clip, dataloaders/conceptual.py, ConceptualCaptions: the CSV has no header, and rows whose path
 does not end in .jpg, .jpeg or .png are skipped; boxes are in pixels of an image that is scaled to 960 x 960; the five
 with the highest scores are used. An image whose list of boxes is empty ends the training, so it is not in the object.
-As published, the module never opens the image; the paths are those of the three files only.
+The published module never opens the images; the paths only join the three files.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 
 def boxes_of(sample: Sample) -> list[Row]:
-    """The boxes of a sample. Where the model gives no score, it decreases with the rank, so that the order is kept."""
+    """The boxes of a sample. If the model gives no score, it is made from the rank, so that the order is kept."""
     return [
         {
             "description": fold(region["phrase"]),
@@ -138,7 +138,7 @@ def _boxes_findings(value: Any) -> Iterator[Finding]:
 def _box_findings(box: Any) -> Iterator[Finding]:
     corners = box.get("bbox") if isinstance(box, dict) else None
     if not isinstance(corners, list) or len(corners) != 4 or not all(map(_is_number, corners)):
-        yield "its bbox has not four numbers", "Write x1, y1, x2, y2 in pixels of 960 x 960", "broken box"
+        yield "its bbox does not have four numbers", "Write x1, y1, x2, y2 in pixels of 960 x 960", "broken box"
         return
     if not (0 <= corners[0] < corners[2] <= SIDE and 0 <= corners[1] < corners[3] <= SIDE):
         yield f"bbox {corners} has no area in {SIDE} x {SIDE}", f"Scale the image to {SIDE} x {SIDE}", "box outside"

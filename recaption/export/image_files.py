@@ -1,6 +1,7 @@
-"""The image files of an export: JPEGs or links in the folder `images`, which its rows name; and whether they are there.
+"""Writes and checks the image files of an export: JPEGs or links in the folder `images`, which its rows name.
 
-The name is `<key>.jpg`, also without image files: that of the file when the tars of a build or a source are unpacked.
+The rows name `<key>.jpg` also if the export has no image files: unpacking the tars of a build or a source gives these
+names.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image
 
 MISSING = "the image is missing in the source, or has changed"
-Keep = Callable[[], object]
+WriteImage = Callable[[], object]
 """Writes the image file of a record, if the export has image files."""
 
 
@@ -30,8 +31,8 @@ def file_name(record: Record) -> str:
 
 def with_files(
     dataset: Dataset, shard: ShardEntry, options: Options, store: Store, *, sub_captions: bool = False
-) -> Iterator[tuple[Record, Keep | None]]:
-    """The shard's samples of the chosen split, each with what writes its image file; None if the image is missing.
+) -> Iterator[tuple[Record, WriteImage | None]]:
+    """The shard's samples of the chosen split, each with a function that writes its image file; None: it is missing.
 
     Raises UserError for links to files that are not on a local disk, or are only parts of files.
     """
@@ -81,7 +82,7 @@ def _indexed(dataset: Dataset, shard: ShardEntry, store: Store) -> Mapping[int, 
         raise UserError(f"--images symlink needs the index of the source; use --images jpg ({error})") from error
 
 
-def _link(places: Mapping[int, Image], record: Record, store: Store) -> Keep | None:
+def _link(places: Mapping[int, Image], record: Record, store: Store) -> WriteImage | None:
     image = places.get(record.row)
     if image is None or (image.key, image.sha256) != (record.key, record.sha256):
         raise UserError("--images symlink needs a build with the shards of its source; use --images jpg")
@@ -111,9 +112,9 @@ def _symlink(link: Path, target: Path) -> None:
 
 
 def missing_images(file: str, names: Iterable[str], images: str | None) -> Iterator[Finding]:
-    """An error with the number of image files that are missing. Relative names are those in the folder `images`.
+    """An error if image files are missing. Relative names are files in the folder `images`.
 
-    By default, it is the folder `images` beside the file that names them.
+    The default is the folder `images` beside the file that names them.
     """
     folder = images or f"{file.rpartition('/')[0] or '.'}/{IMAGES}"
     wanted = sorted({name for name in names if "://" not in name})

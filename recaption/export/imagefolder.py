@@ -32,7 +32,7 @@ TEXTS: Final = {"text": "long"}
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. There are always image files."""
+    """See `base.Exporter.export`. The export always has image files."""
     options = replace(options, images="jpg" if options.images == "none" else options.images)
     sources = one_text(dataset, TEXTS, options)
 

@@ -1,9 +1,9 @@
-"""MAKE: a CSV with a caption, what it says about two aspects, and its sentences, each with a mask.
+"""MAKE: a CSV with a caption, its statements about two aspects, and its sentences, with masks.
 
 Read by SiyuanYan1/MAKE, src/open_clip_train/data.py, MultiPositiveCsvDataset, with pandas, by the names of columns:
 `filename` is opened as it is; masks are evaluated as Python. The loader joins caption, ontology and visual concepts, so
-this is the order of `knowledge_masks`; Prepare_ur_training_dataset.md has the last two the other way round, its example
-file agrees with the loader. Without a valid sub-caption, the loss is not a number.
+this is the order of `knowledge_masks`. Prepare_ur_training_dataset.md swaps the last two, but its example file agrees
+with the loader. Without a valid sub-caption, the loss is NaN.
 
 A cell that pandas would not read as text gets a full stop, as in `dreamlip`.
 """
@@ -121,7 +121,7 @@ def _row_findings(row: Mapping[str, str]) -> Iterator[Finding]:
     if subs is None or len(subs) != len(SUB_CAPTIONS):
         yield f"sub_caption_mask is {cells['sub_caption_mask']!r}", "Write a list of eight, 0 or 1", "wrong mask"
     elif not any(subs):
-        yield "no sub-caption is valid", "Leave the row out: the loss is not a number", "no valid sub-caption"
+        yield "no sub-caption is valid", "Leave the row out: the loss would be NaN", "no valid sub-caption"
     else:
         wrong = [name for name, flag in zip(SUB_CAPTIONS, subs, strict=True) if flag and not cells[name]]
         if wrong:

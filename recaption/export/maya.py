@@ -1,7 +1,7 @@
 """Maya: a folder with a JSON list of LLaVA's conversations for each language.
 
-Read by nahidalam/maya, llava/train/train.py, LazySupervisedDataset: all .json files of the folder, whatever they are,
-are joined and shuffled. Pretraining (preprocess_plain) takes two turns, of which the first is replaced by the image. An
+Read by nahidalam/maya, llava/train/train.py, LazySupervisedDataset: all .json files of the folder are joined and
+shuffled. Pretraining (preprocess_plain) takes two turns, of which the first is replaced by the image. An
 image that is missing is replaced by the next one, with a message only.
 """
 

@@ -61,7 +61,7 @@ def _conversation(sample: Sample, text: str) -> Row:
 
 
 def _all_of(sample: Sample, text: str) -> Row:
-    """The four texts of an image; it has an empty one where nothing was found."""
+    """The four texts of an image. A text is empty if nothing was found for it."""
     short = next((caption.text for caption in sample.record.captions if caption.granularity == "short"), text)
     regions = {row["region_id"]: row for row in sample.tables[REGIONS.table] if not row["is_point"]}
     boxes = placed((row["phrase"], row) for row in regions.values())
@@ -89,7 +89,7 @@ def validate(path: str, *, loaders: int | None = None, images: str | None = None
 def _conversation_findings(row: Any) -> Iterator[Finding]:
     turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or len(turns) < 2:
-        yield "it has no two conversations", "Write a question and the caption (IndexError)", "no conversations"
+        yield "it does not have two conversations", "Write a question and the caption (IndexError)", "no conversations"
         return
     if any(lacking(turn, ["value"]) or not turn["value"].strip() for turn in turns[:2]):
         yield "a turn has no text", "Write a text `value` in both", "turn without text"
@@ -109,14 +109,14 @@ def _fields_findings(fields: tuple[str, ...], empty: bool, row: Any) -> Iterator
     """`empty`: texts may be empty."""
     missing = lacking(row, ("img_id", *fields))
     if missing:
-        advice = "Write it, if need be as an empty text (KeyError)"
+        advice = "Write it; the text may be empty (KeyError)"
         yield f"it has no string {', '.join(missing)}", advice, "missing text"
     elif not empty and not all(row[name].strip() for name in fields):
         yield "its caption is empty", "Leave the sample out", "empty text"
 
 
 def _unique(rows: list[Any]) -> Iterator[Finding]:
-    yield from repeated(rows, "img_id", "Give each image an id of its own: files are joined by it")
+    yield from repeated(rows, "img_id", "Use each id once: the files are joined by it")
 
 
 def _conversations_unique(rows: list[Any]) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
-"""What exporters need beside plain captions: tables and captions of tasks, and the generations that make them.
+"""Tables and captions of tasks that exporters need, and examples of the generations that make them.
 
-The name of a table in the option `map` chooses among several generations that make it.
+If several generations make a table, the option `map` chooses one: TABLE=GENERATION.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from recaption.export.dataset import Dataset
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """A table of a task. `generation` is an example of a generation that makes it, as in a pipeline file."""
+    """A table of a task, and an example of a `generation` that makes it, as in a pipeline file."""
 
     table: str
     task: str
@@ -73,7 +73,7 @@ def maker(dataset: Dataset, options: Options, need: Need) -> str | None:
 
 
 def required(dataset: Dataset, options: Options, need: Need) -> str:
-    """As `maker`. Raises UserError, with what to add to the pipeline, if there is none."""
+    """As `maker`. Raises UserError if there is none; its message shows what to add to the pipeline."""
     found = maker(dataset, options, need)
     if found is None:
         raise UserError(absent(dataset, f"no {need.table}", need.generation))
@@ -84,7 +84,7 @@ def only_table(dataset: Dataset, options: Options, need: Need) -> dict[str, str]
     """The table with its generation, for a format whose texts all follow from it. Raises UserError as `required`."""
     refuse_fill(options)
     if texts_only(options, need).map:
-        raise UserError(f"the only name in --map is {need.table}: all texts follow from this table")
+        raise UserError(f"the only name allowed in --map is {need.table}: all texts follow from this table")
     return {need.table: required(dataset, options, need)}
 
 
@@ -101,7 +101,7 @@ def required_tables(dataset: Dataset, *tables: str) -> dict[str, None]:
 
 
 def absent(dataset: Dataset, what: str, generation: str) -> str:
-    """The message for a build that lacks something: the generation to add."""
+    """The message for a build that lacks something, with the generation to add."""
     return (
         f"{dataset.name} has {what}. Add a generation to its pipeline, for example\n  - {generation}\n"
         "and run it again: all answers are kept. Then export the new build"
@@ -109,6 +109,6 @@ def absent(dataset: Dataset, what: str, generation: str) -> str:
 
 
 def texts_only(options: Options, *needs: Need) -> Options:
-    """The options with a map of texts: without the names of tables."""
+    """The options, without names of tables in the map."""
     tables = {need.table for need in needs}
     return replace(options, map={name: of for name, of in options.map.items() if name not in tables})

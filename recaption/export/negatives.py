@@ -11,7 +11,7 @@ from recaption.types import SubCaption
 
 
 def changed(sample: Sample) -> Iterator[tuple[SubCaption, Mapping[str, str]]]:
-    """The sub-captions that have negatives, with the first one of each category."""
+    """The sub-captions that have negatives, each with the first negative of each category."""
     negatives: dict[str, dict[str, str]] = {}
     for row in sample.tables[NEGATIVES.table]:
         negatives.setdefault(row["sub_id"], {}).setdefault(row["category"], fold(row["text"]))
@@ -22,5 +22,5 @@ def changed(sample: Sample) -> Iterator[tuple[SubCaption, Mapping[str, str]]]:
 
 
 def first_of(negatives: Mapping[str, str], categories: Sequence[str]) -> str | None:
-    """The negative of the first of these categories that there is."""
+    """The negative of the first of these categories that has one; None if none has."""
     return next((negatives[name] for name in categories if name in negatives), None)

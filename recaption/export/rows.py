@@ -42,8 +42,7 @@ Add = Callable[[Any], object]
 class Sample:
     """A record with the rows of tables, by the table's name.
 
-    `path` is for trainers that open images without a folder of images: absolute if the export has image files, else
-    the name alone.
+    `path` is for trainers that open it as it is: absolute if the export has image files, else only the file name.
     """
 
     record: Record
@@ -57,11 +56,11 @@ class Sample:
 
 
 Made = Sequence[tuple[str, Any]]
-"""What an export has of a sample: rows with the names of their files."""
+"""The rows of a sample, each with the name of its file."""
 
 
 def path_of(dest: str, file: str = "") -> str:
-    """The absolute path of a file of an export, or of its folder, as a word of a command line."""
+    """The absolute path of a file of an export, or of its folder, quoted for a shell."""
     return shlex.quote(f"{files.absolute(dest).rstrip('/')}/{file}".rstrip("/"))
 
 
@@ -114,17 +113,17 @@ def csv_file(*header: str) -> FileKind:
 FileKind = Callable[[Store, str], Any]
 """Opens a file of the store for rows: `json_list`, `json_object`, or one that `csv_file` makes."""
 PLACE: Final = "{images}"
-"""In notes and arguments: the folder of the images, or FOLDER if there are no image files."""
+"""Stands for the folder of the images in notes and arguments; FOLDER is printed if there are no image files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
     """The files of an export, and what it reads and prints.
 
-    `kinds` are the files that are always written; a JSON list is written for any other name in a row. `tables` has the
-    generation of each table that a sample has rows of (see `needs`); None: the build makes it. With fewer than `least`
-    samples, the trainer cannot start. `check` is called at the end; it raises UserError if the export is of no use.
-    `usage` and `notes` may have PLACE in them.
+    `kinds` are the files that are always written; other names in a row are JSON lists. `tables` are the tables whose
+    rows a sample has, each with its generation (see `needs`), or None for a table of `annotate.tables`. With fewer than
+    `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the export is
+    useless. `usage` and `notes` may contain PLACE.
     """
 
     kinds: Mapping[str, FileKind]
@@ -139,7 +138,7 @@ class Layout:
 def export_rows(
     dataset: Dataset, dest: str, options: Options, layout: Layout, row: Callable[[Sample], Made | str]
 ) -> Exported:
-    """Write the files, and image files if wanted. `row` has the rows of a sample, or the reason why it is left out.
+    """Write the files, and image files if wanted. `row` returns the rows of a sample, or the reason to leave it out.
 
     If it fails, nothing is left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
     """
@@ -151,14 +150,14 @@ def export_rows(
     root = "" if options.images == "none" else f"{folder}/"
     with removed_on_failure(store), ExitStack() as opened:
         adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in layout.kinds.items()}
-        for sample, keep in _samples(dataset, options, store, layout):
+        for sample, write_image in _samples(dataset, options, store, layout):
             sample = replace(sample, path=f"{root}{sample.image}")
-            made: Made | str = MISSING if keep is None else row(sample)
+            made: Made | str = MISSING if write_image is None else row(sample)
             if isinstance(made, str):
                 left_out[made] += 1
                 continue
-            assert keep is not None
-            keep()
+            assert write_image is not None
+            write_image()
             for name, line in made:
                 if name not in adds:
                     adds[name] = opened.enter_context(json_list(store, name))
@@ -187,8 +186,8 @@ def _samples(
 ) -> Iterator[tuple[Sample, Callable[[], object] | None]]:
     for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
-        for record, keep in with_files(dataset, shard, options, store, sub_captions=layout.sub_captions):
-            yield sample_of(record, found), keep
+        for record, write_image in with_files(dataset, shard, options, store, sub_captions=layout.sub_captions):
+            yield sample_of(record, found), write_image
 
 
 def rows_of(dataset: Dataset, shard: ShardEntry, tables: Mapping[str, str | None]) -> Mapping[str, TableRows]:

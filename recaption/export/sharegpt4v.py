@@ -4,8 +4,8 @@ Read by beichenzbc/Long-CLIP, train/sharegpt4v.py (and by the others, in copies 
 `conversations[1]["value"]`, with a space for each line end; the short caption is the text up to the first ". ". The
 first 1,000 rows are the validation set, so fewer than 1,001 rows leave nothing to train on, without an error.
 
-So an opener ("The image shows") would be part of every short caption: the text begins where the content of its first
-sentence does. A short caption that ends at an abbreviation ("Dr. Smith") is counted. TULIP ends it at any full stop.
+An opener ("The image shows") would be in every short caption, so it is removed from the first sentence. Short captions
+that end at an abbreviation ("Dr. Smith") are counted. TULIP ends short captions at any full stop.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def row_findings(row: Any) -> Iterator[Finding]:
     """The problems of a row."""
     turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, dict) for turn in turns[:2]):
-        yield "it has no two conversations", "Write a question and the caption", "no conversations"
+        yield "it does not have two conversations", "Write a question and the caption", "no conversations"
         return
     text, image = turns[1].get("value"), row.get("image")
     if not isinstance(image, str) or not image:

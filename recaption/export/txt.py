@@ -41,7 +41,7 @@ FILES: Final = f"{IMAGES}/KEY.txt"
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. `options.captions` is what a text file has; there are always image files."""
+    """See `base.Exporter.export`. `options.captions` chooses the content of the text files. There are always images."""
     options = replace(options, images="jpg" if options.images == "none" else options.images)
     sources = one_text(dataset, TEXTS, options) if options.captions == "one" else {}
     if not sources and options.map:
@@ -53,7 +53,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         elif options.captions == "tags":
             lines = [", ".join(dict.fromkeys(t["lemma"] for t in sample.tables["tags"] if t["kind"] == "object"))]
         else:
-            lines = options.draw(_weighed(sample))
+            lines = options.draw(_with_weights(sample))
         text = "\n".join(dict.fromkeys(filter(None, map(fold, lines))))
         return [(FILES, (sample.record.key, text))] if text else f"no text for --captions {options.captions}"
 
@@ -70,8 +70,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return replace(done, files=done.samples)
 
 
-def _weighed(sample: Sample) -> Record:
-    """The record, with the weights of its sub-captions."""
+def _with_weights(sample: Sample) -> Record:
+    """The record, with the weights and repetitions of its sub-captions."""
     known = {row["sub_id"]: row for row in sample.tables["sub_captions"]}
 
     def full(sub: SubCaption) -> SubCaption:
@@ -133,4 +133,4 @@ def _text_findings(file: str) -> Iterator[Finding]:
     if not text.strip():
         yield "it is empty", "Write a caption, or remove the image", "empty text"
     elif not all(line.strip() for line in lines):
-        yield "it has an empty line", "Remove it: a random line may be drawn", "empty line", "warning"
+        yield "it has an empty line", "Remove it: programs that draw a random line may draw it", "empty line", "warning"

@@ -224,7 +224,7 @@ def _identity(
 def recheck(questions: Sequence[Question], job: Job, chunk: Chunk, actor: int) -> tuple[Chunk, Counters]:
     """Task: what is still missing of a chunk whose actor has failed, and the counts of what is stored of it.
 
-    Units that are not stored by this actor are not counted: those of earlier runs are none of this run, and those of
+    Only units that this actor has stored are counted: those of earlier runs do not belong to this run, and those of
     other actors are counted already. Raises ShardError if the shard has changed, StoreError.
     """
     store = open_store(job.store_url)

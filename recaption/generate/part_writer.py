@@ -63,8 +63,8 @@ class PartWriter:
             self._begin_put().add_done_callback(self._unobserved)
 
     def finished(self, question: Question, *, skipped: bool) -> None:
-        """All units of an image were added. It is counted with the next put; not if the writer is closed, because a
-        unit may have been dropped."""
+        """Count the image, all of whose units were added, with the next put. A closed writer does not count it, because
+        a unit may have been dropped."""
         if not self._closed:
             self._finished.append((question, skipped))
 

@@ -93,8 +93,8 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
     source as recorded in the output; default: that of a new output.
 
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
-    that the source lacks, a model that is unreachable, a model that takes no images, and a source without images whose
-    tasks need them.
+    that the source lacks, a model that is unreachable, a model that takes no images, and a source without images for a
+    task that needs them.
     """
     folder = prompts_beside(path)
     source = source or open_source(pipeline.source)
@@ -146,7 +146,7 @@ def _check_tables(questions: Sequence[Question]) -> None:
 
 
 def without_images(source: Source, generate: Sequence[GenerationConfig]) -> Iterator[ConfigError]:
-    """The generations that need images, if the source has none. Tasks that cannot be loaded are left out."""
+    """An error for each generation that needs images, if the source has none. Tasks that fail to load are skipped."""
     for configured in () if source.has_images else generate:
         with suppress(ConfigError):
             if "image" not in registry.load(configured.task, configured.settings).needs:
@@ -199,8 +199,16 @@ def _passes(models: Sequence[str], questions: Sequence[Question]) -> list[tuple[
 
 
 def prompts_beside(path: Path | None) -> Path | None:
-    """The folder of the prompts that belong to a pipeline's file."""
-    return path.parent.parent / "prompts" if path else None
+    """The folder of the prompts that belong to a pipeline's file.
+
+    It is beside the file's folder; for a file in a folder below `pipelines`, such as `seeds`, beside `pipelines`.
+    """
+    if path is None:
+        return None
+    folder = path.parent.parent
+    if folder.name == "pipelines" and not (folder / "prompts").is_dir():
+        folder = folder.parent
+    return folder / "prompts"
 
 
 def fitting_tasks(generate: Sequence[GenerationConfig]) -> list[ConfigError]:
@@ -245,10 +253,11 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
     prompt = load_prompt(name, folder)
     if task.makes_captions and not (task.granularity or prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
-    if task.variables and not task.variables & prompt.columns:
+    unused = sorted(task.required - prompt.columns)
+    if unused or (task.variables and not task.variables & prompt.columns):
         raise ConfigError(
-            f"generate {configured.id}: prompt {prompt.path} has to use {' or '.join(sorted(task.variables))}, which "
-            f"task {configured.task} fills in"
+            f"generate {configured.id}: prompt {prompt.path} has to use "
+            f"{' and '.join(unused) or ' or '.join(sorted(task.variables))}, which task {configured.task} fills in"
         )
     if missing := prompt.missing(columns | task.variables):
         raise ConfigError(

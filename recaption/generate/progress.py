@@ -104,9 +104,7 @@ class PassProgress(Snapshot):
     engines: int = 0  # that have started and are not removed
     renderers: int = 0
     engine_deaths: int = 0
-    gpu_seconds: float = (
-        0.0  # time of all engines, starting ones too, times their GPUs; one without a GPU counts as one
-    )
+    gpu_seconds: float = 0.0  # seconds since their start x GPUs, over all engines; without a GPU, one counts
     quarantined: int = 0  # images
     generations: dict[str, GenerationProgress] = Field(default_factory=dict)
     engine: dict[str, str] = Field(default_factory=dict)  # its provenance

@@ -172,8 +172,8 @@ def _seed(request: UnitRequest, base: int, number: int) -> int:
 
 
 def reject(request: UnitRequest, reason: Reason, detail: str, attempts: Sequence[Attempt] = ()) -> Reject:
-    """The reject of a request. It has no `prompt_sha256` if the image is the cause: all prompts would fail. Rejects of
-    a question about units always have one, because other units of the image may be answered."""
+    """The reject of a request. It has no `prompt_sha256` if the image is the cause, because all prompts would fail.
+    Rejects of a question about units always have one, because other units of the image may be answered."""
     of_image = reason in _OF_THE_IMAGE
     whole = of_image and not request.question.per_unit
     return Reject.of(

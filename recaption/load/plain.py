@@ -22,10 +22,10 @@ def records(
     cache: str | Path | None = None,
     verify: Verify = "size",
 ) -> Iterator[Sample]:
-    """The usable samples of a dataset: `record` (`recaption.types.Record`) and `image`, the stored bytes.
+    """The usable samples of a dataset: `record` (`recaption.types.Record`) and `image`, its stored bytes.
 
-    `path`, `source`, `cache` and `verify` are those of `CaptionDataset` and `LoaderConfig`. Split "all" has the train
-    samples first. In a sidecar, `image` has the bytes of the source; `orientation` is not None if they have to be
+    `path`, `source`, `cache` and `verify` are those of `CaptionDataset` and `LoaderConfig`. Split "all" returns the
+    train samples first. In a sidecar, `image` has the bytes of the source; `orientation` is not None if they have to be
     turned to be upright (`recaption.decode.upright`). Needs no torch.
 
     Raises UserError if there is nothing to load, and DatasetError (with shard and key) for invalid data.

@@ -35,10 +35,10 @@ FAULTS = (UserError, MissingExtra, RecaptionError)
 """Exceptions that are reported as faults."""
 
 
-def load_checked(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
+def load_checked(name: str, overrides: tuple[str, ...] = (), preset: str | None = None) -> tuple[Pipeline, Path]:
     """As `config.load`. If the file is invalid, the message also lists the problems of its valid parts."""
     try:
-        return load(name, overrides)
+        return load(name, overrides, preset)
     except InvalidPipeline as error:
         found = faults(error.parts, error.path)
         if not found:

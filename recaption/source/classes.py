@@ -22,11 +22,11 @@ _Found = Iterator[tuple[str, dict[str, Any]]]
 
 
 class ClassSource(FileSource):
-    """Files of classes by pattern, a shard each: the name of a class, and columns that prompts may use.
+    """Lists of classes, one shard for each file. A class has a name, and columns that prompts may use.
 
-    A `.txt` has a name per line; JSON and YAML a list of names or of objects, or an object of names with their columns;
-    CSV and Parquet have a column with the names. The name of a class is its `source_key` and its raw caption, and
-    `sha256` is the hash of it. There are no bytes.
+    A `.txt` file has a name in each line. JSON and YAML have a list of names or objects, or an object that maps names
+    to their columns. CSV and Parquet have a column with the names. The name of a class is its `source_key` and its raw
+    caption, and `sha256` is the hash of the name. There are no image bytes.
     """
 
     kind = "classes"
@@ -44,17 +44,17 @@ class ClassSource(FileSource):
         return []
 
     def index(self, shard: SourceShard) -> list[Image]:
-        """A row for each class, none with a reason."""
+        """A row for each class. No class is rejected."""
         made = images(shard, self._rows(shard.path), self.config)
         return [replace(image, raw_captions=(image.source_key,)) for image in made]
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-        """No bytes."""
+        """Each row with empty bytes."""
         for image in images:
             yield image, b""
 
     def _rows(self, path: str) -> list[Row]:
-        """Raises SourceError for a malformed file, and for classes without a name or with an equal one."""
+        """Raises SourceError for a malformed file, and for classes without a name or with the same name."""
         rows, places = list[Row](), dict[str, str]()
         for number, (where, columns) in enumerate(self._found(path)):
             name = _text(columns[self._name(list(columns), f"{path}, {where}")])
@@ -71,7 +71,9 @@ class ClassSource(FileSource):
     def _found(self, path: str) -> _Found:
         suffix = posixpath.splitext(path)[1].lower()
         if suffix not in SUFFIXES:
-            raise SourceError(f"source.path {path!r}: format classes reads {', '.join(SUFFIXES)}")
+            raise SourceError(
+                f"source.path {path!r}: source.format classes reads files with the suffixes {', '.join(SUFFIXES)}"
+            )
         try:
             data = read_all(path)
         except ShardError as error:
@@ -100,14 +102,14 @@ class ClassSource(FileSource):
         if found is None:
             wanted = repr(key) if key else " or ".join(_NAMES)
             raise SourceError(
-                f"{where}: no column {wanted}; there are {', '.join(columns)}{separator_hint(columns)}. "
-                "Name the one with the classes in source.key"
+                f"{where}: no column {wanted}; it has {', '.join(columns)}{separator_hint(columns)}. "
+                "Set source.key to the column with the names of the classes"
             )
         return found
 
 
 def _listed(value: Any, name: str, path: str) -> _Found:
-    """The rows of a JSON or YAML document. `name` is the column for names that are no columns of their own."""
+    """The rows of a JSON or YAML document. `name` is the column for names that are given without columns."""
     if isinstance(value, dict):
         value = [{name: key, **(columns if isinstance(columns, dict) else {})} for key, columns in value.items()]
     if not isinstance(value, list):
@@ -119,7 +121,7 @@ def _listed(value: Any, name: str, path: str) -> _Found:
 
 
 def _as_written(value: Any) -> Any:
-    """YAML's values, with names such as `no` and `010` as they are written."""
+    """The values of a YAML file, with texts such as `no` and `010` as they are written."""
     if isinstance(value, list):
         return [_as_written(item) for item in value]
     if isinstance(value, dict):
@@ -128,6 +130,6 @@ def _as_written(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A name in one line; numbers are names, too."""
+    """A name in one line, also of a number; "" for other values."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return fold(normalise(str(value))) if isinstance(value, str) or is_number else ""

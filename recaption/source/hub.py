@@ -1,8 +1,8 @@
 """A dataset of the Hugging Face Hub by name: the files of one of its splits.
 
-`datasets` finds them, by the dataset's card or else by the names of its files
-(https://huggingface.co/docs/hub/datasets-data-files-configuration). It runs no code of the dataset. Files of a dataset
-can also be named directly, as hf://datasets/ORG/NAME/data/*.tar; both are read by byte range.
+`datasets` finds the files, by the dataset's card or by their names
+(https://huggingface.co/docs/hub/datasets-data-files-configuration). It runs no code of the dataset. A pipeline
+can also name files, such as hf://datasets/ORG/NAME/data/*.tar. In both cases, files are read by byte range.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAME: Final = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?/?")
 
 
 def data_files(config: SourceConfig) -> str:
-    """The files as a pattern, pinned to a commit; the path of the config if it does not name a dataset of the Hub.
+    """The files as a pattern, pinned to a commit; `config.path` itself if it does not name a dataset of the Hub.
 
     Raises SourceError for an unknown dataset, config or split; ShardError if the Hub cannot be reached.
     """
@@ -41,12 +41,14 @@ def data_files(config: SourceConfig) -> str:
 
 
 def grouped(urls: Iterable[str]) -> str:
-    """A pattern of these files, with one alternative for each folder, which is listed once."""
+    """A pattern for these files, in which each folder occurs once."""
     folders = defaultdict[str, list[str]](list)
     for url in urls:
         folder, _, file = url.rpartition("/")
         if is_pattern(file) or "," in file or "}" in file:
-            raise SourceError(f"source.path: {url} has a special character in its name, one of * ? [ {{ }} and ,")
+            raise SourceError(
+                f"source.path: the name of {url} has one of * ? [ {{ }} and , which patterns use. Rename the file"
+            )
         folders[folder].append(file)
     braces = (names[0] if len(names) == 1 else "{" + ",".join(names) + "}" for names in folders.values())
     return "::".join(f"{folder}/{names}" for folder, names in zip(folders, braces, strict=True))

@@ -24,7 +24,7 @@ _CELL = (1 << 31) - 1  # characters; the csv module's limit is a C long
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
 Check = Callable[[Sequence[str], str], None]
-"""Raises SourceError if the table at this path must not have these columns."""
+"""Raises SourceError if a table at this path may not have these columns."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -146,7 +146,7 @@ def _names_images(columns: Sequence[str], path: str) -> None:
 
 
 def separator_hint(columns: Sequence[str]) -> str:
-    """The end of a message about the columns of a CSV that may be separated by something else than commas."""
+    """The end of a message about the columns of a CSV that may be separated by another character than a comma."""
     other = next((name for mark, name in _SEPARATORS.items() if columns and mark in columns[0]), "")
     return f". Its columns are separated by {other}: separate them by commas" if other else ""
 

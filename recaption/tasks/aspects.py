@@ -1,4 +1,4 @@
-"""Task `aspects`: what a caption says about each aspect of an ontology, by a text model."""
+"""Task `aspects`: what a caption states about each aspect of an ontology, by a text model."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ ASPECTS: Final = TableSpec(
         [
             column("caption_id", pa.string(), "caption that was read"),
             column("aspect", pa.string(), "name in the ontology; each caption has a row for each aspect"),
-            column("is_valid", pa.bool_(), "the caption says something about the aspect"),
-            column("text", pa.string(), "what it says; of an aspect with values: these and the ones above", null=True),
-            column("values", pa.list_(pa.string()), "values of the ontology; empty without values or if not valid"),
-            column("ancestors", pa.list_(pa.string()), "the values above them, the nearest first"),
-            column("made_caption", pa.string(), "caption_id of the text as a caption", null=True),
+            column("is_valid", pa.bool_(), "the caption states something about the aspect"),
+            column("text", pa.string(), "the answer: a text, or the values and their ancestors", null=True),
+            column(
+                "values",
+                pa.list_(pa.string()),
+                "values of the ontology; empty for an aspect without values, or if not valid",
+            ),
+            column("ancestors", pa.list_(pa.string()), "parents of the values, and their parents; the nearest first"),
+            column("made_caption", pa.string(), "caption that was made from the text", null=True),
         ]
     ),
     parent="caption",
-    description="what captions say about the aspects of an ontology",
+    description="what captions state about the aspects of an ontology",
 )
 
 
@@ -46,10 +50,10 @@ class AspectsSettings(Section):
 
 
 class AspectsTask(Task):
-    """One request for each caption. The value has, for each aspect, a `text` or its `values`; null: nothing is said.
+    """One request for each caption. The value has a text or a list of values for each aspect, or null.
 
-    The model answers an aspect about which nothing is said with its sentinel (`Aspect.none`). A value that the ontology
-    lacks, and a sentinel beside values, make the answer invalid.
+    Null: the caption states nothing about the aspect, and the model answered with its sentinel (`Aspect.none`). A value
+    that the ontology lacks, and a sentinel beside values, make the answer invalid.
     """
 
     settings = AspectsSettings
@@ -74,7 +78,7 @@ class AspectsTask(Task):
         self._output = Output(json_schema=orjson.dumps(schema))
 
     def identity(self) -> Mapping[str, Any]:
-        """What the file contains, not where it is. Parents apply at build."""
+        """The content of the file, not its path. Parents apply at build."""
         kept = {"description", "values", "most", "none"}
         return {name: {**a.model_dump(include=kept), "values": list(a.values)} for name, a in self._aspects.items()}
 
@@ -94,8 +98,8 @@ class AspectsTask(Task):
 
     def _parsed(self, answer: str) -> Parsed:
         found = value_of(self._output, answer)
-        said = {name: _said(name, aspect, found[name]) for name, aspect in self._aspects.items()}
-        return Parsed(finish="stop", value=said)
+        stated = {name: _stated(name, aspect, found[name]) for name, aspect in self._aspects.items()}
+        return Parsed(finish="stop", value=stated)
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         captions, rows, made = captions_by_unit(image, inputs), list[dict[str, Any]](), list[Caption]()
@@ -103,9 +107,9 @@ class AspectsTask(Task):
             caption = captions.get(found.unit.id)
             if found.answer is None or caption is None:
                 continue
-            said = value_in(found.answer)
+            stated = value_in(found.answer)
             for name, aspect in self._aspects.items():
-                row = _row(caption, name, aspect, said[name])
+                row = _row(caption, name, aspect, stated[name])
                 if row["is_valid"]:
                     new = reworded(caption, generation, image.key, len(made), row["text"])
                     made.append(replace(new, granularity="aspect", aspect=name, finish_reason="stop"))
@@ -121,7 +125,7 @@ def _schema(aspect: Aspect) -> dict[str, Any]:
     return {"type": "array", "items": values, "minItems": 1, "maxItems": aspect.most}
 
 
-def _said(name: str, aspect: Aspect, found: Any) -> Any:
+def _stated(name: str, aspect: Aspect, found: Any) -> Any:
     """A text, a list of values, or None. Raises ValueError for a sentinel beside values, and for an empty text."""
     if isinstance(found, list):
         values = list(dict.fromkeys(found))
@@ -132,20 +136,20 @@ def _said(name: str, aspect: Aspect, found: Any) -> Any:
         return None
     text = published(found).text
     if not text:
-        raise ValueError(f"{name} is empty; the answer without a content is {aspect.none!r}")
+        raise ValueError(f"{name} is empty; if nothing is stated, the answer must be {aspect.none!r}")
     if aspect.none in text:
-        raise ValueError(f"{name} has {aspect.none!r} beside a text: {text[:100]!r}")
+        raise ValueError(f"{name} has both {aspect.none!r} and a text: {text[:100]!r}")
     return text
 
 
-def _row(caption: Caption, name: str, aspect: Aspect, said: Any) -> dict[str, Any]:
-    values = said if isinstance(said, list) else []
+def _row(caption: Caption, name: str, aspect: Aspect, stated: Any) -> dict[str, Any]:
+    values = stated if isinstance(stated, list) else []
     above = dict.fromkeys(each for value in values for each in aspect.ancestors(value) if each not in values)
     return {
         "caption_id": caption.caption_id,
         "aspect": name,
-        "is_valid": said is not None,
-        "text": ", ".join((*values, *above)) if values else said,
+        "is_valid": stated is not None,
+        "text": ", ".join((*values, *above)) if values else stated,
         "values": values,
         "ancestors": list(above),
         "made_caption": None,

@@ -112,7 +112,7 @@ class TableSpec:
     """A table that a task or `annotate.tables` adds to a build, as `<name>/<shard>.parquet` sorted by key.
 
     `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. Tables of
-    `annotate.tables` are not `generated`: they have no column `generation`, and `key` behind `sub_id`. A table
+    `annotate.tables` are not `generated`: they begin with `sub_id` and `key`, without `generation`. A table
     with parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has
     its description in the metadata of its field (see `schema.column`).
     """
@@ -193,13 +193,15 @@ class Task:
     """The shipped prompt that a generation without `prompt` uses."""
     variables: frozenset[str] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
+    required: frozenset[str] = frozenset()
+    """Those that a prompt of this task has to use without exception."""
     source_columns: frozenset[str] = frozenset()
     """Columns that the source has to have; checked when the run is planned."""
     reads: frozenset[str] = frozenset()
     """What it reads of the generations in `over`: CAPTIONS, or names of tables. Empty: it has no `over`."""
     makes_captions: ClassVar[bool] = False
     granularity: ClassVar[Granularity | None] = None
-    """Of its captions. None: that of the generation, or of its prompt."""
+    """Granularity of its captions. None: that of the generation or its prompt."""
     keeps_granularity: bool = False
     """Whether each caption has the granularity of the caption that it is made of. It is then that of the generation."""
     tables: ClassVar[Mapping[str, TableSpec]] = {}
@@ -215,8 +217,8 @@ class Task:
     def output(self, unit: Unit | None) -> Output:
         """The form of the answer about a unit.
 
-        None: no unit is known yet, because the run is being planned. The engine has to support this form, and the
-        forms of all units may differ from it only in their choices or JSON schema.
+        `unit` is None when the run is planned, before there are units. The engine has to support that form. The forms
+        of units may differ from it only in their choices or JSON schema.
         """
         return TEXT
 

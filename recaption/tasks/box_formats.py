@@ -1,6 +1,6 @@
 """The boxes in the answers of grounding models: one parser for each format, and their units.
 
-The engine of a detector returns boxes, not a text: nothing is read of format `detector`.
+In the format `detector`, the engine returns boxes and no text, so there is nothing to read.
 
 Sources of formats and units: the cookbooks of Qwen2.5-VL and Qwen3-VL; InternVL, internvl_chat/eval/refcoco/
 evaluate_grounding.py; transformers, models/florence2/processing_florence2.py (`dequantize`), models/paligemma/
@@ -30,7 +30,7 @@ _ITEM: Final = {
     "additionalProperties": False,
 }
 QWEN_OUTPUT: Final = Output(json_schema=orjson.dumps({"type": "array", "items": _ITEM}))
-_OF_SPECIAL_TOKENS: Final = frozenset({"florence2", "kosmos2"})  # those of PaliGemma are no special tokens
+_OF_SPECIAL_TOKENS: Final = frozenset({"florence2", "kosmos2"})  # not PaliGemma: its <loc…> are ordinary tokens
 _LARGEST: Final = 1e6  # no coordinate is larger in any unit
 _POINT: Final = 0.001  # side of the square around a point: the step of Molmo's percentages
 _CELLS: Final = 32  # of Kosmos-2 along each side
@@ -75,7 +75,7 @@ def normalised(form: BoxFormat, numbers: Sequence[float], shown: tuple[int, int]
 def ends_beyond(form: BoxFormat, numbers: Sequence[float], shown: tuple[int, int] | None = None) -> bool:
     """Whether an edge is beyond the right or lower edge of the image by more than 0.1 % of its side.
 
-    If this is so for many boxes of a model, it writes them in other units than those of the format.
+    If many boxes of a model do, it does not write them in the units of the format.
     """
     return max(_shares(form, numbers, shown)) > 1 + _POINT
 
@@ -137,7 +137,7 @@ def _molmo(text: str) -> Iterator[Found]:
 
 
 def _kosmos2(text: str) -> Iterator[Found]:
-    """The phrase may be missing: it is at the end of the prompt, and the answer goes on behind it."""
+    """The phrase may be missing if it is at the end of the prompt: the answer continues the prompt."""
     for label, cells in re.findall(r"(?:<phrase>([^<]*)</phrase>\s*)?<object>(.*?)</object>", text, re.DOTALL):
         for pair in cells.split("</delimiter_of_multi_objects/>"):
             indices = re.findall(r"<patch_index_(\d+)>", pair)

@@ -55,7 +55,7 @@ class BoxSettings(Section):
         return shown_size(wide, high, (self.min_pixels, self.max_pixels, self.model_max_pixels), share)
 
     def shown_of(self, completion: Completion) -> dict[str, Any]:
-        """What a value keeps of a completion so that `size_of` finds it: the size of the image, if boxes need it."""
+        """The part of a value that `size_of` reads: the size of the image, if the boxes are in pixels."""
         return {"shown": list(completion.shown)} if self.format == "qwen2_5_vl" and completion.shown else {}
 
     def size_of(self, answer: Answer, upright_size: Sequence[int | None]) -> tuple[int, int] | None:

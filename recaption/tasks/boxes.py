@@ -29,8 +29,8 @@ def iou(one: Box, other: Box) -> float:
 def without_overlaps(
     boxes: Iterable[Box], threshold: float, scores: Mapping[Box, float | None] = _NO_SCORES
 ) -> list[Box]:
-    """The boxes by descending score and area, without equal ones, and without those whose IoU with an earlier one that
-    is kept is above `threshold`."""
+    """The boxes by descending score, then area, each once. A box is left out if its IoU with a kept box before it is
+    above `threshold`."""
     kept: list[Box] = []
     for box in sorted(set(boxes), key=lambda box: (-(scores.get(box) or 0.0), -area(box), box)):
         if all(iou(box, better) <= threshold for better in kept):

@@ -55,8 +55,8 @@ def changed(sentence: str, category: Category, edits: Sequence[Edit]) -> Change:
 def difference(sentence: str, other: str, category: Category) -> Change:
     """What was changed in `sentence`, which gives `other`. Raises ValueError if it is not one change of the category.
 
-    A swap keeps all words. Another change replaces one to five words in a row. Words of a known class have the category
-    of that class, whatever `category` is.
+    A swap keeps all words. Any other change replaces one to five words in a row. If `change_words` knows the class of
+    the words, the category is that of the class, not `category`.
     """
     old, new = list(WORD.finditer(sentence)), list(WORD.finditer(other))
     before, after = _words(old), _words(new)
@@ -86,7 +86,7 @@ def difference(sentence: str, other: str, category: Category) -> Change:
 
 
 def formed_like(sentence: str, other: str) -> str:
-    """`other` with the capital letter and the end mark of the sentence: their lack must not tell it apart."""
+    """`other` with the capital letter and the end mark of the sentence. Their lack would reveal false sentences."""
     if sentence[:1].isupper():
         other = other[:1].upper() + other[1:]
     return f"{other}{sentence[-1]}" if sentence[-1:] in _ENDS and other[-1:].isalnum() else other

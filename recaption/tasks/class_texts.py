@@ -36,16 +36,16 @@ CLASS_TEXTS: Final = TableSpec(
 
 
 class ClassTextsSettings(Section):
-    """How many texts a class gets, and what they are like."""
+    """Number and form of the texts of a class."""
 
-    n: int = Field(6, ge=1, le=100, description="Texts of a class, exactly")
+    n: int = Field(6, ge=1, le=100, description="Number of texts of a class")
     spare: int = Field(2, ge=0, le=20, description="Further texts in an answer, which replace unusable ones")
     overlap: float = Field(
         0.7, ge=0, le=1, description="Largest share of 3-word sequences that two texts of a class have in common"
     )
     most_words: int | None = Field(None, ge=1, description="Largest number of words of a text; default: no limit")
     name: Literal["any", "required", "forbidden"] = Field(
-        "any", description="Whether a text has to contain the name of the class, or must not"
+        "any", description="Whether each text contains the name of the class: required, forbidden, or any (not checked)"
     )
 
 

@@ -16,11 +16,11 @@ from recaption.types import Box, Caption, Completion, Generation, Granularity, I
 
 
 class CropSettings(Section):
-    """Which regions get a caption, and how much around them the model is shown."""
+    """Which regions get a caption, and the margin that is shown around them."""
 
     most: int | None = Field(None, ge=1, description="Largest number of regions of an image, by rank; default: all")
     margin: float = Field(
-        0.1, ge=0, le=1, description="What is shown around a box on each side, as a share of its width and height"
+        0.1, ge=0, le=1, description="Margin around a box on each side, as a share of its width and height"
     )
 
 
@@ -37,7 +37,7 @@ class CropTask(Task):
     options: CropSettings
 
     def identity(self) -> Mapping[str, Any]:
-        """The settings only choose among the requests, each of which has its box."""
+        """The settings only choose among the requests; each request has its own box."""
         return {}
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

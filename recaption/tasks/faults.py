@@ -1,4 +1,4 @@
-"""Answers with several parts, which are used as a whole or not at all."""
+"""Parses answers that are used as a whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Task `match`: which texts of its class fit an image best, by the scores of a dual encoder."""
+"""Task `match`: the texts of its class that fit an image best, by the scores of a dual encoder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MatchSettings(Section):
         description="Folder or file of Parquet with class_name and text: the table class_texts of a build"
     )
     class_column: str = Field(description="Column of the source with the name of the image's class")
-    most: int = Field(5, ge=1, description="Texts of an image in the table: those with the highest scores")
+    most: int = Field(5, ge=1, description="Number of texts of an image in the table: those with the highest scores")
 
 
 class MatchTask(Task):

@@ -34,12 +34,12 @@ from recaption.types import Completion, Generation, Image
 
 
 class NegativesSettings(Section):
-    """How many sentences are made, and how."""
+    """Number, kinds and method of the sentences."""
 
     method: Literal["rules", "model"] = Field(
         "rules", description="rules: from the tags, without requests; model: by a text model"
     )
-    n: int = Field(10, ge=1, le=50, description="Sentences of a sub-caption; rules: at most")
+    n: int = Field(10, ge=1, le=50, description="Number of sentences for each sub-caption; rules: at most")
     spare: int = Field(2, ge=0, le=20, description="model: further sentences in an answer, which replace unusable ones")
     categories: tuple[Category, ...] = Field(CATEGORIES, min_length=1, description=", ".join(CATEGORIES))
 
@@ -99,7 +99,7 @@ class NegativesTask(Task):
                 problems.append(str(error))
             else:
                 if change.category not in self.options.categories:
-                    problems.append(f"{text!r} is a change of kind {change.category}")
+                    problems.append(f"{text!r} is a change of {change.category}, which categories lacks")
                     continue
                 kept.setdefault(" ".join(WORD.findall(text.casefold())), change)
         if len(kept) < self.options.n:
@@ -120,7 +120,7 @@ class NegativesTask(Task):
         return Rows(tables={NEGATIVES.name: made})
 
     def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
-        """Rules have no units: the rows count."""
+        """Whether the table has rows, because rules have no units."""
         return bool(rows.tables[NEGATIVES.name])
 
     def _by_rules(self, inputs: Inputs) -> Sequence[dict[str, Any]]:

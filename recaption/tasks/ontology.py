@@ -1,11 +1,11 @@
-"""An ontology: the aspects that captions are made about, and the values that an aspect can have.
+"""An ontology: aspects of images, and the values that an aspect can have. It is a YAML file:
 
 aspects:
   look: {description: what it looks like}          # a text
   diagnosis:                                        # values of this list only
     description: the skin condition
     values:
-      melanoma: [skin cancer]                       # with the values above it
+      melanoma: [skin cancer]                       # a value with its parents
       skin cancer: []
 """
 
@@ -28,15 +28,15 @@ Parents = Annotated[tuple[str, ...], OneOrMore]
 
 
 class Aspect(Section):
-    """One aspect. Without `values`, its captions are texts of any words."""
+    """One aspect. Without `values`, the answer about it is a text."""
 
     description: str = Field(min_length=1, description="What the aspect is about, for the prompt")
-    values: dict[str, Parents] = Field(default_factory=dict, description="Allowed values, each with those above it")
+    values: dict[str, Parents] = Field(default_factory=dict, description="Allowed values, each with its parents")
     most: int = Field(5, ge=1, le=50, description="Largest number of values of a caption")
-    none: str = Field("[none]", min_length=1, description="The answer if nothing is said about the aspect")
+    none: str = Field("[none]", min_length=1, description="The answer if the caption states nothing about the aspect")
 
     def ancestors(self, value: str) -> tuple[str, ...]:
-        """The values above a value, the nearest first."""
+        """The parents of a value and their parents, the nearest first."""
         found: dict[str, None] = {}
         level = [value]
         while level:
@@ -52,7 +52,7 @@ class Ontology(Section):
 
 
 def load(path: str) -> Ontology:
-    """Read an ontology. Raises ValueError with all that is wrong with it: unknown keys, unknown parents, cycles."""
+    """Read an ontology. Raises ValueError with all problems of the file, such as unknown keys and cycles of parents."""
     try:
         text = strictyaml.decoded(Path(path).expanduser().read_bytes(), path)
         read = strictyaml.read(text, path)
@@ -76,16 +76,16 @@ def _wrong(aspect: Aspect) -> Iterator[str]:
         if not value.strip() or value.strip() != value:
             yield f"value {value!r} is blank, or begins or ends with white space"
         if unknown := [parent for parent in parents if parent not in values]:
-            yield f"value {value!r} is below {', '.join(map(repr, unknown))}, which is no value of this aspect"
+            yield f"value {value!r} has the unknown parent {', '.join(map(repr, unknown))}; add it to the values"
     folded = [value.casefold() for value in (*values, aspect.none)]
     if len(set(folded)) < len(folded):
         twice = sorted({value for value in folded if folded.count(value) > 1})
-        yield f"{', '.join(map(repr, twice))} is there twice, as a value or as `none`; upper case does not count"
+        yield f"{', '.join(map(repr, twice))} occurs twice among the values and `none`, ignoring case; remove one"
     try:
         known: Mapping[str, Any] = {value: [p for p in parents if p in values] for value, parents in values.items()}
         graphlib.TopologicalSorter(known).prepare()
     except graphlib.CycleError as error:
-        yield f"the values go in a circle: {' is below '.join(map(repr, error.args[1][::-1]))}; remove one of them"
+        yield f"the parents form a cycle: {' has parent '.join(map(repr, error.args[1][::-1]))}; remove one of them"
 
 
 def _section(read: Any, loc: tuple[Any, ...]) -> type[Section] | None:

@@ -15,7 +15,7 @@ from recaption.errors import ConfigError
 from recaption.text import storable
 
 LEAST_SCORE: Final = 0.05
-"""A detector returns all boxes with at least this score (`Output.boxes`): higher thresholds apply at build."""
+"""A detector returns all boxes with at least this score (`Output.boxes`). Higher thresholds apply at build."""
 _MOST_DIGITS = 40
 Form = Literal["text", "choices", "json_schema", "scores", "boxes", "likelihood"]
 
@@ -36,8 +36,8 @@ class Output:
     `likelihood` asks for the log-probabilities of a text that the request names (`Request.statement`), one prefill and
     no generated text. It may be set beside `choices` with `logprobs`: one request then returns both.
 
-    `special_tokens`, with free text only, keeps the special tokens of the answer, except its end token: some grounding
-    models write places in them.
+    `special_tokens`, with free text only, keeps the special tokens of the answer, except its end token. Some grounding
+    models write boxes as special tokens.
 
     Raises ConfigError for a form that no engine can return.
     """
@@ -45,7 +45,7 @@ class Output:
     choices: tuple[str, ...] = ()
     json_schema: bytes | None = None
     scores: bool = False  # no text: the numbers of a dual encoder
-    boxes: bool = False  # no text: those of a detector
+    boxes: bool = False  # no text: the boxes of a detector
     embeddings: bool = False
     logprobs: bool = False
     likelihood: bool = False

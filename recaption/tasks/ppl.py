@@ -16,7 +16,7 @@ from recaption.tasks.caption import captions_by_unit
 from recaption.tasks.output import Output
 from recaption.types import Completion, Generation, Image
 
-_DIGITS: Final = 4  # behind the point, of a log-probability
+_DIGITS: Final = 4  # decimals of a log-probability
 
 PPL: Final = TableSpec(
     name="ppl",
@@ -37,14 +37,14 @@ PPL: Final = TableSpec(
 class PplSettings(Section):
     """Which captions are scored."""
 
-    raw: bool = Field(False, description="Score the raw captions of the source; then without over")
+    raw: bool = Field(False, description="Score the raw captions of the source; must not have over")
 
 
 class PplTask(Task):
     """One request for each caption, without generated text. The value has `logprobs` and `nbytes` of its tokens.
 
-    The bytes sum to the length of the text as the tokenizer writes it. The first token is given the tokens of the chat
-    template, or of the prompt, in front of it.
+    `nbytes` sums to the length of the text that the tokenizer decodes. The first token has a probability too, because
+    the tokens of the chat template or the prompt are in front of it.
     """
 
     settings = PplSettings

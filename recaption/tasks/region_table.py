@@ -40,7 +40,7 @@ REGIONS: Final = TableSpec(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
-    """A box of a phrase. `score`: None: the model gives none."""
+    """A box of a phrase. `score` is None if the model gives none."""
 
     phrase: str
     box: Box
@@ -48,7 +48,7 @@ class Region:
 
 
 def ranked(regions: Iterable[Region], overlap: float, most: int) -> list[Region]:
-    """Of each phrase at most `most` boxes, no two with an IoU above `overlap`; all by descending score and area."""
+    """At most `most` boxes of each phrase, no two with an IoU above `overlap`; by descending score, then area."""
     best = defaultdict[str, dict[Box, float | None]](dict)
     for region in regions:
         known = best[region.phrase].get(region.box)

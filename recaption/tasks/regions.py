@@ -37,7 +37,7 @@ class RegionsSettings(BoxSettings):
         None,
         ge=LEAST_SCORE,
         le=1,
-        description="detector: smallest score of further phrases of a box; default: a box is of its best phrase only",
+        description="detector: smallest score with which a box is kept for further phrases; default: for the best only",
     )
 
 

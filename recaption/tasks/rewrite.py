@@ -102,7 +102,7 @@ class RewriteTask(Task):
         if len(missing) > (1 - self.options.kept) * len(facts) + 1e-9:
             return f"lacks {', '.join(missing)}"
         if self.options.kept == 1 and (moved := moved_attribute(text, about["pairs"])) is not None:
-            return f"says {moved}, which the caption does not say"
+            return f"contains {moved!r}, which the caption does not state"
         shared = max(shared_ngrams(text, other) for other in (caption, *others))
         if shared > self.options.overlap:
             return f"shares {shared:.0%} of its three-word sequences with the caption or another rewrite"

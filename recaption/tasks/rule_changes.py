@@ -25,7 +25,7 @@ from recaption.tasks.tagged_sentence import DETERMINERS, Span, TaggedSentence
 from recaption.types import SubCaption
 
 VERSION = "2"
-"""Version of the rules. Enters the build fingerprint: raise it whenever a change may be another."""
+"""Version of the rules. Enters the build fingerprint: raise it whenever the rules may make other changes."""
 _BEFORE_PLACES = frozenset({"the", "far", "upper", "lower", "its", "their", "his", "her"})
 _IS_PART = re.compile(r"\s+of\b", re.IGNORECASE)  # a bed of flowers
 _SUBJECTS = frozenset({"and", "that", "which", "who", "it", "he", "she"})

@@ -1,4 +1,4 @@
-"""Answers with several different texts as a JSON list, of which exactly n are used."""
+"""Answers that are a JSON list of different texts, of which exactly n are used."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from recaption.tasks.output import Output
 
 
 def list_of_texts(fewest: int, most: int) -> Output:
-    """The form of the answers."""
+    """The form of such an answer, with `fewest` to `most` texts."""
     texts = {"type": "array", "items": {"type": "string"}, "minItems": fewest, "maxItems": most}
     return Output(json_schema=orjson.dumps(texts))
 
 
 def first_usable(texts: Iterable[str], n: int, problem: Callable[[str, Sequence[str]], str | None]) -> list[str]:
-    """The first n texts without a `problem`, which is given a text and the usable ones before it.
+    """The first n usable texts. `problem(text, usable)` is why a text cannot be used, or None.
 
-    Raises ValueError if there are fewer.
+    `usable` has the usable texts before it. Raises ValueError if there are fewer than n.
     """
     kept, problems = list[str](), list[str]()
     for text in texts:

@@ -13,8 +13,8 @@ DETERMINERS = frozenset({"a", "an", "the", "its", "his", "her", "their", "two", 
 
 
 class TaggedSentence:
-    """`words` are the words of the sub-caption with their spans, in lower case, without quoted ones: another word on a
-    sign does not make the sentence false. Spans are code points of its text."""
+    """`words` are the words of the sub-caption with their spans, in lower case, without quoted words:
+    a sentence with other words on a sign is not clearly false. Spans are code points of its text."""
 
     def __init__(self, sub: SubCaption) -> None:
         self.sub, self.text, self.objects = sub, sub.text, sub.objects
@@ -36,7 +36,8 @@ class TaggedSentence:
         return next((span for span in self.inside(tag) if span[1] == end), None)
 
     def name(self, tag: Tag) -> Span | None:
-        """The words of a tag that are its lemma, such as "traffic light"; None if the last one goes on behind it."""
+        """The words of a tag that are its lemma, such as "traffic light"; None if the last word continues
+        beyond the tag."""
         head, words = self.head(tag), self.inside(tag)
         length = len(tag.lemma.split())
         return (words[-length][0], head[1]) if head is not None and length <= len(words) else None
@@ -46,7 +47,7 @@ class TaggedSentence:
 
     @cached_property
     def in_others(self) -> frozenset[Span]:
-        """The words of nouns that are no objects: "no red cars"."""
+        """The words of tags that are not objects, as in "no red cars"."""
         others = [tag for tag in self.sub.tags if tag.kind != "object"]
         return frozenset(span for tag in others for span in self.inside(tag))
 

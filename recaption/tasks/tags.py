@@ -40,14 +40,14 @@ class TagsSettings(Section):
     """Which tags are allowed, and how many."""
 
     vocabulary: Annotated[tuple[str, ...], OneOrMore] = Field((), description="The only tags that are allowed")
-    vocabulary_file: str | None = Field(None, description="The same as a text file, one tag in each line")
+    vocabulary_file: str | None = Field(None, description="Text file with the vocabulary, one tag in each line")
     most: int = Field(20, ge=1, le=200, description="Largest number of tags of an image; the first ones are kept")
 
 
 class TagsTask(Task):
     """One request for each image. The value has its `tags`, each once.
 
-    Tags that are not of the vocabulary are left out, and the detail of the attempt counts them. An answer without any
+    Tags that are not in the vocabulary are left out, and the detail of the attempt counts them. An answer without any
     usable tag is invalid, unless it is an empty list.
     """
 
@@ -65,7 +65,7 @@ class TagsTask(Task):
         tags = [fold(normalise(tag)) for tag in named]
         self._known = {tag.casefold(): tag for tag in tags}
         if not all(tags) or len(self._known) < len(tags):
-            raise ValueError("the tags of the vocabulary must differ, also in lower case, and must not be blank")
+            raise ValueError("the tags of the vocabulary must not be blank, and must differ in more than case")
         item: dict[str, Any] = {"type": "string"}
         if 0 < len(tags) <= _ENUMERATED:
             item = {"enum": tags}
@@ -73,7 +73,7 @@ class TagsTask(Task):
         self._output = Output(json_schema=orjson.dumps(schema))
 
     def identity(self) -> Mapping[str, Any]:
-        """The content of the vocabulary counts, not where it comes from."""
+        """The content of the vocabulary, not its path."""
         vocabulary = hashlib.sha256("\n".join(self._known.values()).encode()).hexdigest() if self._known else None
         return {"vocabulary": vocabulary, "most": self.options.most}
 
@@ -94,7 +94,7 @@ class TagsTask(Task):
             if kept and (self._known or len(kept.split()) <= _LONGEST):
                 tags.setdefault(kept.casefold(), kept)
         dropped = [tag for tag in found if tag.casefold() not in tags]
-        wrong = "are not of the vocabulary" if self._known else f"are blank or have more than {_LONGEST} words"
+        wrong = "are not in the vocabulary" if self._known else f"are blank or have more than {_LONGEST} words"
         detail = f"dropped {len(dropped)} of {len(found)} tags, which {wrong}: {dropped[0]!r:.100}" if dropped else None
         if found and not tags:
             return Parsed(finish="invalid", detail=detail)
@@ -107,7 +107,7 @@ class TagsTask(Task):
 
 
 def _lines(path: str) -> list[str]:
-    """Raises ValueError."""
+    """The lines of a text file that are not blank. Raises ValueError if there are none."""
     try:
         text = Path(path).expanduser().read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -32,10 +32,10 @@ def _known(lang: str) -> str:
 
 
 class TranslateSettings(Section):
-    """The language, and what is translated."""
+    """The language of the translations, and the captions that are translated."""
 
     lang: Annotated[str, AfterValidator(_known)] = Field(description="Language of the translations, as a BCP 47 tag")
-    raw: bool = Field(False, description="Translate the raw captions of the source; then without over")
+    raw: bool = Field(False, description="Translate the raw captions of the source; must not have over")
 
 
 class TranslateTask(Task):

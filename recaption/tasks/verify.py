@@ -36,7 +36,7 @@ from recaption.types import Caption, Completion, Generation, Image, SubCaption
 
 CHOICES: Final = ("yes", "no")
 LEAST_COVERAGE: Final = 0.5
-_WORDING: Final = "~"  # in the id of a unit, before the number of a further wording
+_WORDING: Final = "~"  # in the id of a unit, before the number of the wording; the first wording has none
 _MARKS = " \t\r\n*_\"'`“”.,:;!"  # around the word of an answer in text
 _CLAUSE = re.compile(r"(?:[,:]|\bthat)\s*$", re.IGNORECASE)  # at the end of an opener before a whole sentence
 _ENDED = re.compile(r"[.!?…。！？।][\"'”’»)\]*_]*$")
@@ -71,7 +71,7 @@ class VerifySettings(Section):
         1,
         ge=1,
         le=10,
-        description="Questions per sub-caption, whose mean counts: the prompt's variable wording is 0, 1, …",
+        description="Wordings of the question per sub-caption; their mean counts. Prompt variable: wording, 0, 1, …",
     )
     share: float = Field(1.0, gt=0, le=1, description="Share of the images that are verified, chosen by their sha256")
     calibration: Calibration = Field(Calibration(), description="How p_true is computed at build")
@@ -98,6 +98,7 @@ class VerifyTask(Task):
         super().__init__(options)
         if options.wordings > 1:
             self.variables = self.variables | {"wording"}
+            self.required = frozenset({"wording"})  # else all wordings are one request
 
     def identity(self) -> Mapping[str, Any]:
         """The other settings only choose among the requests, or apply at build."""
@@ -156,7 +157,7 @@ class VerifyTask(Task):
 
 
 def _mean(values: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """The mean of those that are known; None if none is."""
+    """The mean of the values that are known; None if there are none."""
     known = [value[name] for value in values if value.get(name) is not None]
     return fmean(known) if known else None
 
@@ -164,7 +165,8 @@ def _mean(values: Sequence[Mapping[str, Any]], name: str) -> float | None:
 def has_content(sub: SubCaption, *, of_region: bool = False) -> bool:
     """Whether a sub-caption names an object, repeats no other, and is neither a fragment nor meta.
 
-    Equal texts about different regions are no repetitions. Those of a region may be phrases.
+    With `of_region`, fragments and repetitions have content too: captions of regions may be phrases, and two
+    regions may have the same one.
     """
     if of_region:
         return bool(sub.objects) and not sub.is_meta

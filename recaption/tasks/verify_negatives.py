@@ -63,7 +63,7 @@ class VerifyNegativesTask(Task):
 
 
 def _negatives(image: Image, inputs: Inputs) -> Mapping[str, Mapping[str, Any]]:
-    """The rows of `negatives` by the id of the unit about each: long/0#3:2. Of equal rows, the first."""
+    """The different rows of `negatives` by the id of their unit, such as long/0#3:2."""
     different: dict[tuple[str, str], Mapping[str, Any]] = {}
     for upstream in inputs.values():
         for row in upstream.tables.get(NEGATIVES.name, ()):

@@ -1,4 +1,4 @@
-"""Checks of boxes: in any table of a task that has them, and of captions of a part of an image."""
+"""Checks of boxes: in tables of tasks, and in the captions of parts of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 def check_boxes(shard: Shard) -> Iterator[Problem]:
-    """The first box of each table that is not in the image or has no area, and the number of further ones."""
+    """A problem for each table with boxes that are not in the image or have no area. It names the first one."""
     for name, table in shard.tables.items():
         if set(EDGES) <= set(table.column_names):
             yield from _check(shard.path(name), shard.columns(name, *EDGES))
@@ -25,7 +25,7 @@ def _check(path: str, boxes: Iterable[Sequence[Any]]) -> Iterator[Problem]:
     wrong = [(row, box) for row, box in enumerate(boxes) if not _is_box(box)]
     if wrong:
         row, box = wrong[0]
-        more = f", nor are those of {len(wrong) - 1:,} more rows" if len(wrong) > 1 else ""
+        more = f"; further such boxes: {len(wrong) - 1:,}" if len(wrong) > 1 else ""
         what = f"the box {tuple(box)} is not 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1"
         yield problem("value", f"{path}, row {row}", what + more)
 

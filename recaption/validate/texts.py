@@ -205,9 +205,9 @@ def check_task_tables(shard: Shard) -> Iterator[Problem]:
 
 
 def check_table_spans(shard: Shard) -> Iterator[Problem]:
-    """Check the spans in tables of `annotate.tables`, `<part>_start` and `<part>_end`: they are in the sub-caption.
+    """Check that the spans in tables of `annotate.tables` (`<part>_start`, `<part>_end`) are within the sub-caption.
 
-    `text` has to be the caption's text at `char_start`.
+    If a table has `text` and `char_start`, `text` has to be the caption's text there.
     """
     texts = dict(shard.columns("captions", "caption_id", "text"))
     names = ("sub_id", "caption_id", "char_start", "char_end")

@@ -121,6 +121,7 @@ def test_a_build_has_the_tables_and_they_can_be_queried(module: ModuleType, tmp_
     ("change", "message"),
     [
         ({"name": "tags"}, "has the table name 'tags', which is taken"),
+        ({"name": "ppl"}, "has the table name 'ppl', which is taken"),
         ({"name": "../x"}, "lower-case letters, digits and _"),
         ({"name": "triples"}, "has the table name 'triples', which is taken. Choose another than"),
         ({"columns": pa.schema([pa.field("key", pa.string())])}, "has the column key, which recaption adds"),

@@ -300,5 +300,5 @@ def test_for_a_sidecar_the_advice_also_changes_the_format() -> None:
 @pytest.mark.parametrize("form", ["parquet", "webdataset"])
 def test_classes_have_no_images_to_write(tmp_path: Path, form: str) -> None:
     pipeline = config.validate(pipeline_data(tmp_path, output={"path": "out", "format": form}))
-    with pytest.raises(ConfigError, match=f"output.format is {form}, which holds images, and a source of classes has"):
+    with pytest.raises(ConfigError, match=f"output.format is {form}, which has images, but a source of classes has"):
         output_format(pipeline.output, "classes")

@@ -12,6 +12,7 @@ import pytest
 
 import recaption
 from recaption.cli import PANELS, command, main
+from recaption.export import MODULES
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -33,7 +34,7 @@ def test_help_names_every_command_in_its_panel(
     found = {panel.split(" ─")[0]: re.findall(r"^│ (\w+) ", panel, re.M) for panel in panels}
     assert found == {"Options": []} | {
         "Run a pipeline": ["run", "generate", "build", "estimate", "retry", "reproduce"],
-        "Look into an output": ["status", "inspect", "report"],
+        "Look into an output": ["status", "inspect", "report", "probe"],
         "Share and check": ["export", "validate", "push"],
         "Set up": ["init", "doctor", "download"],
     }
@@ -76,8 +77,8 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             ["export", "out", "to", "--to", "flare"],
-            "Invalid value for '--to': 'flare' is none of flair, cosmos, dreamlip, open_clip, recap, pixelprose, "
-            "llava, fg_clip. Did you mean flair? For usage: recaption export --help",
+            f"Invalid value for '--to': 'flare' is none of {', '.join(MODULES)}. Did you mean flair? "
+            "For usage: recaption export --help",
         ),
     ],
 )

@@ -61,6 +61,34 @@ def test_a_price_is_in_dollars(value: str, price: float, monkeypatch: pytest.Mon
     assert seen == {"images": 9, "price": price}
 
 
+@pytest.mark.parametrize("command", ["run", "generate", "build", "estimate", "doctor"])
+def test_an_unknown_preset_is_reported_with_the_known_ones(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "seeds/flair", "--preset", "large"]) == 2
+    out, err = capsys.readouterr()
+    assert "has no preset 'large'; its presets are: demo" in " ".join((out + err).split())
+
+
+@pytest.mark.parametrize("command", ["run", "generate", "build", "estimate"])
+def test_a_preset_is_applied_before_set(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[config.Pipeline] = []
+
+    def stop(pipeline: config.Pipeline, *arguments: object, **options: object) -> None:
+        seen.append(pipeline)
+        raise Interrupted("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recaption.run.run", stop)
+    monkeypatch.setattr("recaption.run.estimate.estimate", stop)
+    assert main([command, "seeds/flair", "--preset", "demo", "--set", "output.path=out/mine"]) == 75
+    assert (seen[0].models["qwen"].model, seen[0].output.path) == ("scene", "out/mine")
+    assert (tmp_path / "out" / "demo-scenes" / "00000.tar").is_file()
+
+
+def test_doctor_refuses_a_preset_without_a_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--preset", "demo"]) == 2
+    assert "--preset needs a pipeline" in capsys.readouterr()[1]
+
+
 @pytest.mark.parametrize(("share", "code"), [(0.0, 0), (0.9, 1)])
 def test_a_retry_prints_its_result_and_has_the_exit_code_of_a_run(
     share: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -12,6 +12,7 @@ import pytest
 from recaption import config
 from recaption.cli import main
 from recaption.demo.shards import ensure_scenes
+from recaption.generate.plan import prompts_beside
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -25,6 +26,8 @@ def test_init_copies_the_shipped_files_and_overwrites_nothing(
     pipeline, path = config.load(str(target / "pipelines" / "demo.yaml"))
     assert pipeline.name == "demo" and path.is_relative_to(target)
     assert (target / "prompts" / "describe_long.md").is_file()
+    for name in ("demo.yaml", "seeds/flair.yaml"):
+        assert prompts_beside(target / "pipelines" / name) == target / "prompts"
     assert main(["init", str(target)]) == 2
     assert "not an empty folder" in capsys.readouterr()[1]
 

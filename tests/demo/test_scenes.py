@@ -10,7 +10,7 @@ import pytest
 from PIL import ImageChops
 
 from recaption.demo import draw, scenes
-from recaption.demo.scenes import Scene, SceneObject, render, sample_scene
+from recaption.demo.scenes import Scene, SceneObject, render, render_with_boxes, sample_scene
 
 SEEDS = range(300)
 
@@ -43,6 +43,38 @@ def test_rendering_is_reproducible_at_any_size():
     assert render(scene, 96).tobytes() == render(scene, 96).tobytes()
     assert render(scene, 200).size == (200, 200)
     assert render(scene, 200).mode == "RGB"
+
+
+@pytest.mark.parametrize("jitter", [False, True])
+def test_boxes_are_those_of_what_is_drawn(jitter):
+    for seed in range(20):
+        item = sample_scene(seed).objects[0]
+        scene = Scene(seed=seed, background="white", objects=(item,))
+        image, (box,) = render_with_boxes(scene, 300, jitter=jitter)
+        bare = render(Scene(seed=seed, background="white", objects=()), 300)
+        difference = ImageChops.difference(image, bare).convert("L").point(lambda v: 255 * (v > 40))
+        assert [edge * 300 for edge in box] == pytest.approx(difference.getbbox(), abs=3)
+
+
+def test_with_jitter_objects_move_and_grow_within_their_cells():
+    middles, widths = [], {"small": [], "large": []}
+    for scene in map(sample_scene, SEEDS):
+        for item, (x0, y0, x1, y1) in zip(scene.objects, render_with_boxes(scene, 12, jitter=True)[1], strict=True):
+            assert item.column / 3 < x0 < x1 < (item.column + 1) / 3
+            assert item.row / 3 < y0 < y1 < (item.row + 1) / 3
+            widths[item.size].append(y1 - y0)
+            if item.size == "small":
+                middles.append((x0 + x1) / 2 - item.column / 3)
+    assert min(middles) < 0.09 and max(middles) > 0.24
+    assert max(widths["small"]) / min(widths["small"]) > 1.5
+    assert sum(widths["small"]) / len(widths["small"]) < 0.65 * sum(widths["large"]) / len(widths["large"])
+
+
+def test_without_jitter_scenes_are_drawn_as_before():
+    """The other embedded models were trained on them."""
+    scene = sample_scene(3)
+    assert render(scene, 96).tobytes() == render_with_boxes(scene, 96)[0].tobytes()
+    assert render(scene, 96).tobytes() != render_with_boxes(scene, 96, jitter=True)[0].tobytes()
 
 
 @pytest.mark.parametrize("shape", scenes.SHAPES)

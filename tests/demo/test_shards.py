@@ -10,8 +10,9 @@ import tarfile
 import pytest
 from PIL import Image
 
+from recaption.demo.described import description
 from recaption.demo.scenes import render, sample_scene
-from recaption.demo.shards import write_shards
+from recaption.demo.shards import ensure_scenes, make_sample, write_shards
 
 
 def test_a_shard_has_its_samples(tmp_path):
@@ -61,3 +62,28 @@ def test_tables_and_statistics_are_those_of_img2dataset(tmp_path):
 def test_invalid_counts_are_refused(tmp_path):
     with pytest.raises(ValueError, match="n must be at least 1"):
         write_shards(tmp_path, n=0)
+
+
+def test_described_scenes_have_facts_as_columns(tmp_path):
+    (tar_path,) = write_shards(tmp_path, n=2, size=48, described=True)
+    plain = make_sample(700_000_000, "000000000", 48).meta
+    with tarfile.open(tar_path) as tar:
+        meta = json.load(tar.extractfile("000000000.json"))
+    scene = sample_scene(meta["scene_seed"])
+    assert {name: meta.pop(name) for name in ("description", "class_name", "names", "texts")} == {
+        "description": description(scene),
+        "class_name": scene.objects[0].shape,
+        "names": [item.name for item in scene.objects],
+        "texts": [],
+    }
+    assert meta == plain, "the other columns are those of all scenes"
+    assert all(item.name in description(scene) for item in scene.objects)
+
+
+def test_a_list_of_classes_is_written_once(tmp_path):
+    path = tmp_path / "demo-classes" / "shapes.txt"
+    ensure_scenes(str(path))
+    assert path.read_text().split() == ["circle", "square", "triangle", "diamond", "star", "heart"]
+    path.write_text("mine")
+    ensure_scenes(str(path))
+    assert path.read_text() == "mine"

@@ -40,7 +40,7 @@ def test_a_path_of_coco_and_a_build_without_negatives_are_refused(
     dataset = without_pixels([plain], tables=tables("negatives"))
     with pytest.raises(UserError, match='contains "coco"'):
         ce_clip.export(dataset, str(tmp_path / "coco_train"), Options())
-    with pytest.raises(UserError, match="only name in --map is negatives: all texts"):
+    with pytest.raises(UserError, match="only name allowed in --map is negatives: all texts"):
         exported("ce_clip", dataset, map={"caption": "long"})
     with pytest.raises(UserError, match=r"(?s)has no negatives.*task: negatives"):
         exported("ce_clip", without_pixels([plain]))

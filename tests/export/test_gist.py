@@ -28,7 +28,7 @@ def test_gist_trains_with_the_texts_that_fit_best(build: Any, plain: Any, export
 def test_a_build_without_matches_is_refused(without_pixels: Any, plain: Any, exported: Any) -> None:
     with pytest.raises(UserError, match=r"(?s)has no matches.*task: match, texts: .*class_texts"):
         exported("gist", without_pixels([plain]))
-    with pytest.raises(UserError, match="only name in --map is matches"):
+    with pytest.raises(UserError, match="only name allowed in --map is matches"):
         exported("gist", without_pixels([plain], tables=tables("matches")), map={"caption": "long"})
 
 

@@ -41,7 +41,10 @@ def test_one_of_the_generations_that_make_a_table_is_chosen(without_pixels: Any,
         (lambda: needs.required(dataset, Options(), needs.NEGATIVES), "has no negatives. Add a generation"),
         (lambda: needs.required(dataset, Options(map={"regions": "long"}), needs.REGIONS), "allowed: my_regions"),
         (lambda: needs.required_tables(dataset, "concepts", "triples"), "has no table triples"),
-        (lambda: needs.only_table(dataset, Options(map={"a": "b"}), needs.REGIONS), "only name in --map is regions"),
+        (
+            lambda: needs.only_table(dataset, Options(map={"a": "b"}), needs.REGIONS),
+            "only name allowed in --map is regions",
+        ),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             call()

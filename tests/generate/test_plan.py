@@ -225,6 +225,7 @@ def test_the_passes_are_listed_if_generations_read_others(data: dict[str, Any]) 
             CHECK | {"prompt": "describe_long"},
             r"prompt .*\.md has to use statement, which task verify fills in",
         ),
+        (CHECK | {"wordings": 3}, r"prompt .*is_it_true\.md has to use wording, which task verify fills in"),
         (
             CHECK | {"task": "verfy"},
             "generate check: unknown task 'verfy'; allowed: caption, verify, ",

@@ -35,7 +35,9 @@ def ask(path: Path, name: str, **given: str | int) -> list[dict[str, Any]]:
 
 def test_all_that_were_promised_are_there() -> None:
     promised = "overview lengths tags tag-pairs flags boilerplate duplicates rejects models prompts languages slowest"
-    assert {*promised.split(), "weights", "coverage", "similar", "image"} <= set(questions.names())
+    assert {*promised.split(), "weights", "coverage", "copied", "generations", "similar", "image"} <= set(
+        questions.names()
+    )
     for name in questions.names():
         question = questions.load(name)
         assert question.description.endswith(".") and len(question.description) <= 86
@@ -238,6 +240,60 @@ def test_duplicates_and_what_they_are_of(tmp_path: Path) -> None:
     rows = ask(out, "duplicates")
     assert {row["text"]: row["images"] for row in rows}["A snowball on a glove."] == 2
     assert len(ask(out, "duplicates", limit=1)) == 1
+
+
+def test_generations_side_by_side(dataset: Path) -> None:
+    rows = {row["generation"]: row for row in ask(GOLDEN, "generations")}
+    assert list(rows) == ["long", "short", "raw"]
+    long = rows["long"]
+    assert (long["source"], long["captions"], long["words"], long["cut"]) == ("golden:describe_long", 16, 13.5, 6.3)
+    assert (long["rejected"], long["refused"], long["looped"], long["objects"]) == (1, 0, 1, 2.5)
+    assert rows["raw"]["fragment"] == 100
+    for path in dataset.glob("builds/*/sub_captions/*.parquet"):
+        table = pq.read_table(path)
+        hedged = ["It seems to be a dog." if text.endswith("grass.") else text for text in table["text"].to_pylist()]
+        pq.write_table(
+            table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), [hedged]), path
+        )
+    (found,) = (row for row in ask(dataset, "generations") if row["generation"] == "long")
+    subs = [
+        row["n"] for row in ask(dataset, "lengths") if (row["generation"], row["texts"]) == ("long", "sub-captions")
+    ]
+    assert found["hedged"] == round(100 / subs[0], 1) and found["negation"] == found["hedged"]
+
+
+def test_copies_of_raw_captions_are_runs_of_equal_words(tmp_path: Path) -> None:
+    raw = "Portrait of Ada Lovelace, by Alfred Edward Chalon (1840)."
+    texts = [
+        ("a/raw/0", raw),
+        ("a/raw/1", "a b a b a c"),  # equal words at several distances
+        ("a/long/0", "A woman sits: a PORTRAIT of Ada Lovelace by Alfred Edward Chalon. Ada Lovelace."),
+        ("a/other/0", "A b a c, portrait of Ada Lovelace"),
+        ("b/raw/0", "\u00c9t\u00e9 \u00e0 Paris"),
+        ("b/raw/1", ""),
+        ("b/long/0", "L'\u00e9t\u00e9 \u00e0 Lyon."),  # two words
+        ("b/other/0", "Paris"),  # one word is no run
+        ("c/long/0", raw),  # the image has no raw caption
+        ("d/raw/0", raw),  # the image has no other caption
+    ]
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE captions (caption_id VARCHAR, key VARCHAR, generation VARCHAR, text VARCHAR)")
+        for caption_id, text in texts:
+            key, generation, _ = caption_id.split("/")
+            connection.execute("INSERT INTO captions VALUES (?, ?, ?, ?)", [caption_id, key, generation, text])
+        question = questions.load("copied")
+
+        def rows(**given: int) -> dict[str, tuple[Any, ...]]:
+            found = connection.execute(question.sql, question.values(given)).fetchall()
+            return {generation: rest for generation, *rest in found}
+
+        assert rows() == {
+            "long": [2, 1, 50.0, 5.0, 7.7, 8, "portrait of ada lovelace by alfred edward chalon"],
+            "other": [2, 0, 0.0, 2.0, 3.8, 4, "portrait of ada lovelace"],
+        }
+        assert rows(words=9)["long"][1] == 0 and rows(words=4)["other"][1] == 1
+        connection.execute("DELETE FROM captions WHERE generation = 'raw'")
+        assert rows() == {}
 
 
 def test_similar_images_share_objects(dataset: Path) -> None:

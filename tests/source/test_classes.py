@@ -83,7 +83,7 @@ def test_each_file_is_a_shard(tmp_path: Path) -> None:
         ("c.json", "[", "is not JSON"),
         ("c.yaml", "- owl\n- {x: 1}\n", "item 1: no column name"),
         ("c.yaml", "a: [", "is not YAML"),
-        ("c.tar", "", "format classes reads .txt, .csv"),
+        ("c.tar", "", "format classes reads files with the suffixes .txt, .csv"),
         ("c.parquet", "owl", "is not a readable Parquet file"),
     ],
 )
@@ -95,7 +95,7 @@ def test_files_that_are_no_list_of_classes(tmp_path: Path, name: str, content: s
 
 def test_a_column_that_is_missing_and_a_file_that_is_missing(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("owl\n")
-    with pytest.raises(SourceError, match="no column 'species'; there are name"):
+    with pytest.raises(SourceError, match="no column 'species'; it has name"):
         classes(tmp_path / "c.txt", key="species")
     with pytest.raises(SourceError, match=r"source\.path"):
         classes(tmp_path / "d.txt")

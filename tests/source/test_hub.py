@@ -160,7 +160,7 @@ def test_config_and_split_are_for_datasets_of_the_hub_only() -> None:
 
 def test_files_are_grouped_by_folder() -> None:
     assert grouped(["hf://x/a/1.tar", "hf://x/a/2.tar", "hf://x/b/1.tar"]) == "hf://x/a/{1.tar,2.tar}::hf://x/b/1.tar"
-    with pytest.raises(SourceError, match="special character"):
+    with pytest.raises(SourceError, match="which patterns use"):
         grouped(["hf://x/a/1,2.tar"])
 
 

@@ -80,8 +80,8 @@ def test_usable_answers(task: AspectsTask, look: Any, diagnosis: Any, expected: 
         (said(["Dark."], ["melanoma"]), "does not fit the JSON schema"),
         (said("Dark.", ["melanoma"] * 6), "does not fit the JSON schema"),
         (said("Dark.", ["melanoma", "[none]"]), "diagnosis has both '[none]' and values: melanoma, [none]"),
-        (said(" ", ["melanoma"]), "look is empty; the answer without a content is '[No matching attributes]'"),
-        (said("Dark. [No matching attributes]", ["melanoma"]), "look has '[No matching attributes]' beside a text"),
+        (said(" ", ["melanoma"]), "look is empty; if nothing is stated, the answer must be '[No matching attributes]'"),
+        (said("Dark. [No matching attributes]", ["melanoma"]), "look has both '[No matching attributes]' and a text"),
         ('{"look": "Dark."}', "does not fit the JSON schema"),
         ('{"look": "Dark.", "diagnosis": ["melanoma"], "cause": "sun"}', "does not fit the JSON schema"),
         ("look: dark", "is not JSON"),
@@ -136,5 +136,5 @@ def test_the_content_of_the_ontology_is_the_identity_without_parents(task: Aspec
 
 def test_a_broken_ontology_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "o.yaml").write_text(FILE.replace("neoplasm: []", "neoplasm: [melanoma]"))
-    with pytest.raises(ConfigError, match=r"task aspects: ontology: .*go in a circle"):
+    with pytest.raises(ConfigError, match=r"task aspects: ontology: .*form a cycle"):
         registry.load("aspects", {"ontology": str(tmp_path / "o.yaml")})

@@ -51,10 +51,10 @@ aspects:
     with pytest.raises(ValueError, match="ontology: ") as error:
         load(tmp_path, text)
     said = str(error.value)
-    assert "aspects.one: the values go in a circle: " in said and "is below" in said
-    assert "value 'd' is below 'e', which is no value of this aspect" in said
+    assert "aspects.one: the parents form a cycle: " in said and "has parent" in said
+    assert "value 'd' has the unknown parent 'e'; add it to the values" in said
     assert "aspects.two: value ' up' is blank, or begins or ends with white space" in said
-    assert "'left' is there twice" in said
+    assert "'left' occurs twice" in said
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ aspects:
         ("aspects: {Look: {description: x}}", "Look"),
         ("aspects: {look: {}}", "aspects.look.description: Field required"),
         ("aspects: {look: {description: x, value: {}}}", "aspects.look.value: unknown key; allowed here: description"),
-        ("aspects: {look: {description: x, values: {a: [a]}}}", "circle"),
+        ("aspects: {look: {description: x, values: {a: [a]}}}", "cycle"),
         ("aspects: [", "is not YAML"),
         ("aspects: {look: {description: x, values: {a: [], a: []}}}", "twice"),
     ],

@@ -85,7 +85,10 @@ def test_the_value_has_exactly_n_rewrites() -> None:
         (GOOD[0], "shares 100%"),  # the first one again
         (GOOD[0].replace("red", "blue"), "lacks red"),
         (GOOD[0].replace("dog", "doghouse"), "lacks dog"),
-        ("While a dog runs, a red beach lies below a flying, wide kite.", "says red beach, which the caption does not"),
+        (
+            "While a dog runs, a red beach lies below a flying, wide kite.",
+            "contains 'red beach', which the caption does not",
+        ),
         ("Red kite, wide beach, dog", "0.4 times the words"),
         ((GOOD[1] + " ") * 3, "times the words"),
         ("", "0.0 times the words"),

@@ -67,7 +67,7 @@ def test_open_tags(tags: Sequence[str], expected: Sequence[str], detail: str | N
 def test_tags_of_a_large_vocabulary_are_checked_afterwards(large: TagsTask) -> None:
     found = parsed(large, WHOLE_IMAGE, completion('["dog", "Red  Kite", "cat", "tag 599"]'))
     assert found.value == {"tags": ["Dog", "red kite", "tag 599"]}
-    assert found.detail == "dropped 1 of 4 tags, which are not of the vocabulary: 'cat'"
+    assert found.detail == "dropped 1 of 4 tags, which are not in the vocabulary: 'cat'"
     assert parsed(large, WHOLE_IMAGE, completion('["cat"]')).finish == "invalid"
 
 

@@ -44,4 +44,4 @@ def test_others_are_problems(box: tuple[Any, ...]) -> None:
     assert [(one.kind, one.severity) for one in found] == [("value", "error")] * 2
     assert [one.where for one in found] == ["regions/00000.parquet, row 1", "captions/00000.parquet, row 2"]
     assert all(one.what.startswith(f"the box {box} is not 0 <= x0 < x1 <= 1") for one in found)
-    assert all(one.what.endswith("nor are those of 1 more rows") for one in found)
+    assert all(one.what.endswith("; further such boxes: 1") for one in found)

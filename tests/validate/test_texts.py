@@ -124,6 +124,17 @@ def test_other_cleaning_rules_make_a_difference_to_the_answers_a_warning(remake:
     assert "the build has cleaning rules 1, this recaption has" in problems[0].what
 
 
+def test_other_words_for_a_caption_have_the_granularity_of_the_caption(remake: Any) -> None:
+    out = remake(with_captions(lambda c: replace(c, granularity="short") if is_long(c) else c))
+    assert {problem.kind for problem in found(out)} == {"caption"}
+    edit_json(
+        out / "builds/webdataset/manifest.json",
+        lambda body: next(g for g in body["generations"] if g["id"] == "long").update({"over": ["short"]}),
+    )
+    seal(out / "builds/webdataset")
+    assert "caption" not in {problem.kind for problem in found(out)}
+
+
 def test_the_caption_of_an_answer_with_a_signed_url_has_no_signature(remake: Any) -> None:
     shown = "A sign reads https://x.test/?sig=***"
     out = remake(with_captions(lambda c: replace(c, text=shown, sub_captions=()) if is_long(c) else c))

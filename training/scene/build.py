@@ -125,8 +125,10 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Idefics3Processor:
     return Idefics3Processor(images, tokenizer, image_seq_len=IMAGE_TOKENS, chat_template=CHAT_TEMPLATE)
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
-    """A model with fresh weights; seed torch first."""
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, *, width: int = 192, layers: int = 4, heads: int = 6, inner: int = 512
+) -> Idefics3ForConditionalGeneration:
+    """A model with fresh weights and a text model of these sizes; seed torch first."""
     from transformers import GenerationConfig, Idefics3Config, Idefics3ForConditionalGeneration
 
     ids: dict[str, Any] = {
@@ -149,11 +151,11 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGen
         text_config={
             "model_type": "llama",
             "vocab_size": len(tokenizer),
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 6,
+            "hidden_size": width,
+            "intermediate_size": inner,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
             "max_position_embeddings": MAX_LENGTH,
             "rms_norm_eps": 1e-5,
             "tie_word_embeddings": False,

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from recaption.demo import model_path
-from recaption.demo.scenes import Scene, render, sample_scene
+from recaption.demo.scenes import Scene, render_with_boxes, sample_scene
 from training.scene.captions import describe_long, describe_short
 from training.scene.check import ATTRIBUTES, check_long, check_short
 from training.scene.prompts import LONG_PROMPTS, SHORT_PROMPTS
@@ -27,30 +27,43 @@ from training.scene.prompts import LONG_PROMPTS, SHORT_PROMPTS
 FIRST_SEED = 600_000_000  # below pool.TRAIN_SEEDS: unseen
 # (images, question) -> answers
 Captioner = Callable[[Sequence[Image.Image], str], list[str]]
+# (images, a question for each) -> answers
+Answerer = Callable[[Sequence[Image.Image], Sequence[str]], list[str]]
 
 
-def photograph(scene: Scene, size: int = 256, quality: int = 90) -> Image.Image:
-    """The scene as the demo has it: rendered, through JPEG, decoded."""
+def photograph(scene: Scene, size: int = 256, quality: int = 90, *, jitter: bool = False) -> Image.Image:
+    """The scene as the demo has it: rendered, through JPEG, decoded. With `jitter`: see `scenes.render_with_boxes`."""
     buffer = io.BytesIO()
-    render(scene, size).save(buffer, "JPEG", quality=quality)
+    render_with_boxes(scene, size, jitter=jitter)[0].save(buffer, "JPEG", quality=quality)
     return Image.open(buffer).convert("RGB")
 
 
 def transformers_captioner(path: Path, *, dtype: str = "float32", batch_size: int = 100) -> Captioner:
     """Greedy captions by transformers on the CPU, from the stored weights computed in `dtype`."""
+    answer = transformers_answerer(path, dtype=dtype, batch_size=batch_size)
+    return lambda images, question: answer(images, [question] * len(images))
+
+
+def transformers_answerer(path: Path, *, dtype: str = "float32", batch_size: int = 100) -> Answerer:
+    """Greedy answers by transformers on the CPU, from the stored weights computed in `dtype`."""
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     processor: Any = AutoProcessor.from_pretrained(path)
+    processor.tokenizer.padding_side = "left"
     model = AutoModelForImageTextToText.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
 
-    def caption(images: Sequence[Image.Image], question: str) -> list[str]:
+    def prompt(question: str) -> str:
         content = [{"type": "image"}, {"type": "text", "text": question}]
-        prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        text: str = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        return text
+
+    def answer(images: Sequence[Image.Image], questions: Sequence[str]) -> list[str]:
         answers: list[str] = []
         for start in range(0, len(images), batch_size):
-            some = images[start : start + batch_size]
-            inputs = processor(images=[[i] for i in some], text=[prompt] * len(some), return_tensors="pt")
+            some = [[image] for image in images[start : start + batch_size]]
+            prompts = [*map(prompt, questions[start : start + batch_size])]
+            inputs = processor(images=some, text=prompts, return_tensors="pt", padding=True)
             inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
             with torch.inference_mode():
                 output = model.generate(**inputs)
@@ -58,7 +71,7 @@ def transformers_captioner(path: Path, *, dtype: str = "float32", batch_size: in
             answers += processor.batch_decode(said, skip_special_tokens=True)
         return answers
 
-    return caption
+    return answer
 
 
 def evaluate(caption: Captioner, scenes: Sequence[Scene], images: Sequence[Image.Image]) -> dict[str, Any]:
@@ -85,21 +98,22 @@ def evaluate(caption: Captioner, scenes: Sequence[Scene], images: Sequence[Image
     return {
         "scenes": len(scenes),
         "object_sentences": objects,
-        "object_sentences_right": _share(objects - wrong["object"], objects),
+        "object_sentences_right": share(objects - wrong["object"], objects),
         "objects": sum(len(s.objects) for s in scenes),
         "objects_missed": missed,
-        "long_captions_right": _share(right, len(scenes)),
-        "long_captions_exact": _share(exact, len(scenes)),
-        "long_captions_right_by_objects": {n: _share(by_count[n], of_count[n]) for n in sorted(of_count)},
-        "attributes_right": {a: _share(objects - attributes[a], objects) for a in ATTRIBUTES},
-        "statements_right": {k: _share(sentences[k] - wrong[k], sentences[k]) for k in sorted(sentences)},
-        "short_captions_right": _share(sum(map(check_short, short, scenes)), len(scenes)),
-        "short_captions_exact": _share(sum(map(str.__eq__, short, map(describe_short, scenes))), len(scenes)),
+        "long_captions_right": share(right, len(scenes)),
+        "long_captions_exact": share(exact, len(scenes)),
+        "long_captions_right_by_objects": {n: share(by_count[n], of_count[n]) for n in sorted(of_count)},
+        "attributes_right": {a: share(objects - attributes[a], objects) for a in ATTRIBUTES},
+        "statements_right": {k: share(sentences[k] - wrong[k], sentences[k]) for k in sorted(sentences)},
+        "short_captions_right": share(sum(map(check_short, short, scenes)), len(scenes)),
+        "short_captions_exact": share(sum(map(str.__eq__, short, map(describe_short, scenes))), len(scenes)),
         "wrong_examples": examples,
     }
 
 
-def _share(part: int, whole: int) -> float:
+def share(part: int, whole: int) -> float:
+    """`part` of `whole`, with four digits; 0 of nothing."""
     return round(part / whole, 4) if whole else 0.0
 
 

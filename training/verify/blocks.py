@@ -1,15 +1,14 @@
 """Batches in which one image serves several questions.
 
-A sequence is the image and, behind it, blocks: a caption with its prompt in some sequences, and questions about
-statements. Each block attends to the image and to itself alone, and its positions continue the image's, so that each
-question is computed independently of the others. Sharing the image saves about a third of the tokens.
+A sequence is the image and, behind it, blocks (`training.scene.sequences`): a caption with its prompt in some
+sequences, and questions about statements. Sharing the image saves about a third of the tokens.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ from training.scene.build import AROUND, END, GLOBAL, IMAGE, IMAGE_TOKENS, START
 from training.scene.captions import describe_long, describe_short
 from training.scene.pool import mirrored
 from training.scene.prompts import EXACT_SHARE, LONG_PROMPTS, SHORT_PROMPTS
+from training.scene.sequences import BlockSequence, mask, table
 from training.verify.build import ASK, NO, QUESTION, YES
 from training.verify.statements import Claim, sample_claim, true_sentences
 
@@ -47,23 +47,8 @@ class Blocks:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Sequence:
-    """One image with its blocks, being written."""
-
-    ids: list[int]
-    targets: list[int]
-    roles: list[int]
-    positions: list[int]
-    blocks: list[int]
-    claims: list[Claim]
-
-    def add(self, ids: list[int], targets: list[int], roles: list[int], prefix: int) -> None:
-        block = self.blocks[-1] + 1
-        self.ids += ids
-        self.targets += targets
-        self.roles += roles
-        self.positions += range(prefix, prefix + len(ids))
-        self.blocks += [block] * len(ids)
+class _Sequence(BlockSequence):
+    claims: list[Claim] = field(default_factory=list)
 
 
 class Continuations:
@@ -140,12 +125,7 @@ class BlockSampler:
         answer = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end]
         asked = [*self._ids(prompt), *self.turn]
         before = len(asked) - 1
-        sequence.add(
-            [*asked, *answer[:-1]],
-            [IGNORE] * before + answer,
-            [0] * before + [CAPTION] * len(answer),
-            len(self.prefix),
-        )
+        sequence.add([*asked, *answer[:-1]], [IGNORE] * before + answer, [0] * before + [CAPTION] * len(answer))
 
     def _claim(self, claim: Claim, truths: Continuations) -> tuple[list[int], list[int], list[int]]:
         said = self._ids(f" {claim.text}")
@@ -158,15 +138,7 @@ class BlockSampler:
         return ids, targets, roles
 
     def _sequence(self, scene: Scene) -> _Sequence:
-        n = len(self.prefix)
-        sequence = _Sequence(
-            ids=[*self.prefix],
-            targets=[IGNORE] * n,
-            roles=[0] * n,
-            positions=[*range(n)],
-            blocks=[0] * n,
-            claims=[],
-        )
+        sequence = _Sequence(prefix=len(self.prefix), ids=[*self.prefix])
         if self.rng.random() < self.caption_share:
             self._caption(sequence, scene)
         sentences = true_sentences(scene)
@@ -176,31 +148,20 @@ class BlockSampler:
             ids, targets, roles = self._claim(claim, truths)
             if len(sequence.ids) + len(ids) > self.length:
                 return sequence
-            sequence.add(ids, targets, roles, n)
+            sequence.add(ids, targets, roles)
             sequence.claims.append(claim)
 
     def _collate(self, samples: list[tuple[np.ndarray, Scene, _Sequence]]) -> Blocks:
         import torch
 
         sequences = [s for *_, s in samples]
-        length = max(len(s.ids) for s in sequences)
-
-        def table(name: str, fill: int) -> np.ndarray:
-            rows = np.full((len(sequences), length), fill, dtype=np.int64)
-            for row, s in zip(rows, sequences, strict=True):
-                values = getattr(s, name)
-                row[: len(values)] = values
-            return rows
-
-        blocks = table("blocks", -1)
-        same = (blocks[:, :, None] == blocks[:, None, :]) | (blocks[:, None, :] == 0)
         return Blocks(
             pixels=to_float(np.stack([p for p, *_ in samples])),
-            input_ids=torch.from_numpy(table("ids", self.pad)),
-            targets=torch.from_numpy(table("targets", IGNORE)),
-            roles=torch.from_numpy(table("roles", 0)),
-            positions=torch.from_numpy(table("positions", 0)),
-            mask=torch.from_numpy(np.tril(same))[:, None],
+            input_ids=torch.from_numpy(table([s.ids for s in sequences], self.pad)),
+            targets=torch.from_numpy(table([s.targets for s in sequences], IGNORE)),
+            roles=torch.from_numpy(table([s.roles for s in sequences], 0)),
+            positions=torch.from_numpy(table([s.positions for s in sequences], 0)),
+            mask=torch.from_numpy(mask(table([s.blocks for s in sequences], -1))),
             cells=torch.from_numpy(np.stack([cell_classes(scene) for _, scene, _ in samples])),
             background=torch.tensor([BACKGROUNDS.index(scene.background) for _, scene, _ in samples]),
             claims=tuple(tuple(s.claims) for s in sequences),

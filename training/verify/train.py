@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -48,7 +49,17 @@ class Plan:
     log_every: int = 50
 
 
-def rate_at(progress: float, plan: Plan, warm_up: float = 0.02) -> float:
+class Schedule(Protocol):
+    """What `rate_at` needs of a plan."""
+
+    @property
+    def rate(self) -> float: ...
+
+    @property
+    def fall_from(self) -> float: ...
+
+
+def rate_at(progress: float, plan: Schedule, warm_up: float = 0.02) -> float:
     """Warm-up, the full rate, then half a cosine down to zero."""
     if progress < warm_up:
         return plan.rate * max(progress, 1e-4) / warm_up

@@ -1,1 +1,1 @@
-"""Tables that `annotate.tables` names, one module each, made from text alone in the pass that tags the captions."""
+"""The shipped tables of `annotate.tables`, one module each. They are made from text alone, when captions are tagged."""

@@ -1,6 +1,6 @@
-"""Table `attribute_pairs`: objects with one attribute each, as Structure-CLIP's scene graphs have them.
+"""Table `attribute_pairs`: pairs of an object and an attribute, as in the scene graphs of Structure-CLIP.
 
-The pairs are those of the tags; here each attribute has its place in the caption.
+The pairs are those of the tags. The table adds the span of each attribute in the caption.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS: Final = pa.schema(
     ]
 )
 Span = tuple[int, int]
-_MAX_LOOK: Final = 20  # occurrences of a word, so that time is linear in the length of a sentence
+_MAX_LOOK: Final = 20  # occurrences of a word that are tried, so that time is linear in the length of a sentence
 
 
 class AttributePairs:
@@ -57,7 +57,7 @@ class AttributePairs:
 
 
 class _Places:
-    """The places of the words of a sentence."""
+    """The spans of the words of a sentence."""
 
     def __init__(self, tokens: Sequence[Token], tags: Sequence[Tag]) -> None:
         self._tokens = tokens
@@ -68,8 +68,8 @@ class _Places:
         self._starts = [tag.char_start for tag in tags]
 
     def of(self, attribute: str, tag: Tag) -> Span:
-        """Where the sentence gives this attribute: in the tag, else behind it in no other tag ("the car is red"), else
-        behind it ("the car and the bus are a dark red"), else nearest before it ("short hair and beard")."""
+        """The span of this attribute. In this order: within the tag; after it and in no other tag ("the car is red");
+        after it ("the car and the bus are a dark red"); before it ("short hair and beard"). Of several, the nearest."""
 
         def order(span: Span) -> tuple[bool, bool, bool, int]:
             is_own = tag.char_start <= span[0] < tag.char_end
@@ -78,7 +78,7 @@ class _Places:
         return min(self._spans(attribute.split(), tag.char_start), key=order)
 
     def _spans(self, words: Sequence[str], near: int) -> Iterator[Span]:
-        """The occurrences of the words in a row that are nearest to an offset."""
+        """The spans in which these words follow each other, among the occurrences nearest to an offset."""
         found = self._at.get(words[0], [])
         middle = bisect_left(found, near, key=lambda i: self._tokens[i].start)
         for i in found[max(0, middle - _MAX_LOOK) : middle + _MAX_LOOK]:

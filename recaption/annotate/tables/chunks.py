@@ -1,4 +1,4 @@
-"""Words of a sub-caption as chunks: noun phrases from its tags, verb groups and prepositions from Penn tags."""
+"""Splits a sub-caption into chunks: noun phrases by its tags, verb groups and prepositions by Penn tags."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _SUBORDINATORS: Final = frozenset(
 _PREPOSITIONS: Final = frozenset(
     ("amid", "amidst", "atop", "onto", "beneath", "beside", "alongside", "underneath", "toward", "towards", "into")
 )
-"""Words that are always prepositions. Taggers take rare ones for nouns."""
+"""Words that are always prepositions. Taggers mistake rare ones for nouns."""
 _WITH_TO: Final = frozenset(("next", "adjacent", "close", "parallel", "perpendicular", "opposite", "closer", "nearer"))
-"""Adjectives and adverbs that are a preposition with "to"."""
-_MAX_LOOK: Final = 40  # words or chunks, so that time is linear in the length of a sentence
+"""Adjectives and adverbs that form a preposition with "to"."""
+_MAX_LOOK: Final = 40  # words or chunks to look ahead or back, so that time is linear in the length of a sentence
 _BEHIND_VERB: Final = frozenset(("IN", "RB", "DT", "TO", "PRP$"))
 _ALWAYS_PARTS: Final = frozenset(("side", "edge", "front", "middle", "center", "centre", "corner", "end", "portion"))
 _PARTS: Final = _ALWAYS_PARTS | frozenset(
@@ -51,15 +51,15 @@ _PARTS: Final = _ALWAYS_PARTS | frozenset(
 )  # fmt: skip
 
 PLACES: Final = _PARTS | {"distance", "frame", "image", "brim", "waist"}
-"""Words for places in the picture: "in the distance behind the car" is said of what is in the distance."""
+"""Words for places in the picture. In "in the distance behind the car", "behind" does not describe the distance."""
 
 
 @dataclass(slots=True)
 class Chunk:
     """Words `[start, end)` of a sub-caption, by index.
 
-    noun: `tag` is None for a pronoun and for nouns that name nothing. verb: `start` is its main verb; `is_bare` means
-    that it has none, only a copula or "have". predicate: an adjective behind a copula.
+    noun: `tag` is None for a pronoun, and for nouns without a tag. verb: `start` is the main verb; `is_bare`: there is
+    no main verb, only a copula or an auxiliary. predicate: an adjective after a copula.
     """
 
     kind: Kind
@@ -69,7 +69,7 @@ class Chunk:
     is_bare: bool = False
     is_finite: bool = False
     is_denied: bool = False
-    is_owned: bool = False  # noun: behind "its", "their", …
+    is_owned: bool = False  # noun: with "its", "their", …
 
 
 def is_english(sub: SubCaption) -> bool:
@@ -78,7 +78,7 @@ def is_english(sub: SubCaption) -> bool:
 
 
 def words_of(sub: SubCaption, words: Sequence[Token], caption: Caption) -> list[Token]:
-    """The words behind an opener and outside quotes, with corrected tags and joined hyphens."""
+    """The words after an opener and outside quotes, with corrected tags and joined hyphens."""
     inside = quoted(sub.text)
     kept = [
         word
@@ -90,7 +90,7 @@ def words_of(sub: SubCaption, words: Sequence[Token], caption: Caption) -> list[
 
 
 def noun_spans(tokens: Sequence[Token], tags: Sequence[Tag], roles: Sequence[int]) -> Iterator[tuple[int, int, Tag]]:
-    """Each tag with its words `[start, end)`: the words in front of its nouns belong to it ("the two old")."""
+    """The words `[start, end)` of each tag, with the words in front of its nouns ("the two old")."""
     starts = [token.start for token in tokens]
     heads = {bisect_left(starts, tag.char_end) - 1 for tag in tags}
     behind = 0
@@ -106,7 +106,7 @@ def noun_spans(tokens: Sequence[Token], tags: Sequence[Tag], roles: Sequence[int
 
 
 def chunks_of(tokens: Sequence[Token], tags: Sequence[Tag]) -> list[Chunk]:
-    """The chunks of a sentence in order. Words without a role, such as adverbs, are in none."""
+    """The chunks of a sentence in order. Words without a role, such as adverbs, are in no chunk."""
     roles = roles_of(tokens)
     spans = {first: (end, tag) for first, end, tag in noun_spans(tokens, tags, roles)}
     nouns = spans.keys()
@@ -132,8 +132,8 @@ def chunks_of(tokens: Sequence[Token], tags: Sequence[Tag]) -> list[Chunk]:
 
 
 def simplified(chunks: Sequence[Chunk], tokens: Sequence[Token]) -> list[Chunk]:
-    """The chunks with compound prepositions as one ("on the left side of"), and without measures and parts in front of
-    "of" ("a row of", "the edge of"), as what follows is meant."""
+    """The chunks, with compound prepositions merged ("on the left side of"), and without measures and parts in front of
+    "of": "a row of trees" and "the edge of the table" stand for the trees and the table."""
     out: list[Chunk] = []
     for chunk in chunks:
         before = out[-1] if out else None
@@ -153,7 +153,7 @@ def simplified(chunks: Sequence[Chunk], tokens: Sequence[Token]) -> list[Chunk]:
 
 
 def _is_part(noun: Chunk, tokens: Sequence[Token]) -> bool:
-    """Whether "of" behind the noun names what is meant: "a row of trees", "the top of the table"."""
+    """Whether the noun with "of" stands for the noun after it: "a row of trees", "the top of the table"."""
     if noun.tag is not None and noun.tag.kind == "measure":
         return True
     head = singular(tokens[noun.end - 1].text)
@@ -205,7 +205,7 @@ def _is_noun_next(roles: Sequence[int], i: int) -> bool:
 
 
 def _is_verb_form(tokens: Sequence[Token], i: int) -> bool:
-    """Whether the noun at `i`, which no tag covers, is the verb of the noun before: "the sun shines"."""
+    """Whether the word at `i`, tagged as a noun, is the verb of the noun before it: "the sun shines"."""
     if tokens[i].tag == "NNS":
         return tokens[i - 1].tag in ("NN", "NNP") and singular(tokens[i].text) in lex.VERBS
     return tokens[i - 1].tag == "NNS" and tokens[i].text in lex.VERBS
@@ -240,7 +240,7 @@ def _is_relation_next(tokens: Sequence[Token], i: int) -> bool:
 
 
 def _verb(tokens: Sequence[Token], roles: Sequence[int], i: int, nouns: Set[int], main: int = -1) -> Chunk:
-    """The verb group that begins at `i`: auxiliaries, its main verb, and adverbs and particles behind that.
+    """The verb group that begins at `i`: auxiliaries, its main verb, and the adverbs and particles after it.
 
     `main` is `i` for a verb that is tagged as a noun.
     """

@@ -1,9 +1,9 @@
 """Table `concepts`: the phrases that β-CLIP contrasts with the image.
 
-They are those of its `concepts_minimal`: noun phrases, with a place behind them ("the car on the left"), verbs with a
-preposition ("leaning against"), and places ("in front of", "next to"). Noun phrases are those of the tags, with the
-words in front of them, as spaCy's `noun_chunks` need a parser. Differences: pronouns are left out, as are openers and
-quoted words. β-CLIP's list of a caption has each text once, noun phrases first.
+They are those of its `concepts_minimal`: noun phrases, with the place after them ("the car on the left"), verbs with a
+preposition ("leaning against"), and places ("in front of", "next to"). Noun phrases come from the tags and the words in
+front of them, because spaCy's `noun_chunks` need a parser. Pronouns, openers and quoted words are left out. β-CLIP's
+list of a caption has each text once, noun phrases first.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ADPOSITIONS: Final = frozenset(("IN", "TO", "RP"))
 
 
 class Concepts:
-    """Phrases of a sub-caption, each with its place."""
+    """Phrases of a sub-caption, each with its span."""
 
     name = "concepts"
     version = "1"
@@ -75,7 +75,7 @@ def concepts(tokens: Sequence[Token], tags: Sequence[Tag]) -> list[Concept]:
     """Spans of words `[start, end)`, in the order of the sentence."""
     found: list[Concept] = []
     for first, end, _ in noun_spans(tokens, tags, roles_of(tokens)):
-        if not found or first >= found[-1][1]:  # not the side behind a noun
+        if not found or first >= found[-1][1]:  # not the side of the noun before, which it includes
             found.append((first, _with_side(tokens, end), "noun_phrase"))
     for i, token in enumerate(tokens):
         is_verb = token.tag.startswith("VB") and token.text not in BE
@@ -87,7 +87,7 @@ def concepts(tokens: Sequence[Token], tags: Sequence[Tag]) -> list[Concept]:
 
 
 def _with_side(tokens: Sequence[Token], end: int) -> int:
-    """The end of a noun phrase with a side behind it: "a cat on the right"."""
+    """The end of a noun phrase, with a side after it if there is one: "a cat on the right"."""
     if tag_at(tokens, end) not in _ADPOSITIONS:
         return end
     j = end + 1
@@ -99,7 +99,8 @@ def _with_side(tokens: Sequence[Token], end: int) -> int:
 
 
 def _place_end(tokens: Sequence[Token], i: int) -> int | None:
-    """The end of the place that begins at `i`: a preposition, an article and a place, and "of"; or "next to"."""
+    """The end of the place that begins at `i`: a preposition, a place with or without an article, and "of" if it
+    follows; or "next to". None if no place begins there."""
     following = tokens[i + 1] if i + 1 < len(tokens) else None
     if following is not None and (tokens[i].text, following.text) == ("next", "to"):
         return i + 2

@@ -1,7 +1,7 @@
-"""Table `sheared`: the first complete sentence of each caption, as MLLMs-Augmented shears its captions.
+"""Table `sheared`: the first complete sentence of each caption. MLLMs-Augmented calls this text shearing.
 
-Their code cuts at the first full stop (Yanqing0327/MLLMs-Augmented, `.split('.')[0]`), and so keeps openers and cuts
-"Dr." in two. Here it is the first sub-caption that is a sentence with content, without its opener.
+Its code cuts at the first full stop (Yanqing0327/MLLMs-Augmented, `.split('.')[0]`), which keeps openers and cuts after
+"Dr.". Here, the sentence is the first sub-caption that is neither a fragment nor meta, without its opener.
 """
 
 from __future__ import annotations
@@ -27,20 +27,15 @@ COLUMNS: Final = pa.schema(
 
 
 class Sheared:
-    """A row for each caption with a complete sentence; `sub_id` is the sub-caption that it is."""
+    """A row for each caption with a complete sentence; `sub_id` is that of the sentence."""
 
     name = "sheared"
     version = "1"
     description = "the first complete sentence of each caption, without its opener"
     columns = COLUMNS
 
-    def __init__(self) -> None:
-        self._is_done = False  # for the caption of the newest sub-caption
-
     def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> Iterator[dict[str, Any]]:
-        self._is_done = self._is_done and sub.idx > 0
-        if not (self._is_done or sub.is_fragment or sub.is_meta):
-            self._is_done = True
+        if _is_complete(sub) and not any(map(_is_complete, caption.sub_captions[: sub.idx])):
             text = caption.text[sub.content_start : sub.char_end]
             yield {
                 "caption_id": caption.caption_id,
@@ -49,3 +44,7 @@ class Sheared:
                 "char_end": sub.char_end,
                 "is_sheared": len(text) < len(caption.text),
             }
+
+
+def _is_complete(sub: SubCaption) -> bool:
+    return not (sub.is_fragment or sub.is_meta)

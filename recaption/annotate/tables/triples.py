@@ -1,7 +1,7 @@
-"""Table `triples`: relations between two objects of a sub-caption, as Structure-CLIP's scene graphs have them.
+"""Table `triples`: relations of two objects of a sub-caption, as in the scene graphs of Structure-CLIP.
 
-One scan over the chunks of the sentence, without a parser. A preposition is attached to the phrase directly before it,
-or, behind a comma, to the subject of the clause.
+One scan over the chunks of the sentence, without a parser. A preposition belongs to the phrase directly before it;
+after a comma, it belongs to the subject of the clause.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ COLUMNS: Final = pa.schema(
     ]
 )
 _NEAREST: Final = frozenset(("of", "with"))
-"""Prepositions of the last noun of a list alone: "a cat and a bowl of milk"."""
-_MAX_LOOK: Final = 40  # chunks, so that time is linear in the length of a sentence
+"""Prepositions that belong only to the last noun of a list: "a cat and a bowl of milk"."""
+_MAX_LOOK: Final = 40  # chunks to look ahead, so that time is linear in the length of a sentence
 _MAX_LIST: Final = 12  # nouns of a list that share a relation
 _EACH: Final = frozenset(("each", "both", "all"))
 _NO_RELATIONS: Final = frozenset(("including", "given", "regarding", "following", "based", "suggesting", "adding"))
@@ -42,7 +42,7 @@ _NO_RELATIONS: Final = frozenset(("including", "given", "regarding", "following"
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """Two objects and the words `[start, end)` between which they are related, by index."""
+    """Two objects, and the words `[start, end)` of their relation, by index."""
 
     subject: Tag
     start: int
@@ -51,7 +51,7 @@ class Triple:
 
 
 class Triples:
-    """Relations of two objects. Only what the sentence says directly: pronouns are not resolved."""
+    """Relations of two objects that the sentence states directly. Pronouns are not resolved."""
 
     name = "triples"
     version = "1"
@@ -161,7 +161,7 @@ class _Scan:
             self._front(things)
 
     def _is_clause(self, i: int) -> bool:
-        """Whether the noun at `i`, directly behind a verb, is the subject of another: "suggesting it was baked"."""
+        """Whether the noun at `i`, directly after a verb, is the subject of another verb: "suggesting it was baked"."""
         after = self._after(i)
         return self._before(i) == "verb" and after is not None and after.kind == "verb" and after.is_finite
 
@@ -179,7 +179,7 @@ class _Scan:
             self.last, self.listed = [], relation
 
     def _is_passed_over(self, chunk: Chunk) -> bool:
-        """Whether what follows is said of the noun before: "a car in the distance behind it and two bicycles"."""
+        """Whether the words after this noun refer to the noun before it: "a car in the distance and two bicycles"."""
         return self.tokens[chunk.start].tag == "PRP" or singular(self.tokens[chunk.end - 1].text) in PLACES
 
     def _front(self, things: list[Tag]) -> None:
@@ -192,10 +192,10 @@ class _Scan:
             for subject in relation.subjects
             for thing in things
             if subject is not thing and (relation.has_verb or subject.text.lower() != thing.text.lower())
-        ]  # "side by side" is none
+        ]  # "side by side" has no relation
 
     def _joins(self, i: int) -> bool:
-        """Whether the noun at `i` goes on a list: "a cat, a dog and a bird"."""
+        """Whether the noun at `i` continues a list: "a cat, a dog and a bird"."""
         j = i
         while j and self.chunks[j - 1].kind in ("comma", "and"):
             j -= 1
@@ -209,7 +209,7 @@ class _Scan:
         return is_last or (not self.chunks[i].is_owned and self._and_follows(i))
 
     def _and_follows(self, i: int) -> bool:
-        """Whether "and" comes behind the noun at `i`, with only commas and nouns between."""
+        """Whether "and" follows the noun at `i`, with only commas and nouns between."""
         for chunk in self.chunks[i + 1 : i + 1 + _MAX_LOOK]:
             if chunk.kind == "and":
                 return True
@@ -227,7 +227,7 @@ class _Scan:
         return False
 
     def _is_apposition(self, i: int) -> bool:
-        """Whether the noun at `i`, behind a comma, is the noun before in other words: "the tower, a tall structure"."""
+        """Whether the noun at `i`, after a comma, renames the noun before it: "the tower, a tall structure"."""
         if self._before(i) != "comma" or i < 2 or self.chunks[i - 2].kind != "noun":
             return False
         if self.tokens[self.chunks[i].start].text in _EACH and self.clause:
@@ -262,8 +262,8 @@ class _Scan:
         return self.subjects or self.last
 
     def _described(self, i: int) -> list[Tag]:
-        """What the words at `i`, directly behind a list of nouns, are said of: of all subjects and of "men and women",
-        but only of the last in "a door and two eyes"."""
+        """The nouns of the list before `i` that the words at `i` describe: all subjects and all of "men and women", but
+        only the last of objects with determiners ("a door and two eyes")."""
         noun = next((chunk for chunk in self.chunks[max(0, i - 2) : i][::-1] if chunk.kind == "noun"), None)
         is_bare = noun is None or noun.end - noun.start == 1
         return self.last if self.listed is None or is_bare else self.last[-1:]
@@ -290,14 +290,14 @@ class _Scan:
             self.relation = _Relation([], chunk.start, chunk.end)
 
     def _is_fronted(self, i: int) -> bool:
-        """Whether the preposition at `i`, behind a comma, begins a new clause: ", and on the table, a cat sleeps"."""
+        """Whether the preposition at `i`, after a comma, begins a new clause: ", and on the table, a cat sleeps"."""
         if self._before(i) not in ("comma", "and") or i + 3 >= len(self.chunks):
             return False
         kinds = [chunk.kind for chunk in self.chunks[i + 1 : i + 4]]
         return kinds == ["noun", "comma", "noun"] and self._has_finite(i + 3)
 
     def _placed(self, i: int) -> list[Tag]:
-        """What the preposition at `i` is said of."""
+        """The subjects of the preposition at `i`."""
         chunk, before = self.chunks[i], self._before(i)
         if before == "noun":
             return self.last[-1:] if self.tokens[chunk.start].text in _NEAREST else self._described(i)

@@ -1,6 +1,6 @@
-"""The GPU hours that an output has cost, in all of its runs, and the limit of the pipeline.
+"""The GPU hours of all runs of an output, and the limit in the pipeline.
 
-An engine costs its GPUs from its start to its end, also while it loads its model. One without a GPU counts as one GPU.
+An engine uses its GPUs from its start to its end, also while it loads its model. An engine without a GPU counts as one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _RUN: Final = re.compile(r"run-\d{6,}")
 
 
 def earlier_gpu_seconds(store: Store) -> float:
-    """The GPU seconds of all runs that are over, as their reports have them.
+    """The GPU seconds of all earlier runs, by their reports.
 
-    A run that was killed has left no report; its last progress becomes its report.
+    A run that was killed has no report. Its last progress is stored as its report, so that it counts from now on.
     """
     reports = [path for path in store.list(METRICS) if path.startswith(run_file("run-").removesuffix(".json"))]
     made = [_read(store, path) for path in reports]
@@ -34,7 +34,7 @@ def earlier_gpu_seconds(store: Store) -> float:
 
 
 class Spend:
-    """GPU hours of an output so far, and the limit in hours; None: there is none."""
+    """GPU hours of an output so far, and their limit; None: no limit."""
 
     def __init__(self, limit: float | None, earlier: float = 0.0) -> None:
         """`earlier`: GPU seconds of the runs before this one."""
@@ -50,7 +50,7 @@ class Spend:
 
     @property
     def is_over(self) -> bool:
-        """Whether the limit is reached and this run has engines that cost something."""
+        """Whether the limit is reached and this run has used GPU time."""
         return any(self._passes.values()) and self._is_reached
 
     @property

@@ -1,6 +1,7 @@
-"""Posts JSON to a web address when a run ends, fails or makes no progress, so that nobody has to watch it.
+"""Posts JSON to a URL when a run ends, fails or makes no progress, so that nobody has to watch it.
 
-The body has `text`, which chat services (Slack, Mattermost) show as the message, and the fields of `Notice`.
+The body has `text`, which chat services (Slack, Mattermost) show as the message, and `notice`, `detail`, `pipeline`,
+`out`, `host` and fields of the notice.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ Notice = Literal["done", "failed", "breaker", "interrupted", "stalled", "resumed
 STALL_SECONDS: Final = 900.0
 """Without a new answer or reject for this long, a run that generates counts as stalled."""
 ATTEMPTS: Final = 3
-TIMEOUT: Final = 5.0  # seconds of an attempt
-END_SECONDS: Final = 16.0  # that the end of a run waits for the last notice
+TIMEOUT: Final = 5.0  # seconds, for one attempt
+END_SECONDS: Final = 16.0  # longest time that the end of a run waits for the last notice
 _VARIABLE: Final = "env:"
 
 
 def address(notify: str | None) -> str | None:
-    """The URL that `notify` of a pipeline names. Raises ConfigError if it names a variable that is not set."""
+    """The URL of the key `notify` of a pipeline. Raises ConfigError if it names a variable without a URL."""
     if notify is None:
         return None
     if not notify.startswith(_VARIABLE):
@@ -40,7 +41,9 @@ def address(notify: str | None) -> str | None:
     name = notify.removeprefix(_VARIABLE)
     url = os.environ.get(name, "")
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"notify: the environment variable {name} has no URL (http:// or https://). Set it")
+        raise ConfigError(
+            f"notify: the environment variable {name} has no URL. Set it to one, with http:// or https://"
+        )
     return url
 
 
@@ -75,7 +78,7 @@ class Notifier:
         self._stalled = False
 
     def generating(self, progress: PassProgress) -> None:
-        """Notice whether answers are still stored."""
+        """Send a notice if no answers are stored any more, or if they are stored again."""
         now = self._clock()
         fresh = sum(generation.fresh for generation in progress.generations.values())
         moved = self._fresh.get(progress.model) != fresh or progress.phase != "generating"
@@ -89,10 +92,10 @@ class Notifier:
             self._notify("stalled", f"no answer was stored for {duration(now - self._last)}", answers=self._total)
 
     def building(self, done: int, total: int) -> None:
-        """A build is not watched."""
+        """No notice is sent about a build."""
 
     def ended(self, error: BaseException | None, **fields: Any) -> None:
-        """Send how the run ended, and wait until it is sent, for END_SECONDS at most."""
+        """Send how the run ended. Waits until the notice is sent, at most END_SECONDS."""
         if self._background is None:
             return
         notice: Notice = "done" if error is None else "failed"

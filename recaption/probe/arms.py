@@ -1,0 +1,148 @@
+"""Arms: the texts that a run draws for each image, and the control arms, which are made from one arm."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import msgspec
+import numpy as np
+
+from recaption.load.policy import Policy
+from recaption.load.randomness import SampleGenerators
+from recaption.tasks.change_words import ATTRIBUTES, NUMBERS, PLACES, RELATIONS
+from recaption.types import Caption, Record, SubCaption
+
+_WORD: Final = re.compile(r"[A-Za-z0-9]+")
+_CHANGES: Final[Mapping[str, Sequence[str]]] = {**RELATIONS, **PLACES, **NUMBERS, **ATTRIBUTES}
+CORRUPTED: Final = 0.3
+CONTROLS: Final = ("again", "corrupted", "other images")
+
+
+class Records(Protocol):
+    """The records of a caption set, in the order of the images."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Record: ...
+
+
+class Spool:
+    """Records in a temporary file, so that memory does not grow with them (8 bytes per record)."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._encode, self._decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Record).decode
+        self._file = tempfile.TemporaryFile(prefix="recaption-probe-")  # noqa: SIM115 - closed with the object
+        weakref.finalize(self, self._file.close)
+        digest = hashlib.sha256()
+        self._ends = np.array([self._put(record, digest) for record in records], np.int64)
+        self.sha256 = digest.hexdigest()
+
+    def _put(self, record: Record, digest: Any) -> int:
+        encoded = self._encode(record)
+        digest.update(encoded)
+        self._file.write(encoded)
+        return self._file.tell()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, position: int) -> Record:
+        start = int(self._ends[position - 1]) if position else 0
+        self._file.seek(start)
+        return self._decode(self._file.read(int(self._ends[position]) - start))
+
+
+@dataclass(frozen=True, slots=True)
+class Reordered:
+    """Other records at each position: `of[positions[n]]`."""
+
+    of: Records
+    positions: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, position: int) -> Record:
+        return self.of[self.positions[position]]
+
+
+def changed(records: Records, change: Callable[[Record, int], Record]) -> Spool:
+    """The records, each changed by a function of (record, position)."""
+    return Spool(change(records[position], position) for position in range(len(records)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """A caption set and a policy. Equal seeds give equal draws in all arms with the same `salt`."""
+
+    name: str
+    records: Records
+    policy: Policy
+    salt: int = 0
+
+    def drawer(self, seed: int) -> Callable[[int, int, int], list[str]]:
+        """A function of (position, epoch, step): the texts of an image."""
+        generators = SampleGenerators(2 * seed + self.salt)
+        return lambda position, epoch, step: [
+            drawn.text for drawn in self.policy(self.records[position], generators.of(epoch, position), step)
+        ]
+
+
+def controls(arm: Arm, corrupted: Records) -> list[Arm]:
+    """The control arms, named as in CONTROLS: the arm with other draws, with corrupted captions of the same images, and
+    with the records of other images."""
+    n = len(arm.records)
+    shifted = ((np.arange(n) + 1 + n // 3) % n).tolist() if n > 1 else [0]
+    return [
+        replace(arm, name="again", salt=1),
+        replace(arm, name="corrupted", records=corrupted),
+        replace(arm, name="other images", records=Reordered(arm.records, shifted)),
+    ]
+
+
+def corrupter(share: float) -> Callable[[Record, int], Record]:
+    """Changes a share of the sentences of a record, always the same ones: one word that makes the sentence false (a
+    colour, size, pattern, material, number, place or relation). Sentences without such a word stay as they are."""
+
+    def change(record: Record, position: int) -> Record:
+        rng = np.random.default_rng([position, round(share * 1e6)])
+        return replace(record, captions=tuple([_corrupted(caption, share, rng) for caption in record.captions]))
+
+    return change
+
+
+def reworded(caption: Caption, change: Callable[[str], str]) -> Caption:
+    """The caption with `change` applied to each sub-caption, or to the whole text if it has none."""
+    if not caption.sub_captions:
+        return replace(caption, text=change(caption.text))
+    pieces: list[str] = []
+    subs: list[SubCaption] = []
+    end = length = 0
+    for sub in caption.sub_captions:
+        between, text = caption.text[end : sub.char_start], change(sub.text)
+        start = length + len(between)
+        length, end = start + len(text), sub.char_end
+        subs.append(replace(sub, text=text, char_start=start, char_end=length, content_start=start))
+        pieces += [between, text]
+    return replace(caption, text="".join(pieces) + caption.text[end:], sub_captions=tuple(subs))
+
+
+def _corrupted(caption: Caption, share: float, rng: np.random.Generator) -> Caption:
+    return reworded(caption, lambda text: with_wrong_word(text, rng) if rng.random() < share else text)
+
+
+def with_wrong_word(text: str, rng: np.random.Generator) -> str:
+    """The text with one of its words replaced by one that makes it false, or the text itself if it has none."""
+    found = [word for word in _WORD.finditer(text) if word[0].lower() in _CHANGES]
+    if not found:
+        return text
+    word = found[int(rng.integers(len(found)))]
+    others = _CHANGES[word[0].lower()]
+    other = others[int(rng.integers(len(others)))]
+    return text[: word.start()] + (other.capitalize() if word[0][:1].isupper() else other) + text[word.end() :]

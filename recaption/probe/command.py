@@ -1,0 +1,214 @@
+"""Runs `recaption probe`: prepares arms, features and queries, trains, prints the results and writes probe.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+import recaption
+from recaption.errors import UserError
+from recaption.formatting import duration
+from recaption.io.files import is_url
+from recaption.probe import adaptors, report
+from recaption.probe import demo as scenes_demo
+from recaption.probe import outputs as of_outputs
+from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
+from recaption.probe.features import features_of
+from recaption.probe.plot import dot_plot
+from recaption.probe.probe import Examination, Outcomes, Pictures, consistency, judge, run_all
+from recaption.probe.runs import Run, Runs
+from recaption.probe.scenes import Scenes
+from recaption.probe.settings import Training, identity, parse_policy
+
+_DEMO_FOLDER: Final = Path("out/probe-demo")
+_POLICY: Final = "weighted:k=4,p_raw=0.1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Options of both forms of the command."""
+
+    training: Training = field(default_factory=Training)
+    seeds: int = 5
+    images: int = 50_000  # at most, to train on
+    folder: Path | None = None
+    as_json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """How outputs are compared."""
+
+    queries: Sequence[str]
+    query_images: Path | None
+    policies: Sequence[str]
+    encoder: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """Everything that is known before the first run. `about`: what the results depend on besides the training."""
+
+    arms: Sequence[Arm]
+    control_arms: Sequence[Arm]
+    pictures: Callable[[], Pictures]
+    examined: Examination
+    about: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def names(self) -> list[str]:
+        return [arm.name for arm in self.arms]
+
+
+def demo(options: Options, console: Console, progress: Console, *, scenes: Scenes | None = None) -> int:
+    """The probe on scenes. Returns 1 if its results contradict what is known about the scenes."""
+    started, of = time.monotonic(), scenes or Scenes()
+    arms = scenes_demo.arms(of)
+    prepared = Prepared(
+        arms=arms,
+        control_arms=controls(arms[0], scenes_demo.records(of, CORRUPTED)),
+        pictures=lambda: scenes_demo.pictures(of),
+        examined=scenes_demo.examination(of),
+        about={"kind": "demo", "scenes": asdict(of), "policy": scenes_demo.POLICY},
+        folder=options.folder or _DEMO_FOLDER,
+    )
+    outcomes, runs = _trained(prepared, options, progress)
+    judged = judge(outcomes, prepared.names, prepared.examined.queries, of.held_out)
+    checked = scenes_demo.checks(judged)
+    content = {"results": report.as_json(judged), "checks": [asdict(one) for one in checked], "runs": runs}
+    _write(prepared, options, content, dot_plot(judged, prepared.names), started)
+    if options.as_json:
+        _print_json(prepared)
+    else:
+        report.show(judged, prepared.names, options.seeds, console)
+        console.print()
+        for one in checked:
+            console.print(f"{'ok' if one.right else 'FAILED'}: {one.text}", markup=False, soft_wrap=True)
+        _end(prepared, started, console)
+    return 0 if all(one.right for one in checked) else 1
+
+
+def outputs(outs: Sequence[str], compared: Compared, options: Options, console: Console, progress: Console) -> int:
+    """The probe on outputs. With queries, it gives verdicts. Without, it measures how well each arm finds held-out
+    images by the texts of each arm. Raises UserError for input that cannot be compared."""
+    started = time.monotonic()
+    prepared = _of_outputs(outs, compared, options, progress)
+    outcomes, runs = _trained(prepared, options, progress)
+    queries, names = prepared.examined.queries, prepared.names
+    if compared.queries:
+        judged = judge(outcomes, names, queries, len(set(prepared.examined.images)))
+        _write(prepared, options, {"results": report.as_json(judged), "runs": runs}, dot_plot(judged, names), started)
+    else:
+        found = consistency(outcomes, names, queries)
+        _write(prepared, options, {"consistency": found, "runs": runs}, None, started)
+    if options.as_json:
+        _print_json(prepared)
+        return 0
+    if compared.queries:
+        report.show(judged, names, options.seeds, console)
+    else:
+        report.show_consistency(found, names, console)
+    _end(prepared, started, console)
+    return 0
+
+
+def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progress: Console) -> Prepared:
+    if options.folder is None and is_url(outs[0]):
+        raise UserError(f"{outs[0]} is a URL; give --out DIR, a folder for the results")
+    asked = [one for given in compared.queries for one in adaptors.load(given, compared.query_images)]
+    policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
+    for text in policies:
+        parse_policy(text)  # before anything is read
+    sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
+    asked = of_outputs.resolved(asked, sets[0])
+    chosen = of_outputs.select(sets, [one.image for one in asked] if asked else None, options.images)
+    for name, number in chosen.left_out.items():
+        if number:
+            line = f"{name}: {number:,} images that are not in all outputs are left out"
+            progress.print(line, markup=False, soft_wrap=True)
+    arms = of_outputs.arms(sets, policies, chosen.train)
+    queries = asked or of_outputs.own_queries(arms, sets, chosen.queries)
+    position = {sha256: n for n, sha256 in enumerate(chosen.queries)}
+    return Prepared(
+        arms=arms,
+        control_arms=controls(arms[0], changed(arms[0].records, corrupter(CORRUPTED))),
+        pictures=lambda: Pictures(
+            train=features_of(compared.encoder, sets[0], chosen.train),
+            queries=features_of(compared.encoder, sets[0], chosen.queries),
+        ),
+        examined=Examination(queries=queries, images=[position[one.image] for one in queries]),
+        about={
+            "kind": "outputs",
+            "outputs": {one.name: of_outputs.digest(one.records.sha256, *chosen.train) for one in sets},
+            "images": {"train": len(chosen.train), "queries": len(chosen.queries), "left_out": dict(chosen.left_out)},
+            "policies": policies,
+            "encoder": compared.encoder,
+            "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(*queries)},
+        },
+        folder=options.folder or Path(outs[0], "probe"),
+    )
+
+
+def _trained(
+    prepared: Prepared, options: Options, progress: Console
+) -> tuple[dict[str, Outcomes], list[dict[str, Any]]]:
+    """All outcomes, and the loss and time of each run for probe.json. Raises UserError if the folder has runs of
+    another identity. The number of seeds is not part of the identity, so that seeds can be added."""
+    try:
+        prepared.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{prepared.folder} cannot be made: {error.strerror}. Give --out DIR") from error
+    training, every = options.training, [*prepared.arms, *prepared.control_arms]
+    runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, training=asdict(training)))
+    total, finished = len(every) * options.seeds, 0
+
+    def finish(run: Run, resumed: bool) -> None:
+        nonlocal finished
+        finished += 1
+        how = "from runs.parquet" if resumed else f"loss {run.loss:.3f}, {run.seconds:.1f} s"
+        progress.print(f"{finished}/{total}  seed {run.seed}  {run.arm}  {how}", markup=False, soft_wrap=True)
+
+    def pictures() -> Pictures:
+        progress.print("computing the features of the images")
+        return prepared.pictures()
+
+    outcomes = run_all(
+        every, pictures, prepared.examined, seeds=options.seeds, training=training, runs=runs, progress=finish
+    )
+    found = [run for seed in range(options.seeds) for arm in every if (run := runs.get(arm.name, seed))]
+    return outcomes, [{"arm": r.arm, "seed": r.seed, "loss": r.loss, "seconds": r.seconds} for r in found]
+
+
+def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plot: str | None, started: float) -> None:
+    """probe.json and, with verdicts, probe.svg."""
+    content = {
+        "recaption": recaption.__version__,
+        **prepared.about,
+        "training": asdict(options.training),
+        "seeds": options.seeds,
+        "arms": prepared.names,
+        "controls": list(CONTROLS),
+        **results,
+        "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    report.write(prepared.folder / "probe.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    if plot is not None:
+        report.write(prepared.folder / "probe.svg", plot)
+
+
+def _print_json(prepared: Prepared) -> None:
+    print((prepared.folder / "probe.json").read_text("utf-8"), end="")
+
+
+def _end(prepared: Prepared, started: float, console: Console) -> None:
+    line = f"{prepared.folder / 'probe.json'}  {duration(time.monotonic() - started)}"
+    console.print(f"\n{line}", markup=False, highlight=False, soft_wrap=True)

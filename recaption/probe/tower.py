@@ -1,0 +1,153 @@
+"""The model that a run trains: a text tower of hashed words, and a linear head on frozen image features."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recaption.objectives import multi_positive_sigmoid
+from recaption.objectives.numeric import unit
+from recaption.probe.queries import Query
+from recaption.probe.settings import Training
+
+_WORDS: Final = re.compile(r"\w+")
+_MOST_KEPT: Final = 1 << 18  # words and pairs whose numbers are kept
+
+
+class Words:
+    """Texts as numbers of hashed words and pairs of neighbouring words."""
+
+    def __init__(self, buckets: int, context: int) -> None:
+        self._buckets, self._context = buckets, context
+        self._numbers: dict[str | tuple[str, str], int] = {}
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The numbers of all texts in a row, int64, and where each text begins, int64 [texts]."""
+        numbers = [self._of(text) for text in texts]
+        starts = np.cumsum([0, *map(len, numbers[:-1])])
+        return torch.tensor([n for of in numbers for n in of], dtype=torch.int64), torch.from_numpy(starts)
+
+    def _of(self, text: str) -> list[int]:
+        words = _WORDS.findall(text.lower())[: self._context]
+        pieces = [*words, *pairwise(words)]
+        known = self._numbers
+        try:
+            return [known[piece] for piece in pieces]
+        except KeyError:
+            if len(known) > _MOST_KEPT:
+                known.clear()
+            for piece in pieces:
+                known[piece] = (
+                    zlib.crc32(" ".join([piece] if isinstance(piece, str) else piece).encode()) % self._buckets
+                )
+            return [known[piece] for piece in pieces]
+
+
+class Model(nn.Module):
+    """Image features [B, F] and texts, both in a space of `width` dimensions."""
+
+    def __init__(self, features: int, training: Training) -> None:
+        super().__init__()
+        width = training.width
+        self.words = Words(training.buckets, training.context)
+        self.table = nn.EmbeddingBag(training.buckets, width // 2, mode="mean")
+        nn.init.normal_(self.table.weight, std=0.1)
+        self.tower = nn.Sequential(nn.Linear(width // 2, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.head = nn.Linear(features, width)
+        self.log_scale = nn.Parameter(torch.tensor(5.0).log())
+        self.bias = nn.Parameter(-torch.tensor(float(training.batch)).log())  # one of them matches
+
+    def text(self, texts: Sequence[str]) -> Tensor:
+        """[texts, width]"""
+        made: Tensor = self.tower(self.table(*self.words(texts)))
+        return made
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that numbers are equal on any number of cores; small matrices gain nothing from more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    model: Model
+    loss: float  # mean of the last tenth of the steps
+
+
+Draw = Callable[[int, int, int], list[str]]
+"""(position, epoch, step) -> the texts of an image; the same number for all images."""
+
+
+def train(features: Tensor, draw: Draw, seed: int, training: Training) -> Trained:
+    """Train on a part of the images. Weights, part and order depend on `seed` only.
+
+    features: float32 [N, F], standardised.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Model(features.shape[1], training)
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    rng = np.random.default_rng([seed, 0])
+    part = np.sort(rng.permutation(len(features))[: max(1, round(training.share * len(features)))])
+    batch = min(training.batch, len(part))
+    losses: list[float] = []
+    epoch, left = -1, np.empty(0, np.int64)
+    for step in range(training.steps):
+        if len(left) < batch:
+            epoch, left = epoch + 1, rng.permutation(part)
+        positions, left = left[:batch], left[batch:]
+        optimiser.param_groups[0]["lr"] = training.rate * _share_of_rate(step, training.steps)
+        optimiser.zero_grad()
+        drawn = [draw(position, epoch, step) for position in positions.tolist()]
+        texts = model.text([text for of in drawn for text in of]).unflatten(0, (batch, -1))
+        images = model.head(features[torch.from_numpy(positions)])
+        loss = multi_positive_sigmoid(images, texts, scale=model.log_scale.exp(), bias=model.bias)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    tail = losses[-max(1, len(losses) // 10) :]
+    return Trained(model=model, loss=sum(tail) / len(tail))
+
+
+def outcomes(model: Model, features: Tensor, images: Sequence[int], queries: Sequence[Query]) -> np.ndarray:
+    """For each query its margin (the cosine of the true text minus that of the wrong one), or, without a wrong text,
+    1.0 if its image is the most similar one of all, else 0.0: float32 [queries].
+
+    features: [M, F] of the queries' images; images: for each query its position in them.
+    """
+    made = np.empty(len(queries), np.float32)
+    with torch.inference_mode():
+        pictures = unit(model.head(features))
+        for start in range(0, len(queries), 1024):
+            some = queries[start : start + 1024]
+            own = torch.tensor(images[start : start + 1024])
+            scores = unit(model.text([query.text for query in some])) @ pictures.T
+            wrong = unit(model.text([query.wrong or query.text for query in some]))
+            true = scores.gather(1, own[:, None])[:, 0]
+            found = (scores > true[:, None]).sum(1) == 0
+            margin = true - (wrong * pictures[own]).sum(1)
+            has_wrong = torch.tensor([query.wrong is not None for query in some])
+            made[start : start + len(some)] = torch.where(has_wrong, margin, found.float()).numpy()
+    return made
+
+
+def _share_of_rate(step: int, steps: int) -> float:
+    warm = max(1, steps // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm)))

@@ -1,0 +1,165 @@
+"""`recaption probe` on two small outputs of the same images, with stored features."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from loading import make_build
+from rich.console import Console
+from samples import jpeg
+
+from recaption.cli import main
+from recaption.errors import UserError
+from recaption.probe import command, demo, outputs
+from recaption.probe.outputs import CaptionSet, Held, select
+from recaption.probe.probe import Pictures
+from recaption.probe.queries import Query
+from recaption.probe.scenes import Scenes
+from recaption.probe.settings import Training
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("probe")
+    out = make_build(folder, "webdataset")
+    found = outputs.open_set(str(out))
+    rng = np.random.default_rng(0)
+    keys = [held.key for held in found.images.values()]
+    np.savez(folder / "features.npz", keys=keys, features=rng.normal(size=(len(keys), 6)).astype(np.float32))
+    return folder
+
+
+@pytest.fixture
+def run(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def call(*words: str, encoder: str = f"{built}/features.npz") -> tuple[int, str, str]:
+        small = ["--seen", "64", "--batch", "8", "--seeds", "2", "--encoder", encoder, "--out", str(tmp_path / "p")]
+        code = main(["probe", *words, *small])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def queries(folder: Path, image: str, **columns: list) -> str:
+    pq.write_table(pa.table({"image": [image] * 2, "text": ["a cat", "the cat"]} | columns), folder / "q.parquet")
+    return str(folder / "q.parquet")
+
+
+def test_queries_give_a_table_and_probe_json(built: Path, tmp_path: Path, run: Callable) -> None:
+    out, image = f"{built}/out", "000000000"
+    path = queries(tmp_path, image, wrong=["a dog", None], slice=["animal", "animal"])
+    code, printed, progress = run(out, "--queries", path, "--policy", "weighted:k=2", "--policy", "raw")
+    assert code == 0, progress
+    assert "control: other images" in printed and "no verdict: it needs 5 seeds, and there are 2" in printed
+    assert "10/10" in progress
+    found = json.loads((tmp_path / "p" / "probe.json").read_text())
+    assert found["arms"] == ["weighted:k=2", "raw"]
+    assert [(one["slice"], one["metric"]) for one in found["results"]] == [
+        ("animal", "fine"), ("animal", "d'"), ("animal", "R@1")
+    ]  # fmt: skip
+    assert len(found["runs"]) == 10 and (tmp_path / "p" / "probe.svg").read_text().count("<circle") == 3 * 5 * 2
+    code, again, progress = run(out, "--queries", path, "--policy", "weighted:k=2", "--policy", "raw", "--json")
+    assert progress.count("from runs.parquet") == 10
+    assert json.loads(again)["results"] == found["results"]
+    assert run(out, "--queries", path, "--policy", "raw")[0] == 2  # other settings in the same folder
+
+
+def test_without_queries_there_is_no_verdict(built: Path, tmp_path: Path, run: Callable) -> None:
+    code, printed, _ = run(f"{built}/out", "--policy", "weighted:k=2", "--policy", "raw")
+    assert code == 0
+    assert "This measures consistency, not truth" in printed and "better" not in printed
+    found = json.loads((tmp_path / "p" / "probe.json").read_text())
+    assert "results" not in found and not (tmp_path / "p" / "probe.svg").exists()
+    assert {name: set(row) for name, row in found["consistency"].items()} == {
+        "weighted:k=2": {"weighted:k=2", "raw"}, "raw": {"weighted:k=2", "raw"}
+    }  # fmt: skip
+
+
+def test_images_of_queries_are_not_trained_on(built: Path) -> None:
+    found = outputs.open_set(f"{built}/out")
+    asked = [sha256 for sha256, held in found.images.items() if held.key in ("000000000", "000000001")]
+    chosen = select([found], asked, 1000)
+    held_out = {sha256 for sha256, held in found.images.items() if held.split == "val"}
+    assert set(chosen.train) == set(found.images) - set(asked) - held_out
+    assert chosen.queries == asked
+    assert len(select([found], asked, 10).train) == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--policy", "short"], r"--policy short needs short captions, and .*/out has long, raw"),
+        (["--policy", "best"], "'best' is not a policy"),
+    ],
+)
+def test_policies_that_cannot_be_drawn_are_refused(built: Path, run: Callable, words: list[str], message: str) -> None:
+    code, _, error = run(f"{built}/out", *words)
+    assert code == 2
+    assert re.search(message, error.replace("\n", " "))
+
+
+def test_unknown_images_and_encoders_are_refused(built: Path, tmp_path: Path, run: Callable) -> None:
+    out = f"{built}/out"
+    code, _, error = run(out, "--queries", queries(tmp_path, "nobody"))
+    assert code == 2 and "has no image 'nobody'; queries name images by key or sha256" in error.replace("\n", " ")
+    code, _, error = run(out, encoder="best")
+    assert code == 2 and "--encoder best: it can be scene, transformers:MODEL" in error.replace("\n", " ")
+    np.savez(tmp_path / "few.npz", keys=["000000000"], features=np.ones((1, 3), np.float32))
+    code, _, error = run(out, encoder=str(tmp_path / "few.npz"))
+    assert code == 2 and "has no features of image" in error
+
+
+def stub(name: str, images: dict[str, str]) -> CaptionSet:
+    """An output with these images (sha256 -> split), without records."""
+    held = {
+        sha256: Held(position=n, key=sha256, split=split, index=n) for n, (sha256, split) in enumerate(images.items())
+    }
+    return CaptionSet(name=name, records=None, images=held, granularities=frozenset(), datasets={})  # type: ignore[arg-type]
+
+
+def test_outputs_need_common_and_held_out_images() -> None:
+    with pytest.raises(UserError, match="a and b have no image in common; images are compared by sha256"):
+        select([stub("a", {"1": "train"}), stub("b", {"2": "train"})], ["1"], 9)
+    with pytest.raises(UserError, match=r"a has no held-out images\. Give --queries FILE"):
+        select([stub("a", {"1": "train"})], None, 9)
+    with pytest.raises(UserError, match="so there is none to train on"):
+        select([stub("a", {"1": "val"})], None, 9)
+    both = [stub("a", {"1": "train", "2": "val", "3": "train"}), stub("b", {"1": "train", "2": "train"})]
+    chosen = select(both, None, 9)
+    assert (chosen.train, chosen.queries, chosen.left_out) == (["1"], ["2"], {"a": 1, "b": 0})
+
+
+def test_a_file_of_a_query_is_excluded_by_its_content(built: Path, tmp_path: Path) -> None:
+    found = outputs.open_set(f"{built}/out")
+    (tmp_path / "known.jpg").write_bytes(jpeg(0, (16, 12)))  # the first image of the output
+    (tmp_path / "new.jpg").write_bytes(jpeg(999, (16, 12)))
+    asked = [Query(image=str(tmp_path / name), text="a cat", in_file=True) for name in ("known.jpg", "new.jpg")]
+    known, new = outputs.resolved(asked, found)
+    assert known.image in found.images and new.image not in found.images
+    assert known.image not in select([found], [known.image, new.image], 1000).train
+    assert found.image(new.image).size == (16, 12)
+    with pytest.raises(UserError, match="which cannot be read"):
+        outputs.resolved([Query(image="nothing.jpg", text="a cat", in_file=True)], found)
+
+
+def test_the_demo_prints_its_checks_and_fails_with_1_if_one_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With features that show nothing, which need no model."""
+    noise = Pictures(train=torch.randn(40, 6), queries=torch.randn(14, 6))
+    monkeypatch.setattr(demo, "pictures", lambda of: noise)
+    options = command.Options(training=Training(seen=32, batch=8, width=8), seeds=2, folder=tmp_path)
+    code = command.demo(options, Console(width=200), Console(stderr=True), scenes=Scenes(images=40, held_out=14))
+    printed, progress = capsys.readouterr()
+    assert code == 1
+    assert "14/14" in progress and "control: other images" in printed
+    assert "FAILED: statement, fine: true is better than left and right exchanged" in printed
+    found = json.loads((tmp_path / "probe.json").read_text())
+    assert not all(one["right"] for one in found["checks"]) and (tmp_path / "probe.svg").exists()

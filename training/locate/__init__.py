@@ -1,0 +1,1 @@
+"""Training of the scene box model: `python -m training.locate.train`."""

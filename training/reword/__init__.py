@@ -1,0 +1,1 @@
+"""Training of the scene text model, which reads captions without images: `python -m training.reword.train`."""
