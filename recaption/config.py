@@ -449,7 +449,6 @@ class Pipeline(Section):
     budget: Budget = Budget()
     notify: str | None = Field(
         None,
-        pattern=r"^(https?://\S+|env:[A-Za-z_]\w*)$",
         description="URL that gets a JSON POST when a run ends, fails, is stopped by the breaker, or stores no answer "
         "for 15 minutes; env:NAME: the URL is in the environment variable NAME. It is not stored in the output",
     )
@@ -460,6 +459,13 @@ class Pipeline(Section):
         exclude=True,  # applied when the file is read: an output has the result, and fingerprints depend on it alone
         description="Overrides by the name of a preset, key.path: value, with the paths of --set",
     )
+
+    @field_validator("notify")
+    @classmethod
+    def _is_an_address(cls, notify: str | None) -> str | None:
+        if notify is not None and not re.fullmatch(r"https?://\S+|env:[A-Za-z_]\w*", notify):
+            raise ValueError("has to be a URL (http:// or https://), or env:NAME, a variable that has one")
+        return notify
 
     @model_validator(mode="after")
     def _names_agree(self) -> Pipeline:

@@ -38,6 +38,7 @@ def changed(path: str, value: object) -> dict:
     ("path", "value", "said"),
     [
         ("source.foo", 1, r"source\.foo: unknown key; allowed here: path, config"),
+        ("notify", "foo", r"notify: has to be a URL \(http:// or https://\), or env:NAME"),
         ("source.limits", {"x": 1}, r"source\.limits\.x: unknown key; allowed here: min_side"),
         ("output.card", {"licence": "x"}, r"output\.card\.licence: unknown key; allowed here: description, license"),
         ("output.card", {"url": "ftp://x"}, r"output\.card\.url: .*given: 'ftp://x'"),

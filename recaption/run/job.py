@@ -119,7 +119,13 @@ def run(
         if isinstance(source, FolderSource):
             record_rule(store, source.rule)
         log = RunLog(store, lease.epoch, half, limit, _scrubber(plan))
-        notifier = Notifier(notify_url, pipeline=pipeline.name, out=store.url, scrub=_scrubber(plan))
+        notifier = Notifier(
+            notify_url,
+            pipeline=pipeline.name,
+            out=store.url,
+            scrub=_scrubber(plan),
+            say=lambda text: display.message(escape(text)),
+        )
         all_listeners: tuple[ProgressListener, ...] = (display, log, notifier, *listeners)
         spend = Spend(pipeline.budget.gpu_hours, waited(lambda: earlier_gpu_seconds(store), silent=watch.update))
         passes: list[PassProgress] = []

@@ -25,6 +25,10 @@ def data_files(config: SourceConfig) -> str:
     Raises SourceError for an unknown dataset, config or split; ShardError if the Hub cannot be reached.
     """
     named = _NAME.fullmatch(config.path)
+    if config.path.startswith("hf://") and not config.path.startswith(("hf://datasets/", "hf://buckets/")):
+        raise SourceError(
+            f"source.path {config.path!r} names no dataset. Write hf://datasets/ORG/NAME, or hf://datasets/ORG/NAME/FILES"
+        )
     if named is None:
         if config.config is not None or config.split is not None:
             raise SourceError(

@@ -158,6 +158,11 @@ def test_config_and_split_are_for_datasets_of_the_hub_only() -> None:
     assert data_files(Source(path="hf://datasets/org/name/data/*.tar")) == "hf://datasets/org/name/data/*.tar"
 
 
+def test_a_path_that_names_no_dataset_says_how_to() -> None:
+    with pytest.raises(SourceError, match="Write hf://datasets/ORG/NAME"):
+        data_files(Source(path="hf://org/name"))
+
+
 def test_files_are_grouped_by_folder() -> None:
     assert grouped(["hf://x/a/1.tar", "hf://x/a/2.tar", "hf://x/b/1.tar"]) == "hf://x/a/{1.tar,2.tar}::hf://x/b/1.tar"
     with pytest.raises(SourceError, match="which patterns use"):

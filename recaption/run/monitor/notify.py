@@ -11,7 +11,6 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from http.client import HTTPException
 from typing import Any, Final, Literal
 
@@ -47,14 +46,18 @@ def address(notify: str | None) -> str | None:
     return url
 
 
-def post(url: str, body: bytes) -> None:
-    """Send a body, in up to ATTEMPTS attempts. Failures are ignored: they must not end a run."""
+def post(url: str, body: bytes) -> str | None:
+    """Send a body, in up to ATTEMPTS attempts. Returns why it could not be sent, without the URL; None if it was."""
+    problem = None
     for attempt in range(ATTEMPTS):
-        with suppress(OSError, ValueError, HTTPException):
+        try:
             request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=TIMEOUT):
-                return
+                return None
+        except (OSError, ValueError, HTTPException) as error:  # a notice must not end a run
+            problem = str(error).replace(url, "notify") or type(error).__name__
         time.sleep(0.2 * 4**attempt)
+    return problem
 
 
 class Notifier:
@@ -67,10 +70,14 @@ class Notifier:
         pipeline: str,
         out: str,
         scrub: Scrubber | None = None,
+        say: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
-        send: Callable[[str, bytes], None] = post,
+        send: Callable[[str, bytes], str | None] = post,
     ) -> None:
-        self._url, self._clock, self._send, self._scrub = url, clock, send, scrub or Scrubber()
+        """`say` is called at the end if the last notice could not be sent."""
+        self._url, self._say, self._clock, self._send = url, say, clock, send
+        self._scrub = scrub or Scrubber()
+        self._problem: str | None = "it takes too long"  # of the last notice
         self._about = {"pipeline": pipeline, "out": out, "host": socket.gethostname()}
         self._background = Background() if url else None
         self._fresh: dict[str, int] = {}  # answers and rejects by model
@@ -105,7 +112,8 @@ class Notifier:
             notice = "breaker"
         what = "done" if error is None else self._scrub.text(str(error).partition("\n")[0] or type(error).__name__)
         self._notify(notice, what, answers=self._total, **fields)
-        self._background.close(END_SECONDS)
+        if not self._background.close(END_SECONDS) or self._problem:
+            self._say(f"the last notice could not be sent: {self._problem}. Check notify")
 
     @property
     def _total(self) -> int:
@@ -116,4 +124,8 @@ class Notifier:
             return
         url, text = self._url, f"recaption {self._about['pipeline']}: {what} ({self._about['out']})"
         body = orjson.dumps({"text": text, "notice": notice, "detail": what, **self._about, **fields})
-        self._background.add(lambda: self._send(url, body))
+
+        def send() -> None:
+            self._problem = self._send(url, body)
+
+        self._background.add(send)

@@ -89,10 +89,18 @@ def test_a_failing_server_is_tried_again_and_given_up(server: Any, monkeypatch: 
     post(url, b"{}")
     assert len(got) == 1
     statuses += [500] * notify.ATTEMPTS
-    post(url, b"{}")  # raises nothing
-    post("http://127.0.0.1:9/", b"{}")
-    post("http://[broken", b"{}")
+    assert post(url, b"{}") == "HTTP Error 500: Internal Server Error"
+    assert "refused" in str(post("http://127.0.0.1:9/secret", b"{}"))
+    assert "Invalid IPv6" in str(post("http://[broken", b"{}"))
     assert len(got) == 1
+
+
+def test_a_last_notice_that_cannot_be_sent_is_reported() -> None:
+    for problem, reported in ((None, []), ("HTTP Error 404", ["the last notice could not be sent: HTTP Error 404"])):
+        lines: list[str] = []
+        told = notifier("http://x", say=lines.append, send=lambda url, body, problem=problem: problem)
+        told.ended(None)
+        assert [line.partition(". Check")[0] for line in lines] == reported
 
 
 def test_without_an_address_nothing_is_started() -> None:
