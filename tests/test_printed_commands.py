@@ -24,6 +24,7 @@ OTHERS: Mapping[str, frozenset[str]] = {
     "docker": frozenset({"--gpus", "--ulimit", "--shm-size", "--ipc"}),
     "pip": frozenset({"--force-reinstall", "--upgrade", "--index-url", "--extra-index-url", "--no-deps"}),
     "ray": frozenset({"--address", "--head", "--object-store-memory"}),
+    "sd-scripts": frozenset({"--dataset_config"}),
     "tar": frozenset({"--sort"}),
     "hf": frozenset({"--revision"}),
     "vllm": frozenset({"--generation-config", "--help", "--max-logprobs"}),
