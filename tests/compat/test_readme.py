@@ -28,10 +28,12 @@ def test_versions_are_those_of_the_tested_set(reader: str) -> None:
     assert locked[NAMES[reader]] in re.split(r"[ ,]+", table[reader])
 
 
-def test_the_ones_put_aside_are_named_too() -> None:
-    aside = re.search(r"^WEBDATASETS = \((.+?)\)", (ROOT / "scripts/setup.py").read_text("utf-8"), re.MULTILINE)
-    assert aside
-    row = next(
-        line for line in (ROOT / "docs/formats.md").read_text("utf-8").splitlines() if line.startswith("| webdataset")
-    )
-    assert all(version in row for version in re.findall(r'"(.+?)"', aside[1]))
+@pytest.mark.parametrize(
+    ("reader", "package"),
+    [("webdataset", "webdataset"), ("MosaicML Streaming", "mosaicml-streaming"), ("LitData", "litdata")],
+)
+def test_the_ones_put_aside_are_named_too(reader: str, package: str) -> None:
+    aside = re.findall(rf'"{package}==(.+?)"', (ROOT / "scripts/setup.py").read_text("utf-8"))
+    lines = (ROOT / "docs/formats.md").read_text("utf-8").splitlines()
+    row = next(line for line in lines if line.startswith(f"| {reader} |"))
+    assert aside and all(version in row for version in aside)
