@@ -25,6 +25,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
     with hub_server() as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # other tests set it
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
         _http.close_session()

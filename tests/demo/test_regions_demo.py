@@ -13,7 +13,7 @@ from recaption.cli import main
 IMAGES = 4
 
 
-@pytest.mark.slow
+@pytest.mark.systems
 @pytest.mark.filterwarnings("default")  # what the engine imports warns at will
 @pytest.mark.timeout(600)
 def test_boxes_and_negatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from recaption.cli import main
 IMAGES = 8
 
 
-@pytest.mark.slow
+@pytest.mark.systems
 @pytest.mark.filterwarnings("default")  # vLLM and what it imports warn at will
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])

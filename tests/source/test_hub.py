@@ -96,7 +96,9 @@ SOURCES: dict[str, dict[str, Any]] = {
 def found(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the sources have. The Hub's client takes its address when it is imported, so they are read elsewhere."""
     home = tmp_path_factory.mktemp("hf")
-    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(home)}
+    # Other tests set these, so that no engine reaches the Hub.
+    environment = {n: value for n, value in os.environ.items() if not n.startswith("HF_") and "OFFLINE" not in n}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(home)}
     done = subprocess.run(
         [sys.executable, "-c", READER],
         input=json.dumps(list(SOURCES.values())),
