@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -111,6 +111,16 @@ class Source(Section):
     )
 
 
+_SET_BY_US: Final = frozenset(
+    (
+        *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents"),
+        *("load_audio_from_video", "max_length", "padding", "processor_kwargs", "return_assistant_tokens_mask"),
+        *("return_dict", "return_tensors", "tokenize", "tools", "truncation"),
+    )
+)
+"""Parameters of `apply_chat_template` of transformers 5 that are no variables of a template."""
+
+
 class Model(Section):
     """A model and how it is run. Batch settings in engine_args do not change the identity of answers."""
 
@@ -137,6 +147,11 @@ class Model(Section):
     max_pixels: int | None = Field(None, ge=1, description="Pixels of an image at most; larger images are scaled down")
     max_model_len: int | None = Field(
         None, ge=16, description="Longest prompt plus answer, in tokens, image tokens included"
+    )
+    chat_template_kwargs: dict[str, str | bool | int | float | None] = Field(
+        default_factory=dict,
+        description="Variables of the model's chat template, such as {enable_thinking: false}: engines vllm and "
+        "transformers. For openai, use engine_args.extra_body",
     )
     replicas: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="Engines of this model; auto: one per tensor_parallel GPUs"
@@ -175,6 +190,15 @@ class Model(Section):
             raise ValueError(
                 f"quantization and tensor_parallel are settings of vLLM; with {self.engine}, use a quantised model"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_template(self) -> Model:
+        if self.chat_template_kwargs and self.engine in ("column", "detector", "dual_encoder", "openai"):
+            more = ". Use engine_args.extra_body" if self.engine == "openai" else ""
+            raise ValueError(f"chat_template_kwargs is not for engine {self.engine}{more}")
+        if taken := sorted(_SET_BY_US & self.chat_template_kwargs.keys()):
+            raise ValueError(f"chat_template_kwargs: {', '.join(taken)} cannot be set; recaption sets this itself")
         return self
 
 

@@ -385,3 +385,16 @@ def test_the_error_for_an_impossible_override_names_the_possible_ones(
     )
     with pytest.raises(ConfigError, match=re.escape(message)):
         config.load(str(file), (override,))
+
+
+@pytest.mark.parametrize(
+    ("engine", "variables", "message"),
+    [
+        ("openai", {"enable_thinking": False}, r"chat_template_kwargs is not for engine openai\. Use engine_args"),
+        ("vllm", {"tokenize": False}, "chat_template_kwargs: tokenize cannot be set; recaption sets this itself"),
+    ],
+)
+def test_variables_of_a_chat_template(engine: str, variables: object, message: str) -> None:
+    data = changed("models.m", {"engine": engine, "model": "org/name", "chat_template_kwargs": variables})
+    with pytest.raises(ConfigError, match=message):
+        config.validate(data)

@@ -96,6 +96,7 @@ class EngineSpec:
     max_pixels: int | None = None  # larger images are scaled down to it before the processor
     tensor_parallel: int = 1
     limits: ImageLimits = field(default_factory=ImageLimits)
+    chat_template_kwargs: tuple[tuple[str, Any], ...] = ()  # variables of the model's chat template
     engine_args: tuple[tuple[str, Any], ...] = ()  # passed to the engine; not part of a fingerprint
     needs: frozenset[Modality] = frozenset({"image"})
     outputs: tuple[Output, ...] = ()

@@ -137,7 +137,12 @@ class TransformersEngine(MicroBatchEngine):
         else:  # token ids alone
             settings, cast = {"padding": True, "return_tensors": "pt"}, {}
         return self._processor.apply_chat_template(
-            chats, add_generation_prompt=True, tokenize=True, return_dict=True, **settings
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **settings,
+            **dict(self.spec.chat_template_kwargs),
         ).to(self.device, **cast)
 
     def _check_length(self, length: int) -> None:

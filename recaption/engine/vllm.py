@@ -84,6 +84,7 @@ class VllmRendererSpec:
     limits: ImageLimits
     max_pixels: int | None
     cache_gib: float = 0.0
+    template: tuple[tuple[str, Any], ...] = ()  # variables of the chat template
 
     def build(self) -> VllmRenderer:
         return VllmRenderer(self)
@@ -103,7 +104,7 @@ class VllmRenderer:
         if config.model_config.multimodal_config is not None:
             config.model_config.multimodal_config.mm_processor_cache_gb = spec.cache_gib
         self._renderer = renderer_from_config(config)
-        self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
+        self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True, **dict(spec.template)})
         self._pixels = spec.max_pixels
         self._decoder = Decoder(spec.limits, spec.max_pixels)
         self._tokenizer = tokenizer = self._renderer.get_tokenizer()
@@ -196,6 +197,7 @@ class VllmEngine:
             limits=self.spec.limits,
             max_pixels=self.spec.max_pixels,
             cache_gib=RENDER_CACHE_GIB if config.cache_config.enable_prefix_caching else 0.0,
+            template=self.spec.chat_template_kwargs,
         )
 
     @cached_property

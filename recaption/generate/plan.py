@@ -317,6 +317,8 @@ def _question(
         "output_schema": None,
         **_task_identity(configured, task),
     }
+    if config.chat_template_kwargs:  # left out if empty: answers from before this setting stay valid
+        identity["chat_template_kwargs"] = dict(sorted(config.chat_template_kwargs.items()))
     if config.engine == "openai":  # settings of its requests, not of the server
         identity |= OpenAISettings.of(config.engine_args).identity()
     if configured.retry != DEFAULT_RETRY:  # the default is left out: answers from before this setting stay valid
@@ -431,6 +433,7 @@ def _engine_spec(
         max_pixels=config.max_pixels,
         tensor_parallel=config.tensor_parallel,
         limits=ImageLimits(min_side=limits.min_side, max_pixels=limits.max_pixels, max_aspect=limits.max_aspect),
+        chat_template_kwargs=tuple(sorted(config.chat_template_kwargs.items())),
         engine_args=tuple(sorted(args.items())),
         needs=frozenset(need for question in questions for need in question.task.needs),
         outputs=tuple(dict.fromkeys(question.output for question in questions)),

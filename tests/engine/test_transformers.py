@@ -359,6 +359,14 @@ def test_a_text_only_model(tiny_text: Path) -> None:
         asyncio.run(build(spec(tiny_text)).start())
 
 
+def test_variables_of_the_chat_template_reach_it(tiny_text: Path) -> None:
+    plain = dataclasses.replace(spec(tiny_text), needs=frozenset({"text"}))
+    switched = dataclasses.replace(plain, chat_template_kwargs=(("enable_thinking", False),))
+    request = text_request("Number 1", max_tokens=4)
+    (before,), (after,) = ask(plain, [request]), ask(switched, [request])
+    assert after.prompt_tokens == before.prompt_tokens + 2
+
+
 def test_special_tokens_are_kept_where_the_request_asks_for_them(tiny_text: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 

@@ -56,6 +56,7 @@ def identity(data: dict[str, Any]) -> str:
         ("generate.0.sampling.temperature", 0.5),
         ("generate.0.sampling.seed", 1),
         ("generate.0.attempts", 2),
+        ("models.m.chat_template_kwargs", {"enable_thinking": False}),
         ("models.m.dtype", "float32"),
         ("models.m.max_pixels", 500_000),
         ("models.m.max_model_len", 1024),
