@@ -358,12 +358,7 @@ def test_outputs_of_a_text_only_model(tiny_text: Path, tmp_path: Path, monkeypat
     yes_no = Output(choices=("yes", "no"), logprobs=True)
     tokens = Output(logprobs=True)
     kinds = (TEXT, choices, as_json, dataclasses.replace(as_json, logprobs=True), tokens, yes_no)
-    text_only = dataclasses.replace(
-        spec(tiny_text, max_num_seqs=8),
-        needs=frozenset({"text"}),
-        outputs=kinds[1:],
-        chat_template_kwargs=(("enable_thinking", False),),
-    )
+    text_only = dataclasses.replace(spec(tiny_text, max_num_seqs=8), needs=frozenset({"text"}), outputs=kinds[1:])
 
     def requests(output: Output, n: int, **sampling: Any) -> list[Request]:
         return [
@@ -406,7 +401,6 @@ def test_outputs_of_a_text_only_model(tiny_text: Path, tmp_path: Path, monkeypat
 
     found, failed, alone = asyncio.run(run())
     expected = asyncio.run(by_transformers())
-    assert [answer.prompt_tokens for answer in alone] == [answer.prompt_tokens for answer in expected]
     by_kind = [found[12 * n : 12 * n + 12] for n in range(len(kinds))]
     assert {answer.text for answer in by_kind[1]} == set(choices.choices)
     for answer in (*by_kind[2], *by_kind[3]):
