@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_use import use_engine
 from PIL import Image
 from tiny_models import make_tiny_detector, make_tiny_dual_encoder
 
@@ -75,16 +76,8 @@ def about(size: tuple[int, int], *phrases: str, seed: int = 0) -> Request:
 
 def with_engine(folder: Path, use: Callable[[Any], Awaitable[Any]], **args: Any) -> Any:
     settings = tuple({"threads": 1, "batch_size": 8, "wait_ms": 200, **args}.items())
-
-    async def run() -> Any:
-        engine = build(EngineSpec(engine="detector", model=str(folder), dtype="float32", engine_args=settings))
-        await engine.start()
-        try:
-            return await use(engine)
-        finally:
-            await engine.stop()
-
-    return asyncio.run(run())
+    spec = EngineSpec(engine="detector", model=str(folder), dtype="float32", engine_args=settings)
+    return use_engine(spec, use)
 
 
 def ask(folder: Path, requests: list[Request]) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_use import use_engine
 from tiny_models import make_tiny_dual_encoder
 
 from recaption.decode import decode
@@ -37,16 +38,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def with_engine(folder: Path, use: Callable[[Any], Awaitable[Any]], **args: Any) -> Any:
     settings = tuple({"threads": 1, "batch_size": 8, **args}.items())
     engine_spec = EngineSpec(engine="dual_encoder", model=str(folder), dtype="float32", engine_args=settings)
-
-    async def run() -> Any:
-        engine = build(engine_spec)
-        await engine.start()
-        try:
-            return await use(engine)
-        finally:
-            await engine.stop()
-
-    return asyncio.run(run())
+    return use_engine(engine_spec, use)
 
 
 def ask(folder: Path, requests: list[Request]) -> list[Any]:

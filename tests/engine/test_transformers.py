@@ -7,11 +7,12 @@ import dataclasses
 import math
 import re
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_use import use_engine
 
 from recaption.engine import Completion, Engine, EngineSpec, Rendered, Request, build
 from recaption.engine.base import Gauge
@@ -34,23 +35,11 @@ def spec(model: Path, **settings: Any) -> EngineSpec:
     )
 
 
-def with_engine(engine_spec: EngineSpec, use: Callable[[Any], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        engine = build(engine_spec)
-        await engine.start()
-        try:
-            return await use(engine)
-        finally:
-            await engine.stop()
-
-    return asyncio.run(run())
-
-
 def ask(engine_spec: EngineSpec, requests: list[Request]) -> list[Any]:
     async def use(engine: Engine) -> list[Any]:
         return list(await asyncio.gather(*(engine.generate(r) for r in requests), return_exceptions=True))
 
-    results: list[Any] = with_engine(engine_spec, use)
+    results: list[Any] = use_engine(engine_spec, use)
     return results
 
 
@@ -71,7 +60,7 @@ def test_a_batch_answers_as_each_request_alone(tiny_model: Path, request_for: Ma
         together = await asyncio.gather(*(engine.generate(r) for r in requests))
         return list(together), [await engine.generate(r) for r in requests]
 
-    together, alone = with_engine(spec(tiny_model), use)
+    together, alone = use_engine(spec(tiny_model), use)
     assert together == alone
     assert together[4] == together[6] != together[5]
     for request, answer in zip(requests, together, strict=True):
@@ -135,7 +124,7 @@ def test_several_prompts_of_an_image_decode_it_once(tiny_model: Path, request_fo
         await asyncio.gather(*(engine.generate(r) for r in prompts))
         return int(engine._decoder.decoded)
 
-    assert with_engine(spec(tiny_model), use) == 1
+    assert use_engine(spec(tiny_model), use) == 1
 
 
 def test_stop_ends_what_runs_at_once(tiny_model: Path, request_for: MakeRequest) -> None:
@@ -160,7 +149,7 @@ def test_a_request_that_is_given_up_harms_no_other(tiny_model: Path, request_for
         first.cancel()
         return await second
 
-    assert isinstance(with_engine(spec(tiny_model), use), Completion)
+    assert isinstance(use_engine(spec(tiny_model), use), Completion)
 
 
 def test_a_dead_device_is_told_to_all(tiny_model: Path, request_for: MakeRequest) -> None:
@@ -176,7 +165,7 @@ def test_a_dead_device_is_told_to_all(tiny_model: Path, request_for: MakeRequest
             results.append(error)
         return list(results)
 
-    results = with_engine(spec(tiny_model), use)
+    results = use_engine(spec(tiny_model), use)
     assert len(results) == 4 and {type(r) for r in results} == {EngineDead}
 
 
@@ -192,7 +181,7 @@ def test_memory_that_suffices_for_one_only(tiny_model: Path, request_for: MakeRe
         engine._model.generate = hungry
         return list(await asyncio.gather(*(engine.generate(request_for(n)) for n in range(4))))
 
-    assert all(isinstance(answer, Completion) for answer in with_engine(spec(tiny_model), use))
+    assert all(isinstance(answer, Completion) for answer in use_engine(spec(tiny_model), use))
 
 
 def test_what_it_cannot_take(tiny_model: Path, tmp_path: Path) -> None:
@@ -217,7 +206,7 @@ def test_the_gauge_shows_what_waits_and_that_a_long_batch_is_alive(tiny_model: P
         seen.append(engine.gauge())
         return list(await asked), [gauge for gauge in seen if gauge is not None]
 
-    answers, seen = with_engine(spec(tiny_model, engine_args={"batch_size": 2}), use)
+    answers, seen = use_engine(spec(tiny_model, engine_args={"batch_size": 2}), use)
     assert seen[0] == Gauge(running=0, waiting=0, least_waiting=0, requests=0, prompt_tokens=0, output_tokens=0)
     assert max(gauge.running for gauge in seen) == 2 and max(gauge.waiting for gauge in seen) >= 4
     assert {gauge.least_waiting for gauge in seen} >= {0, 2, 4}
@@ -238,7 +227,7 @@ def test_fewer_pixels_are_another_picture(tiny_model: Path, request_for: MakeReq
         await asyncio.gather(*(engine.generate(r) for r in (whole, fewer, whole, fewer)))
         return int(engine._decoder.decoded)
 
-    assert with_engine(spec(tiny_model), use) == 2
+    assert use_engine(spec(tiny_model), use) == 2
 
 
 def test_a_character_that_was_not_finished_is_no_text(tiny_model: Path, request_for: MakeRequest) -> None:
@@ -248,14 +237,14 @@ def test_a_character_that_was_not_finished_is_no_text(tiny_model: Path, request_
         tokenizer.decode = lambda *args, **kwargs: real(*args, **kwargs) + "\ufffd\ufffd"
         return await engine.generate(request_for(1, max_tokens=3, ignore_eos=True))
 
-    assert not with_engine(spec(tiny_model), use).text.endswith("\ufffd")
+    assert not use_engine(spec(tiny_model), use).text.endswith("\ufffd")
 
 
 def test_provenance(tiny_model: Path) -> None:
     async def use(engine: Engine) -> dict[str, str]:
         return engine.provenance()
 
-    found = with_engine(spec(tiny_model), use)
+    found = use_engine(spec(tiny_model), use)
     assert found["engine"] == "transformers" and found["dtype"] == "float32"
     assert all(isinstance(value, str) and value for value in found.values())
 
@@ -330,7 +319,7 @@ def test_logprobs_of_tokens(tiny_model: Path, request_for: MakeRequest) -> None:
 
     assert plain.image is not None
     image = decode(plain.image, ImageLimits())
-    found, expected = with_engine(spec(tiny_model), use)
+    found, expected = use_engine(spec(tiny_model), use)
     for answer, without, values in zip(found[2:], found[:2], expected, strict=True):
         assert dataclasses.replace(answer, logprobs=None) == without
         assert answer.logprobs is not None
@@ -349,7 +338,7 @@ def test_a_text_only_model(tiny_text: Path) -> None:
         results = await asyncio.gather(*(engine.generate(r) for r in [*requests, image]), return_exceptions=True)
         return list(results)
 
-    *answers, refused = with_engine(text_only, use)
+    *answers, refused = use_engine(text_only, use)
     assert isinstance(refused, RequestError) and "takes no images" in str(refused)
     assert len({answer.text for answer in answers}) == 6
     for answer in answers:  # random bytes, so that many characters are broken
@@ -414,7 +403,7 @@ def test_logprobs_of_choices_are_those_of_the_first_token(tiny_text: Path) -> No
         texts = [engine._tokenizer.decode([n]) for n in range(len(engine._tokenizer))]
         return list(answers), [(texts, d) for d in distributions]
 
-    answers, distributions = with_engine(text_only, use)
+    answers, distributions = use_engine(text_only, use)
     for answer, (texts, distribution) in zip(answers, distributions, strict=True):
         spelled = {
             name: [n for n, text in enumerate(texts) if text.strip().lower() in words]
@@ -437,7 +426,7 @@ def test_an_answer_that_is_no_json_is_refused_so_that_it_is_tried_again(tiny_tex
         return await complete(engine, text_request("Say something.", output, max_tokens=4000, stop=("e",)))
 
     with pytest.raises(RequestError, match="is not JSON"):
-        with_engine(text_only, use)
+        use_engine(text_only, use)
 
 
 def test_a_crop_shows_a_part_of_the_image(tiny_model: Path, request_for: MakeRequest) -> None:
