@@ -41,7 +41,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     (source,) = one_text(dataset, TEXTS, texts_only(options, SCORES)).values()
 
     def members(sample: Sample) -> Members | str:
-        caption = next((c for c in sample.record.captions if c.generation == source), None)
+        caption = sample.caption(source)
         text = "" if caption is None else fold(caption.text)
         if caption is None or not text:
             return f"no text of {source}"

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from recaption.errors import UserError
 from recaption.export import fg_clip
 from recaption.export.base import Exported, Finding, Options, Usage, found_in, named, refuse_fill
 from recaption.export.dataset import Dataset
 from recaption.export.fg_clip import export_boxes
 from recaption.export.json_list import file_problems
-from recaption.export.needs import TRANSLATION, absent
+from recaption.export.needs import require_translations
 from recaption.export.rows import PLACE, Made, Row, Sample, json_list, path_of
 from recaption.io import files
 from recaption.problems import Problem
@@ -33,8 +32,7 @@ _KINDS: Final = {"caption": "long", "short_caption": "short"}
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. The Chinese captions are those with the language zh."""
     refuse_fill(options)
-    if not any(generation.get("task") == TRANSLATION.task for generation in dataset.manifest["generations"]):
-        raise UserError(absent(dataset, "no translations", TRANSLATION.example("zh")))
+    require_translations(dataset)
     chinese = 0
 
     def rows(sample: Sample, row: Row) -> Made | str:

@@ -55,7 +55,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     found: set[str] = set()
 
     def row(sample: Sample) -> Made | str:
-        caption = next((c for c in sample.record.captions if c.generation == source), None)
+        caption = sample.caption(source)
         if caption is None or not caption.text.strip():
             return f"no text of {source}"
         found.update(row["aspect"] for row in sample.tables[ASPECTS.table])

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from recaption.errors import UserError
 from recaption.export import llava
 from recaption.export.base import Exported, Finding, Options, Usage, described, one_text, refuse_fill
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import list_problems
 from recaption.export.llava import arguments, conversation, plain, question_for
-from recaption.export.needs import TRANSLATION, absent
+from recaption.export.needs import require_translations
 from recaption.export.rows import Layout, Made, Sample, export_rows, json_list
 from recaption.problems import Problem
 
@@ -29,18 +28,16 @@ TEXTS: Final = {"caption": "long"}
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`: a caption and its translations. A caption of unknown language is in en.json."""
     refuse_fill(options)
-    if not any(generation.get("task") == TRANSLATION.task for generation in dataset.manifest["generations"]):
-        raise UserError(absent(dataset, "no translations", TRANSLATION.example("zh")))
+    require_translations(dataset)
     (generation,) = one_text(dataset, TEXTS, options).values()
     question = question_for(dataset.granularities.get(generation))
 
     def row(sample: Sample) -> Made | str:
-        captions = sample.record.captions
-        source = next((caption for caption in captions if caption.generation == generation), None)
+        source = sample.caption(generation)
         if source is None or not plain(source.text):
             return f"no text of {generation}"
         made = {(source.lang or "en"): plain(source.text)}
-        for caption in captions:
+        for caption in sample.record.captions:
             if caption.translated_from == source.caption_id and caption.lang and plain(caption.text):
                 made.setdefault(caption.lang, plain(caption.text))
         return [(f"{lang}.json", conversation(sample, question, text)) for lang, text in made.items()]

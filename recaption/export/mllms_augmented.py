@@ -36,7 +36,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     def row(sample: Sample) -> Made | str:
         made = []
         for name, generation in generations.items():
-            caption = next((c for c in sample.record.captions if c.generation == generation), None)
+            caption = sample.caption(generation)
             text = None if caption is None else sheared(caption)
             if text is not None:
                 made.append((f"{name}.json", {"image": sample.image, "caption": text}))

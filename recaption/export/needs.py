@@ -100,6 +100,12 @@ def required_tables(dataset: Dataset, *tables: str) -> dict[str, None]:
     return dict.fromkeys(tables)
 
 
+def require_translations(dataset: Dataset) -> None:
+    """Raises UserError, with what to add to the pipeline, if no generation translates."""
+    if not any(generation.get("task") == TRANSLATION.task for generation in dataset.manifest["generations"]):
+        raise UserError(absent(dataset, "no translations", TRANSLATION.example("zh")))
+
+
 def absent(dataset: Dataset, what: str, generation: str) -> str:
     """The message for a build that lacks something, with the generation to add."""
     return (

@@ -30,7 +30,7 @@ from recaption.export.image_files import MISSING, file_name, with_files
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
-from recaption.types import Record
+from recaption.types import Caption, Record
 from recaption.write import ShardEntry
 
 Row = dict[str, Any]
@@ -48,6 +48,10 @@ class Sample:
     record: Record
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     path: str = ""
+
+    def caption(self, generation: str) -> Caption | None:
+        """The first caption of a generation."""
+        return next((caption for caption in self.record.captions if caption.generation == generation), None)
 
     @property
     def image(self) -> str:

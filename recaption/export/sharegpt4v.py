@@ -63,7 +63,7 @@ def export_captions(
 
     def row(sample: Sample) -> Made | str:
         nonlocal openers, early
-        caption = next((c for c in sample.record.captions if c.generation == generation), None)
+        caption = sample.caption(generation)
         text = "" if caption is None else content(caption)
         if caption is None or not text:
             return f"no text of {generation}"

@@ -19,6 +19,10 @@ import numpy.typing as npt
 _INDEX: Final = ".npy"  # small; never removed
 
 
+MOST_BYTES: Final = 200 << 30
+"""The default limit."""
+
+
 class Cache:
     """`most_bytes` limits the size of remote files; a file larger than that is kept alone."""
 

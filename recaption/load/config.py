@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from recaption.errors import UserError
 from recaption.load import pixels, texts
+from recaption.load.cache import MOST_BYTES
 from recaption.load.layout import Verify
 from recaption.load.policy import Policy
 from recaption.load.resumable import DropLast
@@ -87,7 +88,7 @@ class LoaderConfig:
     strings: bool = False
     source: str | Path | None = None
     cache: str | Path | None = None
-    cache_bytes: int = 200 << 30
+    cache_bytes: int = MOST_BYTES
     verify: Verify = "size"
 
     def __post_init__(self) -> None:

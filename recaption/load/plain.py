@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.cache import Cache
+from recaption.load.cache import MOST_BYTES, Cache
 from recaption.load.files import Files
 from recaption.load.layout import Layout, Verify, find
 from recaption.load.shards import Indexed, Sample, Shards, Tars
@@ -32,7 +32,7 @@ def records(
     """
     if split not in ("all", "train", "val"):
         raise UserError(f"split is {split!r}; it can be all, train or val")
-    files = Files(Cache(cache, most_bytes=200 << 30) if cache else None)
+    files = Files(Cache(cache, most_bytes=MOST_BYTES) if cache else None)
     where = str(path) if isinstance(path, Path) else path
     for name, layout in _layouts(where, split, files, verify):
         files.expect(layout.expected)

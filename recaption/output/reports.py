@@ -26,12 +26,12 @@ def has_unlisted_shards(store: Store, source: Source) -> bool:
 
 def run_reports(store: Store) -> list[dict[str, Any]]:
     """Reports of finished runs, oldest first. Raises DatasetError for a broken one."""
-    return [report for path in _report_paths(store) if (report := read_json(store, path)) is not None]
+    return [report for path in report_paths(store) if (report := read_json(store, path)) is not None]
 
 
 def last_run(store: Store) -> dict[str, Any]:
     """The newest report; empty if there is none. Raises DatasetError for a broken one."""
-    found = _report_paths(store)
+    found = report_paths(store)
     return (read_json(store, found[-1]) if found else None) or {}
 
 
@@ -48,5 +48,6 @@ def read_json(store: Store, path: str) -> dict[str, Any] | None:
     return data
 
 
-def _report_paths(store: Store) -> list[str]:
+def report_paths(store: Store) -> list[str]:
+    """The paths of the reports of all runs that have ended."""
     return [path for path in store.list(paths.METRICS) if path.startswith(paths.run_file("run-").removesuffix(".json"))]

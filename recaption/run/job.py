@@ -36,7 +36,7 @@ from recaption.progress import Display, ProgressListener
 from recaption.run import check
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
-from recaption.run.monitor.budget import Spend, earlier_gpu_seconds
+from recaption.run.monitor.budget import Spend, earlier_gpu_seconds, keep_killed_run
 from recaption.run.monitor.metrics import RunLog
 from recaption.run.monitor.notify import Notifier, address
 from recaption.scrub import Scrubber
@@ -127,7 +127,10 @@ def run(
             say=lambda text: display.message(escape(text)),
         )
         all_listeners: tuple[ProgressListener, ...] = (display, log, notifier, *listeners)
-        spend = Spend(pipeline.budget.gpu_hours, waited(lambda: earlier_gpu_seconds(store), silent=watch.update))
+        waited(lambda: keep_killed_run(store), silent=watch.update)
+        limit_hours = pipeline.budget.gpu_hours
+        earlier = waited(lambda: earlier_gpu_seconds(store), silent=watch.update) if limit_hours is not None else 0.0
+        spend = Spend(limit_hours, earlier)
         passes: list[PassProgress] = []
 
         def report(progress: PassProgress) -> None:

@@ -13,24 +13,23 @@ import orjson
 from recaption.errors import BudgetSpent
 from recaption.generate.progress import PassProgress
 from recaption.io.store import Store
-from recaption.output.paths import METRICS, PROGRESS, run_file
+from recaption.output.paths import PROGRESS, run_file
+from recaption.output.reports import report_paths
 
 _RUN: Final = re.compile(r"run-\d{6,}")
 
 
-def earlier_gpu_seconds(store: Store) -> float:
-    """The GPU seconds of all earlier runs, by their reports.
-
-    A run that was killed has no report. Its last progress is stored as its report, so that it counts from now on.
-    """
-    reports = [path for path in store.list(METRICS) if path.startswith(run_file("run-").removesuffix(".json"))]
-    made = [_read(store, path) for path in reports]
+def keep_killed_run(store: Store) -> None:
+    """Store the last progress of a run that was killed as its report, which it lacks. The next run overwrites it."""
     last = _read(store, PROGRESS)
     run = str(last.get("run"))
-    if _RUN.fullmatch(run) and (name := run_file(run)) not in reports:
+    if _RUN.fullmatch(run) and (name := run_file(run)) not in report_paths(store):
         store.put(name, orjson.dumps(last, option=orjson.OPT_INDENT_2))
-        made.append(last)
-    return sum(_seconds(report) for report in made)
+
+
+def earlier_gpu_seconds(store: Store) -> float:
+    """The GPU seconds of all earlier runs, by their reports."""
+    return sum(_seconds(_read(store, path)) for path in report_paths(store))
 
 
 class Spend:

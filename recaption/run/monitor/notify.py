@@ -1,4 +1,4 @@
-"""Posts JSON to a URL when a run ends, fails or makes no progress, so that nobody has to watch it.
+"""Posts JSON to a URL when a run ends, fails or makes no progress.
 
 The body has `text`, which chat services (Slack, Mattermost) show as the message, and `notice`, `detail`, `pipeline`,
 `out`, `host` and fields of the notice.
