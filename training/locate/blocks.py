@@ -28,18 +28,18 @@ SAY, PLACE = 1, 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blocks:
-    """B sequences of at most T tokens."""
+    """B sequences of at most T tokens, each about one image; A - B further images are only looked at."""
 
-    pixels: torch.Tensor  # float [B, 3, S, S], in -1..1
+    pixels: torch.Tensor  # float [A, 3, S, S], in -1..1
     input_ids: torch.Tensor  # int64 [B, T], padded on the right
     targets: torch.Tensor  # int64 [B, T], the token that follows, IGNORE where nothing is learnt
     roles: torch.Tensor  # int64 [B, T], SAY or PLACE; 0 where nothing is learnt
     points: torch.Tensor  # int64 [B, T], the cell of what a phrase that ends here means; IGNORE elsewhere
     positions: torch.Tensor  # int64 [B, T]
     mask: torch.Tensor  # bool [B, 1, T, T], True: may attend
-    cells: torch.Tensor  # int64 [B, 9, 5]
-    boxes: torch.Tensor  # float [B, 9, 4], of the objects, 0 for empty cells
-    background: torch.Tensor  # int64 [B]
+    cells: torch.Tensor  # int64 [A, 9, 5]
+    boxes: torch.Tensor  # float [A, 9, 4], of the objects, 0 for empty cells
+    background: torch.Tensor  # int64 [A]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -75,11 +75,12 @@ class BlockSampler:
         tokenizer: PreTrainedTokenizerFast,
         *,
         batch_size: int,
+        looked_at: int = 0,
         seed: int,
         length: int = 150,
     ) -> None:
         self.pool, self.scenes, self.tokenizer = pool, scenes, tokenizer
-        self.batch_size, self.length = batch_size, length
+        self.batch_size, self.looked_at, self.length = batch_size, looked_at, length
         self.rng = random.Random(seed)
         self._cache: dict[str, list[int]] = {}
         self._boxes: dict[tuple[int, bool], dict[int, Box]] = {}
@@ -97,14 +98,15 @@ class BlockSampler:
     def __iter__(self) -> Iterator[Blocks]:
         while True:
             samples = []
-            for _ in range(self.batch_size):
+            for n in range(self.batch_size + self.looked_at):
                 i, flip = self.rng.randrange(len(self.scenes)), self.rng.random() < 0.5
                 scene = mirrored(self.scenes[i]) if flip else self.scenes[i]
                 pixels = self.pool[i][:, ::-1] if flip else self.pool[i]
                 if (i, flip) not in self._boxes:
                     self._boxes[i, flip] = boxes_of(self.scenes[i], flip=flip)
                 boxes = self._boxes[i, flip]
-                samples.append((pixels, scene, boxes, self._sequence(scene, boxes)))
+                sequence = self._sequence(scene, boxes) if n < self.batch_size else None
+                samples.append((pixels, scene, boxes, sequence))
             yield self._collate(samples)
 
     def _block(self, scene: Scene, boxes: dict[int, Box]) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -145,10 +147,10 @@ class BlockSampler:
             sequence.add(ids, targets, roles)
             sequence.points += points
 
-    def _collate(self, samples: list[tuple[np.ndarray, Scene, dict[int, Box], _Sequence]]) -> Blocks:
+    def _collate(self, samples: list[tuple[np.ndarray, Scene, dict[int, Box], _Sequence | None]]) -> Blocks:
         import torch
 
-        sequences = [s for *_, s in samples]
+        sequences = [s for *_, s in samples if s is not None]
         boxes = np.zeros((len(samples), 9, 4), dtype=np.float32)
         for row, (_, _, of_cells, _) in zip(boxes, samples, strict=True):
             for cell, box in of_cells.items():

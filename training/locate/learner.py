@@ -59,6 +59,8 @@ class Locator(Learner):
         return F.smooth_l1_loss(self.box_head(tokens[occupied]), wanted, beta=0.05)
 
     def losses(self, tokens: torch.Tensor, batch: Blocks) -> Losses:
+        """`tokens`: of all images; those that no sequence is about are ignored."""
+        tokens, cells, true = (of_all[: len(batch.input_ids)] for of_all in (tokens, batch.cells, batch.boxes))
         inner = self.model.model
         embedded = inner.text_model.embed_tokens(batch.input_ids)
         where = (batch.input_ids == self.model.config.image_token_id).unsqueeze(-1)
@@ -71,7 +73,7 @@ class Locator(Learner):
             output_hidden_states=True,
         )
         hidden = output.last_hidden_state
-        occupied = batch.cells[:, :, 0] == 1
+        occupied = cells[:, :, 0] == 1
         first = output.hidden_states[1][where[..., 0]].reshape(tokens.shape)
         placed_boxes = self.placed_head(first[occupied])
         said, placed = batch.roles == SAY, batch.roles == PLACE
@@ -85,13 +87,13 @@ class Locator(Learner):
         objects = points < WHOLE
         at = hidden[ends]
         pointed = self.point_head(at)
-        boxes = batch.boxes[row[objects], points[objects]]
+        boxes = true[row[objects], points[objects]]
         return Losses(
             say=F.cross_entropy(logits, batch.targets[said]),
             place=-(self.soft[wanted] * locs).sum(-1).mean(),
             point=F.cross_entropy(pointed, points),
             box=F.smooth_l1_loss(self.text_box_head(at[objects]), boxes * CELL, beta=0.05),
-            placed=F.smooth_l1_loss(placed_boxes, batch.boxes[occupied] * CELL, beta=0.05),
+            placed=F.smooth_l1_loss(placed_boxes, true[occupied] * CELL, beta=0.05),
             words=(logits.argmax(-1) == batch.targets[said]).float().mean(),
             near=((locs.argmax(-1) - wanted).abs() <= 1).float().mean(),
             pointed=(pointed.argmax(-1) == points).float().mean(),

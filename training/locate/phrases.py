@@ -12,14 +12,15 @@ from training.scene.captions import phrase, related
 WHOLE = 9  # instead of a cell: the whole image
 ABSENT = 0.15  # share of the phrases in free lists that mean nothing in the image
 # The kinds of lists, with the weight of each in training.
-KINDS = {"caption": 0.4, "names": 0.15, "shapes": 0.15, "free": 0.3}
+KINDS = {"caption": 0.3, "names": 0.1, "shapes": 0.1, "free": 0.2, "one": 0.3}
+ABSENT_ALONE = 0.35  # share of the single phrases that mean nothing in the image
 
 
 def asked(scene: Scene, kind: str, rng: random.Random) -> Mapping[str, tuple[int, ...]]:
     """Phrases with the cells that each means, in reading order.
 
     caption and names: the noun phrases of the long and of the short caption, in their order; shapes: the shapes alone;
-    free: some phrases of all forms in any order, absent things among them.
+    free: some phrases of all forms in any order, absent things among them; one: a single phrase, often an absent thing.
     """
     items = scene.objects
     if kind == "caption":
@@ -30,6 +31,11 @@ def asked(scene: Scene, kind: str, rng: random.Random) -> Mapping[str, tuple[int
         phrases += _background(scene)
     elif kind == "shapes":
         phrases = [*(text.split(maxsplit=1)[1] for text in _background(scene)), *(o.shape for o in items)]
+    elif kind == "one":
+        o = rng.choice(items)
+        phrases = [rng.choice((phrase(o), phrase(o), o.name, o.shape, *_background(scene)))]
+        if rng.random() < ABSENT_ALONE:
+            phrases = [absent(scene, rng)]
     else:
         phrases = [rng.choice((phrase(o), o.name, o.shape)) for o in items]
         phrases = rng.sample(phrases, rng.randint(1, len(phrases)))

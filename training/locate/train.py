@@ -40,6 +40,7 @@ class Plan:
     seed: int = 3
     threads: int = 1
     batch_size: int = 16
+    looked_at: int = 16  # further images in each step, for the encoder alone: a small part of the step's time
     see_steps: int = 600  # in which the encoder and the connector learn alone: a fifth of the time of the others
     pool: int = 30_000
     rate: float = 1e-3
@@ -81,7 +82,9 @@ def train(plan: Plan) -> None:
     model, processor = load(plan.start)
     pool, scenes = load_pool(plan.work / "pool.npy", plan.pool, plan.seed, jitter=True)
     checkpoint = plan.work / "checkpoint.pt"
-    sampler = BlockSampler(pool, scenes, processor.tokenizer, batch_size=plan.batch_size, seed=0)
+    sampler = BlockSampler(
+        pool, scenes, processor.tokenizer, batch_size=plan.batch_size, looked_at=plan.looked_at, seed=0
+    )
     learner = Locator(model, sampler.first).train()
     optimiser = torch.optim.AdamW(learner.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     clock = resume(learner, optimiser, checkpoint)
@@ -130,6 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--looked-at", type=int, default=16, help="further images in a step, for the encoder alone")
     parser.add_argument("--see-steps", type=int, default=600, help="steps in which the encoder learns alone")
     parser.add_argument("--pool", type=int, default=30_000, help="scenes drawn ahead (62 kB each)")
     parser.add_argument("--rate", type=float, default=1e-3)

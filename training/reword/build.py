@@ -19,6 +19,17 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def load(start: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """The model to train in float32, and its tokenizer: new ones from a captioner, or those of an earlier text model."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    if AutoConfig.from_pretrained(start).model_type == "llama":
+        return LlamaForCausalLM.from_pretrained(start, dtype=torch.float32), AutoTokenizer.from_pretrained(start)
+    tokenizer = build_tokenizer()
+    return build_model(tokenizer, start), tokenizer
+
+
 def build_model(tokenizer: PreTrainedTokenizerFast, start: Path) -> LlamaForCausalLM:
     """The text model of the captioner of `start` in float32, with the tokens of `tokenizer`.
 

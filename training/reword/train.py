@@ -13,14 +13,13 @@ import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from transformers import LlamaForCausalLM
 
 from recaption.demo import model_path
-from training.reword.build import build_model, build_tokenizer
+from training.reword.build import load
 from training.reword.samples import MAKERS, Batch, Sampler
 from training.scene.batches import IGNORE
 from training.scene.export import export
@@ -75,8 +74,8 @@ def train(plan: Plan) -> None:
     torch.set_num_threads(plan.threads)
     start()
     torch.manual_seed(plan.seed)
-    tokenizer: Any = build_tokenizer()
-    model = build_model(tokenizer, plan.start).train()
+    model, tokenizer = load(plan.start)
+    model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     checkpoint = plan.work / "checkpoint.pt"
     clock = resume(model, optimiser, checkpoint)
@@ -119,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.reword.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the model is exported to")
     parser.add_argument("--work", type=Path, default=Path(".demo/reword"), help="for checkpoint and log")
-    parser.add_argument("--start", type=Path, default=model_path(), help="the captioner to start from")
+    parser.add_argument("--start", type=Path, default=model_path(), help="the captioner or text model to start from")
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--steps", type=int, help="train for so many steps instead: reproducible on the same machine")
     parser.add_argument("--seed", type=int, default=4)
