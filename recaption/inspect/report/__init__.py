@@ -10,6 +10,7 @@ from pathlib import Path
 import recaption
 from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_outputs
+from recaption.inspect.images import Pictures
 from recaption.inspect.paths import OutputPaths, find
 from recaption.inspect.report import gallery, provenance, statistics, support
 from recaption.inspect.report.page import Report, render
@@ -19,6 +20,7 @@ from recaption.inspect.summary import from_manifest, read_manifest
 from recaption.inspect.writers import atomic_file
 
 SAMPLES = 60
+_IN_THE_PAGE = Pictures()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,24 +57,26 @@ def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES,
     )
 
 
-def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = None) -> Report:
+def gather(
+    output: OutputPaths, *, samples: int = SAMPLES, title: str | None = None, pictures: Pictures = _IN_THE_PAGE
+) -> Report:
     """The content of a report. Raises DatasetError if files of the output cannot be read."""
     import duckdb
 
     try:
-        return _gathered(output, samples, title)
+        return _gathered(output, samples, title, pictures)
     except duckdb.Error as error:
         again = "" if output.build else ". If a run is writing to it, try again"
         raise DatasetError(f"cannot read {output.given}: {error}{again}") from error
 
 
-def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
+def _gathered(output: OutputPaths, samples: int, title: str | None, pictures: Pictures) -> Report:
     with closing(open_outputs(output)) as connection:
         if output.build is None:
             summary = found = verified = None
             progress = run_progress(connection, output)
             sources = provenance.of_pipeline(output)
-            shown = gallery.of_run(connection, output, samples)
+            shown = gallery.of_run(connection, output, samples, pictures)
             name = output.name
         else:
             manifest = read_manifest(output)
@@ -81,7 +85,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
             verified = support.gather(connection, output, manifest)
             sources = provenance.of_manifest(manifest)
             pairs = [(one.generation, one.fingerprint) for one in sources]
-            shown = gallery.of_build(connection, output, summary.format, pairs, samples)
+            shown = gallery.of_build(connection, output, summary.format, pairs, samples, pictures)
             name = summary.name
         rates = provenance.read_rates(connection, output)
     return Report(
