@@ -224,6 +224,9 @@ class Pictures:
     put: Callable[[bytes], str] = data_url
 
 
+IN_THE_PAGE = Pictures()
+
+
 def thumbnails(
     connection: duckdb.DuckDBPyConnection,
     output: OutputPaths,

@@ -10,7 +10,7 @@ from pathlib import Path
 import recaption
 from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_outputs
-from recaption.inspect.images import Pictures
+from recaption.inspect.images import IN_THE_PAGE, Pictures
 from recaption.inspect.paths import OutputPaths, find
 from recaption.inspect.report import gallery, provenance, statistics, support
 from recaption.inspect.report.page import Report, render
@@ -20,7 +20,6 @@ from recaption.inspect.summary import from_manifest, read_manifest
 from recaption.inspect.writers import atomic_file
 
 SAMPLES = 60
-_IN_THE_PAGE = Pictures()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +57,7 @@ def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES,
 
 
 def gather(
-    output: OutputPaths, *, samples: int = SAMPLES, title: str | None = None, pictures: Pictures = _IN_THE_PAGE
+    output: OutputPaths, *, samples: int = SAMPLES, title: str | None = None, pictures: Pictures = IN_THE_PAGE
 ) -> Report:
     """The content of a report. Raises DatasetError if files of the output cannot be read."""
     import duckdb

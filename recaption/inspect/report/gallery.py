@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from recaption.inspect.images import PLACE, ImageRequest, Pictures, Thumbnail, thumbnails
+from recaption.inspect.images import IN_THE_PAGE, PLACE, ImageRequest, Pictures, Thumbnail, thumbnails
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report.sample import Span, cut
 from recaption.inspect.report.statistics import FLAGS
@@ -43,7 +43,7 @@ def of_build(
     form: str,
     fingerprints: Sequence[tuple[str, str]],
     count: int,
-    pictures: Pictures,
+    pictures: Pictures = IN_THE_PAGE,
 ) -> tuple[Row, ...]:
     """`count` images of a build of format `form`, random ones first. The selection is deterministic.
 
@@ -88,7 +88,7 @@ def request_of(row: Row) -> ImageRequest:
 
 
 def of_run(
-    connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int, pictures: Pictures
+    connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int, pictures: Pictures = IN_THE_PAGE
 ) -> tuple[Row, ...]:
     """`count` images with an answer, for a run without a build. Their texts have no sub-captions yet."""
     about_images = "(SELECT * FROM answers WHERE unit IS NULL)"  # answers about parts of an image are no captions
@@ -106,6 +106,7 @@ def of_run(
                 "n_words": len(row.text.split()),
                 "source": "",
                 "lang": None,
+                "region_id": None,
             }
             kept = Row(generation=row.generation, text=row.text, finish_reason=row.finish_reason, **own)
             captions.append(_caption(kept, [], {}, _answer(row)))

@@ -222,10 +222,9 @@
     if (image && image.dataset.large) image.src = image.dataset.large;
     if (image) image.loading = "eager";
     one("picture").replaceChildren(picture);
-    one("words").replaceChildren(...copy(".texts").filter((node) => !node.matches || !node.matches("h3")));
+    one("words").replaceChildren(...copy(".texts"));
     one("words").scrollTop = 0;
-    one("viewer-title").textContent = card.dataset.key;
-    one("place").textContent = `${at * PAGE + cards().indexOf(card) + 1} of ${count.toLocaleString("en")}`;
+    one("viewer-title").textContent = `Image ${at * PAGE + cards().indexOf(card) + 1} of ${count.toLocaleString("en")}`;
     for (const caption of one("words").querySelectorAll(".caption")) {
       caption.querySelectorAll(".sub").forEach((sub, n) => {
         sub.setAttribute("role", "button");
