@@ -129,14 +129,20 @@ def report(
     title: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Title of the page; default: the pipeline's name")
     ] = None,
+    images: Annotated[
+        Literal["page", "folder"],
+        typer.Option(help="folder: pictures are files in a folder beside the page, for thousands of samples"),
+    ] = "page",
 ) -> int:
     """Write one HTML page about an output, with samples. Needs no network."""
     from recaption.inspect.report import write_report
 
     console = Console(highlight=False)
-    made = write_report(out, file, samples=samples, title=title)
+    made = write_report(out, file, samples=samples, title=title, images_folder=images == "folder")
     size = f"{made.size / 1e6:.1f} MB, {made.samples:,} sample{'s' * (made.samples != 1)}"
     print_plain(console, f"{short_path(made.path.absolute())}  {size}")
+    if made.images:
+        print_plain(console, f"Keep the folder {made.images.name} beside the page: it has the pictures")
     if not made.built:
         print_plain(console, "This run has no build yet: the page shows what exists so far")
     if made.without_thumbnail:

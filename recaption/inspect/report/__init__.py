@@ -1,9 +1,9 @@
-"""Writes a report on an output: one self-contained HTML file."""
+"""Writes a report on an output: one self-contained HTML file, or one with a folder of pictures beside it."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from recaption.inspect.connection import open_outputs
 from recaption.inspect.images import IN_THE_PAGE, Pictures
 from recaption.inspect.paths import OutputPaths, find
 from recaption.inspect.report import gallery, provenance, statistics, support
+from recaption.inspect.report.images_folder import ImagesFolder
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.statistics import run_progress
 from recaption.inspect.stoppable import closing
@@ -20,36 +21,53 @@ from recaption.inspect.summary import from_manifest, read_manifest
 from recaption.inspect.writers import atomic_file
 
 SAMPLES = 60
+LARGE = 1536  # pixels of the longer side of a picture that is a file of its own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """A report on disk. `without_thumbnail` counts the samples whose image is missing or cannot be decoded."""
+    """A report on disk. `size` includes `images`, the folder of its pictures, if it has one. `without_thumbnail` counts the samples whose image is missing or cannot be decoded."""
 
     path: Path
     size: int  # bytes
     samples: int
     without_thumbnail: int
     built: bool  # False for a run without a build
+    images: Path | None = None
 
 
-def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES, title: str | None = None) -> Written:
+def write_report(
+    path: str,
+    file: Path | None = None,
+    *,
+    samples: int = SAMPLES,
+    title: str | None = None,
+    images_folder: bool = False,
+) -> Written:
     """Write the report on the output, build or run at `path` to `file`, by default `OUT/report.html`.
 
     For a build that was copied from its output, or is in a store, the default is `report.html` in the current folder,
-    because builds never change. Equal outputs give equal samples. Raises UserError and DatasetError as `connect` does,
-    and UserError if the file cannot be written.
+    because builds never change. Equal outputs give equal samples. With `images_folder` the pictures are files in the
+    folder `report-images` beside the page, and the enlarged ones have more pixels. Raises UserError and DatasetError as
+    `connect` does, UserError if the file cannot be written, StoreError if the disk is full.
     """
     output = find(path)
     target = file or ((output.out and output.out.local("")) or Path.cwd()) / "report.html"
     _check(target)
-    made = gather(output, samples=samples, title=title)
+    folder = ImagesFolder.beside(target) if images_folder else None
+    pictures = Pictures(large=LARGE, put=folder.put) if folder else IN_THE_PAGE
+    made = replace(
+        gather(output, samples=samples, title=title, pictures=pictures), images=folder.path.name if folder else None
+    )
     html = render(made).encode("utf-8")
     with atomic_file(target) as sink:
         sink.write(html)
+    if folder:
+        folder.remove_others()
     return Written(
         path=target,
-        size=len(html),
+        size=len(html) + (folder.size if folder else 0),
+        images=folder.path if folder else None,
         samples=len(made.samples),
         without_thumbnail=sum(sample.thumbnail.url is None for sample in made.samples),
         built=output.build is not None,

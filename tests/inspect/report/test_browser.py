@@ -14,7 +14,7 @@ from verified import verify_long
 
 from recaption.inspect.images import Thumbnail
 from recaption.inspect.paths import find
-from recaption.inspect.report import gather
+from recaption.inspect.report import gather, write_report
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.sql import Row
 
@@ -289,6 +289,20 @@ def test_a_sub_caption_its_objects_and_their_boxes_light_up_together(opened: Cal
     other = viewer.locator("#words .tag[data-thing='1']").first
     other.hover()
     assert "lit" in other.get_attribute("class").split() and "lit" not in tag.get_attribute("class").split()
+
+
+def test_pictures_in_a_folder_are_loaded_from_there(browser: Any, tmp_path: Path) -> None:
+    write_report(str(GOLDEN), tmp_path / "page.html", images_folder=True)
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((tmp_path / "page.html").as_uri())
+    enlarge(page)
+    large = page.locator("#viewer img")
+    assert "page-images/" in large.get_attribute("src") == large.get_attribute("data-large")
+    page.wait_for_function("() => document.querySelector('#viewer img').naturalWidth > 0")
+    page.close()
+    assert said == []
 
 
 def test_light_and_dark(opened: Callable[..., Any], golden: Report) -> None:
