@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from recaption.cli.options import Output, positive
+from recaption.cli.options import Output, port, positive
 from recaption.cli.terminal import needs_run_extra, print_plain, short_path
 from recaption.errors import UserError
 
@@ -78,6 +78,12 @@ def inspect(
         bool,
         typer.Option("--unsafe", help="Allow SQL to read, write, attach and install without limits"),
     ] = False,
+    in_browser: Annotated[
+        bool, typer.Option("--open", help="Serve a page with all images, search and SQL to this machine")
+    ] = False,
+    at_port: Annotated[
+        int | None, typer.Option("--port", parser=port, metavar="PORT", help="Port of --open; default: any free one")
+    ] = None,
 ) -> int:
     """Query an output with DuckDB."""
     from recaption import inspect as views
@@ -85,7 +91,15 @@ def inspect(
     console = Console()
     answer = views.ResultFormat(format=form, file=file, limit=limit, unsafe=unsafe)
     _check_inspect(sql, ask, other, others, show_sql)
-    if other:
+    if at_port and not in_browser:
+        raise UserError("--port is the port of --open; give both")
+    if in_browser:
+        if sql or ask or other or others or form or file or limit or show_sql or unsafe:
+            raise UserError("--open serves one output and takes no other option than --port; the page runs SQL")
+        from recaption.inspect.viewer import serve
+
+        serve(out, console, port=at_port or 0)
+    elif other:
         views.output_diff(out, other, answer, console, show=show_sql)
     elif ask:
         words = (ask,) if sql is None else (ask, sql)

@@ -28,7 +28,7 @@ ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "duplicate", "unsupporte
 """Flags in the order in which they are shown."""
 WEIGHTS = {"w0": "weight 0", "w1": "up to 0.1", "w2": "up to 0.4", "w3": "up to 0.8", "w4": "up to 1"}
 """The classes of weights that `--ask weights` counts, with their names."""
-_WEIGHT_LIMITS = (0.0, 0.1, 0.4, 0.8)
+WEIGHT_LIMITS = (0.0, 0.1, 0.4, 0.8)
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _MOST_BOXES = 100  # of an image
@@ -149,7 +149,7 @@ def _sample(
         lost=lost,
         flags=[flag for flag in ORDER if flag in flags],
         lemmas=lemmas,
-        weights=sorted({f"w{bisect_left(_WEIGHT_LIMITS, sub.weight)}" for sub in subs}),
+        weights=sorted({f"w{bisect_left(WEIGHT_LIMITS, sub.weight)}" for sub in subs}),
         boxes=boxes,
     )
 

@@ -96,6 +96,19 @@
     };
   };
 
+  // An image that the server cannot read.
+  addEventListener(
+    "error",
+    (event) => {
+      if (!event.target.matches || !event.target.matches(".thumbnail img, .frame img")) return;
+      const missing = document.createElement("p");
+      missing.className = "no-thumbnail";
+      missing.textContent = "no image";
+      event.target.replaceWith(missing);
+    },
+    true,
+  );
+
   const store = "served" in grid.dataset ? served() : local();
   let [count, at, turn] = [0, 0, 0]; // samples found, the page that is shown, the latest request
   const value = (id) => (one(id) ? one(id).value : "");
