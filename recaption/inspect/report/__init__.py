@@ -26,10 +26,13 @@ LARGE = 1536  # pixels of the longer side of a picture that is a file of its own
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """A report on disk. `size` includes `images`, the folder of its pictures, if it has one. `without_thumbnail` counts the samples whose image is missing or cannot be decoded."""
+    """A report on disk. `images` is the folder of its pictures, if it has one.
+
+    `without_thumbnail` counts the samples whose image is missing or cannot be decoded.
+    """
 
     path: Path
-    size: int  # bytes
+    size: int  # bytes, with those of `images`
     samples: int
     without_thumbnail: int
     built: bool  # False for a run without a build

@@ -165,14 +165,16 @@ def _named_in(box: Row, objects: Sequence[Row]) -> str | None:
 def _boxes(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, list[Row]]:
     """The boxes of each key, if the build has the table `regions` of the task of that name."""
     found: defaultdict[str, list[Row]] = defaultdict(list)
-    if has_view(connection, "regions") and _BOX <= {name for name, *_ in fetch(connection, "DESCRIBE regions")}:
+    if has_view(connection, "regions") and _BOX.issubset(name for name, *_ in fetch(connection, "DESCRIBE regions")):
         for key, rows in _by(connection, "regions", "key", "region_id", keys).items():
             found[key] = [row for row in rows if _is_box(row)][:_MOST_BOXES]
     return found
 
 
 def _is_box(row: Row) -> bool:
-    return all(isinstance(row.__dict__[name], float) and 0 <= row.__dict__[name] <= 1 for name in ("x0", "y0", "x1", "y1"))
+    return all(
+        isinstance(row.__dict__[name], float) and 0 <= row.__dict__[name] <= 1 for name in ("x0", "y0", "x1", "y1")
+    )
 
 
 def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]:

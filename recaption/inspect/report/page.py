@@ -66,17 +66,21 @@ def render(report: Report, choices: Choices | None = None) -> str:
     """The HTML of a report. `choices` are those of all samples for None."""
     style, script = ((_HERE / name).read_text("utf-8") for name in ("report.css", "report.js"))
     pages = [report.samples[start : start + PAGE] for start in range(0, len(report.samples), PAGE)]
-    return _environment().get_template("template.html.jinja").render(
-        r=report,
-        style=style,
-        script=script,
-        policy=policy(style, script, served=report.served),
-        limits=LIMITS,
-        choices=choices or _choices(report.samples),
-        first=pages[0] if pages else (),
-        rest=pages[1:],
-        index=list(map(_indexed, report.samples)),
-        weight=lambda value: f"{value * WEIGHT_STEP:.2f}",
+    return (
+        _environment()
+        .get_template("template.html.jinja")
+        .render(
+            r=report,
+            style=style,
+            script=script,
+            policy=policy(style, script, served=report.served),
+            limits=LIMITS,
+            choices=choices or _choices(report.samples),
+            first=pages[0] if pages else (),
+            rest=pages[1:],
+            index=list(map(_indexed, report.samples)),
+            weight=lambda value: f"{value * WEIGHT_STEP:.2f}",
+        )
     )
 
 
@@ -111,8 +115,8 @@ def policy(style: str, script: str, *, served: bool) -> str:
     """The content security policy: only this style sheet and script, and images of the page or beside it."""
     hashes = {"style-src": style, "script-src": script}
     allowed = "; ".join(f"{name} 'sha256-{_sha256(text)}'" for name, text in hashes.items())
-    sources = "img-src 'self'; connect-src 'self'" if served else "img-src data: 'self'"
-    return f"default-src 'none'; {sources}; {allowed}; base-uri 'none'; form-action 'none'"
+    requests = "connect-src 'self'; " if served else ""
+    return f"default-src 'none'; img-src data: 'self'; {requests}{allowed}; base-uri 'none'; form-action 'none'"
 
 
 def _sha256(text: str) -> str:

@@ -48,6 +48,7 @@ class Pages:
         self.output, self.limits = output, limits
         manifest = read_manifest(output)
         self._summary, self._sources = from_manifest(manifest), of_manifest(manifest)
+        self._models = tuple(dict.fromkeys(g["model"] for g in manifest["generations"] if g.get("model")))
         self._connection = open_outputs(output, limits={"memory_limit": f"{limits.memory_mib}MiB"})
         self._worker = Worker(output.given, limits)
         self._found: OrderedDict[_Query, Answer] = OrderedDict()
@@ -61,6 +62,7 @@ class Pages:
         self._worker.close()
         self._connection.interrupt()
         self._connection.close()
+        del self._connection  # threads of idle clients still know this object when the interpreter ends
 
     def page(self) -> str:
         """The HTML of the page, without samples: its script asks for them."""
@@ -139,13 +141,19 @@ class Pages:
 
     def _choices(self, connection: duckdb.DuckDBPyConnection) -> Choices:
         """The filters of the whole build, from its manifest where that has them."""
-        models = dict.fromkeys(value for one in self._sources for name, value in one.settings if name == "name in pipeline")
-        objects = f"SELECT lemma FROM (SELECT lemma FROM objects LIMIT {_TAGS}) GROUP BY lemma ORDER BY count(*) DESC, 1"
+        objects = (
+            f"SELECT lemma FROM (SELECT lemma FROM objects LIMIT {_TAGS}) GROUP BY lemma ORDER BY count(*) DESC, 1"
+        )
         summary = self._summary
-        statuses = {"ok": summary.ok, "partial": summary.partial, "reject": summary.rejected, "excluded": summary.excluded}
+        statuses = {
+            "ok": summary.ok,
+            "partial": summary.partial,
+            "reject": summary.rejected,
+            "excluded": summary.excluded,
+        }
         return {
-            "generations": [(one.generation, one.generation) for one in self._sources],
-            "models": [(name, name) for name in models],
+            "generations": [(name, name) for name in (*(one.generation for one in self._sources), "raw")],
+            "models": [(name, name) for name in self._models],
             "statuses": [(name, name) for name, count in statuses.items() if count],
             "flags": [
                 (flag, flag_name(flag))

@@ -44,7 +44,9 @@ def _flag(name: str) -> str:
         raise UserError(f"there is no flag {name!r}; flags: {', '.join(ORDER)}")
     if name == "unsupported":
         return "key IN (SELECT key FROM verifications GROUP BY key, sub_id HAVING avg(p_true) < 0.5)"
-    return f"key IN (SELECT key FROM sub_captions WHERE {'dup_of IS NOT NULL' if name == 'duplicate' else f'is_{name}'})"
+    return (
+        f"key IN (SELECT key FROM sub_captions WHERE {'dup_of IS NOT NULL' if name == 'duplicate' else f'is_{name}'})"
+    )
 
 
 def _weight(name: str) -> str:

@@ -21,7 +21,7 @@ from recaption.inspect.viewer.search import FILTERS
 
 HOST: Final = "127.0.0.1"
 _SECONDS: Final = 30  # in which a client has to send a request or read an answer
-_MOST_PAGES: Final = 1_000_000
+_MOST_DIGITS: Final = 6  # of the number of a page
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -122,7 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _Refused(HTTPStatus.FORBIDDEN, "requests of other pages are refused")
         _, token, *rest = path.split("/") if path.startswith("/") else ("", "")
         if not hmac.compare_digest(token.encode(), self.server.token.encode()) or not rest:
-            raise _Refused(HTTPStatus.FORBIDDEN, "the token is wrong. Use the URL that recaption inspect --open printed")
+            raise _Refused(
+                HTTPStatus.FORBIDDEN, "the token is wrong. Use the URL that recaption inspect --open printed"
+            )
         return "/".join(rest)
 
     def version_string(self) -> str:
@@ -134,8 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _page(given: dict[str, str]) -> int:
     text = given.get("page", "0")
-    if not text.isdecimal() or int(text) > _MOST_PAGES:
-        raise UserError(f"page must be a whole number up to {_MOST_PAGES:,}, not {text[:20]!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise UserError(f"page must be a whole number with at most {_MOST_DIGITS} digits, not {text[:20]!r}")
     return int(text)
 
 

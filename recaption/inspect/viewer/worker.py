@@ -84,9 +84,7 @@ class Worker:
             self._lock.release()
         if "error" in answer:
             raise UserError(answer["error"])
-        return Answer(
-            columns=tuple(answer["columns"]), rows=tuple(map(tuple, answer["rows"])), more=answer["more"]
-        )
+        return Answer(columns=tuple(answer["columns"]), rows=tuple(map(tuple, answer["rows"])), more=answer["more"])
 
     def close(self) -> None:
         """End the process, also during a statement."""

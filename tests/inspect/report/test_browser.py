@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -18,29 +17,9 @@ from recaption.inspect.report import gather, write_report
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.sql import Row
 
+from ..browser import HOSTILE, enlarge, until_text, violations
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "output"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
-HOSTILE = "</script><script>document.title='hacked'</script>\"'><img src=x onerror=\"document.title='hacked'\">{{7*7}}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        missing = f"none of {', '.join(NAMES)} is installed (sudo apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -86,24 +65,11 @@ def many(report: Report) -> Report:
     return replace(report, samples=(Row(**{**vars(first), "boxes": [Row(**box)]}), *others, *again))
 
 
-def until_text(locator: Any, text: str) -> None:
-    """Waits for it. `page.wait_for_function` evaluates a text in the page, which the page's own policy forbids."""
-    from playwright.sync_api import expect
-
-    expect(locator).to_have_text(text, timeout=60_000)
-
-
 def until_focused(page: Any, number: str) -> None:
     """Waits until the sub-caption `number` has the focus: a dialog gives it back after it is closed."""
     from playwright.sync_api import expect
 
     expect(page.locator(":focus")).to_have_attribute("data-n", number, timeout=60_000)
-
-
-def enlarge(page: Any, number: int = 0) -> Any:
-    """Opens the enlarged image of a sample by a click; returns its dialog."""
-    page.locator(".thumbnail[role=button]").nth(number).click()
-    return page.locator("#viewer")
 
 
 def shown(page: Any) -> list[str]:
@@ -133,16 +99,6 @@ def few(golden: Report) -> Report:
 
 
 OPEN = "all => all.forEach(one => one.open = true)"
-
-
-def violations(page: Any, context: str | None = None, *, rule: str | None = None) -> list[tuple[str, ...]]:
-    """What axe-core finds wrong."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": [rule]} if rule else {})
-    found = Axe().run(page, context=context, options=options).response
-    assert found["passes"]
-    return [(v["id"], n["html"], n["failureSummary"]) for v in found["violations"] for n in v["nodes"]]
 
 
 def test_labels_roles_and_contrast(opened: Callable[..., Any], few: Report) -> None:
@@ -268,7 +224,9 @@ def test_arrow_keys_go_through_the_images_of_all_pages(opened: Callable[..., Any
     assert page.evaluate("document.activeElement.closest('.sample').dataset.key") == key
 
 
-def test_a_sub_caption_its_objects_and_their_boxes_light_up_together(opened: Callable[..., Any], golden: Report) -> None:
+def test_a_sub_caption_its_objects_and_their_boxes_light_up_together(
+    opened: Callable[..., Any], golden: Report
+) -> None:
     page = opened(many(golden))
     viewer = enlarge(page)
     box, tag = viewer.locator(".boxes rect"), viewer.locator("#words .tag[data-thing='0']").first

@@ -31,7 +31,7 @@ def test_only_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "report-images").write_bytes(b"")
-    with pytest.raises(UserError, match="cannot write images to .*report-images"):
+    with pytest.raises(UserError, match=r"cannot write images to .*report-images"):
         write_report(str(GOLDEN), tmp_path / "report.html", images_folder=True)
     assert not (tmp_path / "report.html").exists()
 
