@@ -2,10 +2,11 @@
 
 A sample is a row of `images` with `chosen` (random, or the problem that it was selected for), `thumbnail`, `captions`,
 `lost` (rows of `rejects`), the `flags`, `lemmas` of objects and `weights` (of `WEIGHTS`) in its captions, and `boxes`
-(rows of `regions`). A caption is a row of `captions` with `model`, `runs` (its text, cut for the page), `cut_off`
-(characters that are not shown), `subs`, `tags` (those of its sub-captions, in the order of `Part.tag`) and `answer` (a
-row of `answers`, or None). `thing` of a tag or a box numbers what it shows: of an object, its place in `lemmas`. A run
-without a build has neither sub-captions nor tags, and the status "in progress".
+(rows of `regions`). `thing` of a tag or a box numbers what it shows: of an object, its place in `lemmas`.
+
+A caption is a row of `captions` with `model`, `runs` (its text, cut for the page), `cut_off` (characters that are not
+shown), `subs`, `verified` (some of them are), `tags` (those of `subs`, in the order of `Part.tag`) and `answer` (a row
+of `answers`, or None). A run without a build has neither sub-captions nor tags, and the status "in progress".
 """
 
 from __future__ import annotations
@@ -236,6 +237,7 @@ def _caption(row: Row, subs: Sequence[Row], tags: dict[str, list[Row]], answer: 
         prefix = "n_tokens_"
         sub.tokens = [(name.removeprefix(prefix), n) for name, n in vars(sub).items() if name.startswith(prefix)]
     row.model = row.source.partition(":")[0] if row.generation != "raw" else ""
+    row.verified = any(sub.p_true is not None for sub in subs)
     row.subs, row.tags = subs, [tag for sub in subs for tag in sub.tags]
     row.runs = cut(
         row.text[:LONGEST],

@@ -30,8 +30,8 @@
   const local = () => {
     let index = null;
     const blocks = [Array.from(grid.children)];
-    const texts = Array.from(document.querySelectorAll("noscript.block"), (block) => block.textContent);
-    const total = JSON.parse(one("index").dataset.samples).length;
+    const unread = document.querySelectorAll("noscript.block");
+    const total = Number(one("index").dataset.count);
     let found = Array.from({ length: total }, (_, n) => n);
     const read = () => {
       index = JSON.parse(one("index").dataset.samples);
@@ -55,14 +55,16 @@
     };
     return {
       find: async (wanted) => {
-        if (!index) read();
-        found = [...index.keys()].filter((n) => matches(index[n], { ...wanted, q: fold(wanted.q) }));
+        const all = Object.values(wanted).every((text) => !text);
+        if (!index && !all) read();
+        if (all) found = Array.from({ length: total }, (_, n) => n);
+        else found = [...index.keys()].filter((n) => matches(index[n], { ...wanted, q: fold(wanted.q) }));
         return { count: found.length, words: `${found.length} of ${total}` };
       },
       page: async (number) =>
         found.slice(number * PAGE, (number + 1) * PAGE).map((n) => {
           const block = Math.floor(n / PAGE);
-          blocks[block] = blocks[block] || articles(texts[block - 1]);
+          blocks[block] = blocks[block] || articles(unread[block - 1].textContent);
           return blocks[block][n % PAGE];
         }),
     };
@@ -129,14 +131,16 @@
     button.setAttribute("aria-haspopup", "dialog");
     button.setAttribute("aria-label", `Enlarge ${card.dataset.key}`);
     button.tabIndex = 0;
-    return card;
   };
   const show = async (number) => {
     const mine = ++turn;
     const nodes = await store.page(number);
     if (mine !== turn) return;
     at = number;
-    grid.replaceChildren(...nodes.map(prepare));
+    nodes.forEach(prepare);
+    if (nodes.length !== grid.children.length || nodes.some((node, n) => node !== grid.children[n])) {
+      grid.replaceChildren(...nodes);
+    }
     const pages = Math.ceil(count / PAGE);
     one("pager").hidden = pages < 2;
     one("page").textContent = `Page ${at + 1} of ${pages.toLocaleString("en")}`;
