@@ -64,7 +64,7 @@ def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> 
         Check("temporary files", machine.temporary, "set TMPDIR to a writable folder"),
         Check("open files", machine.open_files, "ulimit -n 65536"),
         Check("shared memory", partial(machine.shared_memory, replicated), "see df -h /dev/shm"),
-        Check("ray", packages.ray, "correct or unset RAY_ADDRESS"),
+        Check("ray", packages.ray, "correct RAY_ADDRESS, or unset it to use this machine"),
         Check("spacy", partial(packages.spacy, annotate), tagger, late="warning"),
     ]
 
