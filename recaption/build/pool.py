@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -38,9 +39,11 @@ class Pool(Protocol):
 class RayPool:
     """See `Pool`. Waiting tasks are kept here: in Ray, a task of a hundred bytes takes several kilobytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, took: Callable[[float], None] = lambda seconds: None) -> None:
+        """`took` is called with the seconds of each finished task, from its start to the poll that finds its result."""
+        self._took = took
         self._waiting: deque[tuple[Any, tuple[Any, ...]]] = deque()
-        self._running: list[ray.ObjectRef] = []
+        self._running: dict[ray.ObjectRef, float] = {}  # with the time of its start
         self._done: list[Any] = []
 
     def share(self, value: Any) -> Any:
@@ -54,10 +57,12 @@ class RayPool:
         cores = int(ray.cluster_resources().get("CPU", 1)) if self._waiting else 0
         while self._waiting and len(self._running) < cores:
             task, args = self._waiting.popleft()
-            self._running.append(task.remote(*args))
+            self._running[task.remote(*args)] = time.monotonic()
         if self._running:
-            ready, self._running = ray.wait(self._running, num_returns=len(self._running), timeout=timeout)
-            self._done.extend(get(ref) for ref in ready)
+            ready, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=timeout)
+            for ref in ready:
+                self._took(time.monotonic() - self._running.pop(ref))
+                self._done.append(get(ref))
 
     def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
         total = len(self._done) + len(self._waiting) + len(self._running)

@@ -147,6 +147,8 @@ class ModelPass:
             generations=self._totals.generations(self._totals.counters(engines)),
             engine=self._provenance,
             meter=self._totals.meter(engines).report(max(1, started)),
+            fleet=tuple(engine.progress(engine.poll) for engine in engines if engine.poll is not None),
+            latency=self._totals.latency(engines),
         )
 
     def _expect(self, ticket: int, handler: Handler) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from recaption.generate.gpu_use import GpuUse
+from recaption.generate.latency import Histogram
 from recaption.generate.utilisation import MeterReport
 
 SILENT_SECONDS = 10.0
@@ -92,6 +95,20 @@ class GenerationProgress(Snapshot):
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineProgress:
+    """One engine that has started, as of its last poll."""
+
+    engine: int  # its number; never reused in a pass
+    node: str
+    in_flight: int  # requests
+    answers: int  # of the engine, stored or not
+    output_tokens: int
+    share: float | None  # of its maximum rate
+    host_bytes: int
+    gpus: tuple[GpuUse, ...] = ()
+
+
 class PassProgress(Snapshot):
     """One model's pass."""
 
@@ -110,6 +127,9 @@ class PassProgress(Snapshot):
     engine: dict[str, str] = Field(default_factory=dict)  # its provenance
     meter: MeterReport = MeterReport()
     store_silent: float = Field(0.0, exclude=True)  # seconds for which the store has not answered
+    # Not stored: files in metrics/ would grow with the number of engines.
+    fleet: tuple[EngineProgress, ...] = Field((), exclude=True)
+    latency: dict[tuple[str, str], Histogram] = Field(default_factory=dict, exclude=True)  # by node and stage
 
     @property
     def answers(self) -> int:

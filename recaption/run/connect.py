@@ -91,7 +91,7 @@ def auth_mode(address: str, seconds: int = SECONDS) -> Mode:
 
 def use_auth_mode(mode: Mode) -> None:
     """Use the mode in this process and in those that it starts. Ray's core has read the environment already."""
-    from ray._raylet import Config
+    from ray._raylet import Config  # type: ignore[attr-defined]
 
     os.environ[_MODE] = mode
     Config.initialize("")

@@ -145,6 +145,10 @@ def run(
             for listener in all_listeners:
                 listener.building(done, total)
 
+        def built(seconds: float) -> None:
+            for listener in all_listeners:
+                listener.built(seconds)
+
         announced = False
 
         def stop() -> bool:
@@ -176,7 +180,9 @@ def run(
                 )
                 builder = None
                 if half != "generate":
-                    builder = waited(lambda: Builder(plan, job, store, annotator, limit, RayPool(), log.emit), stop)
+                    builder = waited(
+                        lambda: Builder(plan, job, store, annotator, limit, RayPool(built), log.emit), stop
+                    )
                 for model in plan.models:
                     work = ModelPass(
                         model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +106,12 @@ def test_images_that_crash_engines_or_are_refused_are_logged(make_source: Callab
 
 
 def test_of_many_rejects_some_are_logged_and_all_are_counted(make_source: Callable[..., Path], tmp_path: Path) -> None:
-    events = told(make_source(shards=1, per_shard=150), tmp_path / "out", lambda number: Moody(refuses_all=True))
+    seen: list[PassProgress] = []
+    source = make_source(shards=1, per_shard=150)
+    events = told(source, tmp_path / "out", lambda number: Moody(refuses_all=True), report=seen.append)
+    (engine,) = seen[-1].fleet
+    assert (engine.engine, engine.node, engine.in_flight, engine.gpus) == (0, platform.node(), 0, ())
+    assert sum(seen[-1].latency[engine.node, "engine"].counts) == 150 and engine.output_tokens == 4 * 150
     named = of(events, "image_rejected")
     assert NAMED <= len(named) <= 150 and {e["reason"] for e in named} == {"refusal"}
     assert len({e["key"] for e in named}) == len(named)

@@ -133,6 +133,9 @@ class RunLog:
             self.emit("building", **fields)
         self.touch()
 
+    def built(self, seconds: float) -> None:
+        """Not recorded."""
+
     def touch(self) -> None:
         """Record that the run is alive."""
         if time.monotonic() - self._last > PERIOD:
