@@ -1,7 +1,8 @@
-"""deploy/: the Slurm script with stand-ins for Slurm, the RayJob's fields."""
+"""deploy/: the Slurm script with stand-ins for Slurm, the RayJob's fields, the alerting rules and the dashboard."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from samples import jpeg, sample, write_tar
+
+from recaption.run.monitor.prometheus import METRICS
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -219,17 +223,166 @@ def test_files_say_how_far_they_were_tested() -> None:
         assert any("ested" in line and ("Not " in line or "not " in line) for line in head), name
 
 
+FAMILY = re.compile(r"_(?:bucket|sum|count)$")
+
+
+def served() -> dict[str, set[str]]:
+    """The series of each name that a run serves, with their labels."""
+    found = {"recaption_run_info": {"command", "version"}}
+    for name, metric in METRICS.items():
+        labels = set(metric.labels)
+        if metric.kind == "histogram":
+            found |= {f"{name}_bucket": labels | {"le"}, f"{name}_sum": labels, f"{name}_count": labels}
+        else:
+            found[f"{name}_total" if metric.kind == "counter" else name] = labels
+    return found
+
+
+def check_expression(expression: str, where: str) -> None:
+    """Its metrics of recaption exist and have the labels by which it groups."""
+    for opening, closing in ("()", "[]", "{}"):
+        assert expression.count(opening) == expression.count(closing), where
+    named = set(re.findall(r"recaption_\w+", expression))
+    assert named <= served().keys(), f"{where}: {named - served().keys()} do not exist"
+    labels = {label for of in re.findall(r"(?:by|on) \(([\w, ]+)\)", expression) for label in of.split(", ")}
+    for name in named:
+        assert labels <= served()[name] | {"instance"}, f"{where}: {name} lacks {labels - served()[name]}"
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"]
+    assert set(group) == {"name", "rules"}
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((DEPLOY / "grafana" / "recaption.json").read_text("utf-8"))["panels"]
+    return found
+
+
+def expressions() -> list[tuple[str, str]]:
+    """The title of each panel with each of its expressions."""
+    return [(panel["title"], target["expr"]) for panel in panels() for target in panel.get("targets", [])]
+
+
 def test_the_alert_rules_are_a_rule_file_over_metrics_that_exist() -> None:
     """The fields are those of https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/."""
-    from recaption.run.monitor.prometheus import METRICS
-
-    served = {f"{name}_total" if metric.kind == "counter" else name: metric for name, metric in METRICS.items()}
-    (group,) = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"]
-    assert set(group) == {"name", "rules"} and len({rule["alert"] for rule in group["rules"]}) == len(group["rules"])
-    for rule in group["rules"]:
+    assert len({rule["alert"] for rule in rules()}) == len(rules())
+    for rule in rules():
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"} and {"alert", "expr"} <= set(rule)
-        assert re.fullmatch(r"(\d+[smh])?", rule.get("for", "")) and rule["expr"].count("(") == rule["expr"].count(")")
+        assert re.fullmatch(r"(\d+[smh])?", rule.get("for", ""))
+        check_expression(rule["expr"], rule["alert"])
         named = set(re.findall(r"recaption_\w+", rule["expr"]))
-        assert named and named <= set(served), rule["alert"]
         shown = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) - {"instance"}
-        assert all(shown <= set(served[name].labels) for name in named), rule["alert"]
+        assert named and all(shown <= served()[name] for name in named), rule["alert"]
+
+
+def test_the_dashboards_panels_show_metrics_that_exist_and_leave_out_none() -> None:
+    """https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/"""
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+    taken: set[tuple[int, int]] = set()
+    for panel in panels():
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken and max(x for x, _ in cells) < 24, f"{panel['title']} overlaps another panel"
+        taken |= cells
+        assert panel["type"] == "row" or (panel["type"] in ("stat", "timeseries") and panel["targets"])
+        for target in panel.get("targets", []):
+            check_expression(target["expr"], panel["title"])
+            grouped = re.findall(r"by \(([\w, ]+)\)", target["expr"])
+            shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            assert not grouped or shown <= set(grouped[0].split(", ")), f"{panel['title']}: {shown} is summed away"
+    shown = {FAMILY.sub("", name) for _, text in expressions() for name in re.findall(r"recaption_\w+", text)}
+    missing = {FAMILY.sub("", name) for name in served()} - shown
+    others_show_it = {"recaption_in_flight_requests", "recaption_engine_answers_total"}
+    not_shown = {"recaption_run_info", "recaption_generating_seconds_total", "recaption_duplicate_images"}
+    assert missing == others_show_it | not_shown
+
+
+def test_the_dashboards_metrics_of_ray_and_vllm_are_those_of_the_installed_versions() -> None:
+    text = " ".join(expression for _, expression in expressions())
+    of_ray, of_vllm = set(re.findall(r"\bray_(\w+)", text)), set(re.findall(r"vllm:\w+", text))
+    assert len(of_ray) >= 6 and len(of_vllm) >= 5
+    folder = Path(ray.__file__).parent / "dashboard" / "modules"
+    sources = [folder / "reporter" / "reporter_agent.py", folder / "metrics/dashboards/default_dashboard_panels.py"]
+    known = "".join(path.read_text("utf-8") for path in sources)
+    assert [name for name in of_ray if not re.search(rf"\b(ray_)?{name}\b", known)] == []
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        pytest.skip("vllm is not installed")
+    known = (Path(spec.origin).parent / "v1" / "metrics" / "loggers.py").read_text("utf-8")
+    names = {re.sub(r"_(total|bucket)$", "", name) for name in of_vllm}
+    assert [name for name in names if f'"{name}"' not in known] == []
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_accepts_the_rules_and_all_expressions_of_the_dashboard(tmp_path: Path) -> None:
+    records = [
+        {"record": f"panel:{n}", "expr": text.replace("$__rate_interval", "5m")}
+        for n, (_, text) in enumerate(expressions())
+    ]
+    (tmp_path / "panels.yaml").write_text(json.dumps({"groups": [{"name": "panels", "rules": records}]}))
+    for path in (DEPLOY / "alerts.yaml", tmp_path / "panels.yaml"):
+        done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+RUN, LONG = 'instance="a"', 'instance="a",model="m",generation="long"'
+FIRING: dict[str, dict[str, str]] = {  # alert -> series with a value per minute, after which it fires
+    "RecaptionStalled": {f"recaption_last_progress_timestamp_seconds{{{RUN}}}": "0x120"},
+    "RecaptionNoAnswers": {
+        f"recaption_answers_total{{{LONG}}}": "7x120",
+        f'recaption_in_flight_requests{{{RUN},model="m"}}': "32x120",
+    },
+    "RecaptionRejects": {
+        f"recaption_answers_total{{{LONG}}}": "0+7x120",
+        f'recaption_rejects_total{{{LONG},reason="refusal"}}': "0+3x120",
+    },
+    "RecaptionEnginesFail": {f'recaption_engine_deaths_total{{{RUN},model="m"}}': "0+1x120"},
+    "RecaptionStoreSilent": {f"recaption_store_silent_seconds{{{RUN}}}": "0+60x120"},
+    "RecaptionStoreSlow": {
+        f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="{le}"}}': f"0+{count}x120"
+        for le, count in (("30.0", 1), ("60.0", 9), ("+Inf", 9))
+    },
+    "RecaptionEnginesWait": {f'recaption_engine_share_ratio{{{RUN},model="m"}}': "0.5x120"},
+}
+HEALTHY = {
+    f"recaption_last_progress_timestamp_seconds{{{RUN}}}": "0+60x120",
+    f"recaption_answers_total{{{LONG}}}": "0+9x120",
+    f'recaption_rejects_total{{{LONG},reason="refusal"}}': "0+1x120",
+    f'recaption_in_flight_requests{{{RUN},model="m"}}': "32x120",
+    f'recaption_engine_deaths_total{{{RUN},model="m"}}': "2x120",
+    f"recaption_store_silent_seconds{{{RUN}}}": "0x120",
+    f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="30.0"}}': "0+9x120",
+    f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="+Inf"}}': "0+9x120",
+    f'recaption_engine_share_ratio{{{RUN},model="m"}}': "0.97x120",
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_each_alert_fires_on_its_condition_and_none_in_a_healthy_run(tmp_path: Path) -> None:
+    """https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/"""
+    assert FIRING.keys() == {rule["alert"] for rule in rules()}
+
+    def case(series: dict[str, str], firing: dict[str, bool]) -> dict[str, Any]:
+        query = "count(ALERTS{alertstate='firing',alertname='%s'}) or vector(0)"
+        return {
+            "interval": "1m",
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "promql_expr_test": [
+                {"expr": query % alert, "eval_time": "100m", "exp_samples": [{"labels": "{}", "value": int(fires)}]}
+                for alert, fires in firing.items()
+            ],
+        }
+
+    cases = [case(series, {alert: True}) for alert, series in FIRING.items()]
+    cases.append(case(HEALTHY, dict.fromkeys(FIRING, False)))
+    test = {"rule_files": [str(DEPLOY / "alerts.yaml")], "evaluation_interval": "1m", "tests": cases}
+    (tmp_path / "test.yaml").write_text(json.dumps(test))
+    done = subprocess.run(["promtool", "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
