@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ import ray
 import yaml
 from samples import jpeg, sample, write_tar
 
+from recaption.generate import part_writer
+from recaption.generate.driver import DRAIN_SECONDS, FLUSH_SECONDS
+from recaption.generate.fleet import STOP_SECONDS
 from recaption.run.monitor.prometheus import METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -143,7 +147,17 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("code", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("code", "restarts", "requeued"), [(3, 0, True), (137, 4, True), (3, 5, False), (134, 9, False)]
+)
+def test_a_lost_driver_is_started_again_a_few_times(job: Job, code: int, restarts: int, requeued: bool) -> None:
+    (job.calls / "code").write_text(str(code))
+    job.environment["SLURM_RESTART_COUNT"] = str(restarts)
+    assert job.start("flair").wait(timeout=30) == code
+    assert job.requeued == requeued
+
+
+@pytest.mark.parametrize("code", [1, 2])
 def test_what_running_again_would_not_mend_is_not_queued_again(job: Job, code: int) -> None:
     (job.calls / "code").write_text(str(code))
     assert job.start("flair").wait(timeout=30) == code
@@ -193,28 +207,92 @@ def end(step: int) -> None:
         time.sleep(0.5)
 
 
+# The fields of KubeRay 1.6: ray-operator/config/crd/bases/ray.io_rayjobs.yaml, version v1, without those that are not used.
+RAYJOB = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
+CLUSTER = {"rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions"} | {
+    "headGroupSpec",
+    "workerGroupSpecs",
+}
+AUTOSCALER = {"version", "idleTimeoutSeconds", "upscalingMode"}
+WORKERS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+POD = {"terminationGracePeriodSeconds", "nodeSelector", "tolerations", "containers", "volumes"}
+CONTAINER = {"name", "image", "envFrom", "env", "lifecycle", "resources", "volumeMounts"}
+
+
 def test_the_rayjob_has_what_a_rayjob_needs() -> None:
-    found = yaml.safe_load((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
+    claim, found = yaml.safe_load_all((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
     assert (found["apiVersion"], found["kind"]) == ("ray.io/v1", "RayJob")
     assert found["metadata"]["name"]
     spec = found["spec"]
+    assert set(spec) <= RAYJOB and set(spec["rayClusterSpec"]) <= CLUSTER
     assert spec["entrypoint"].startswith("recaption run ")
     assert spec["shutdownAfterJobFinishes"] and spec["backoffLimit"] > 0
     cluster = spec["rayClusterSpec"]
     head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
-    assert workers["groupName"] and workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    assert set(head) <= {"rayStartParams", "template"} and set(workers) <= WORKERS
+    assert workers["groupName"] and 1 <= workers["minReplicas"] <= workers["replicas"] < workers["maxReplicas"]
+    assert cluster["enableInTreeAutoscaling"] and set(cluster["autoscalerOptions"]) <= AUTOSCALER
     for group in (head, workers):
         assert isinstance(group["rayStartParams"], dict)
         pod = group["template"]["spec"]
+        assert set(pod) <= POD, "the autoscaler v2 refuses restartPolicy"
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
+            assert set(container) <= CONTAINER
             assert container["image"] and container["resources"]["limits"]
             assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
     mounted = {m["mountPath"] for m in head["template"]["spec"]["containers"][0]["volumeMounts"]}
     assert str(Path(shlex.split(spec["entrypoint"])[-1]).parent) in mounted, "the pipeline is where it is looked for"
-    assert "nvidia.com/gpu" in workers["template"]["spec"]["containers"][0]["resources"]["limits"]
+    (worker,) = workers["template"]["spec"]["containers"]
+    assert "nvidia.com/gpu" in worker["resources"]["limits"]
     text = (DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8")
     assert "runtimeEnvYAML" not in text, "secrets would be shown with it"
+    # The cache of models
+    claims = [v["persistentVolumeClaim"]["claimName"] for v in volumes_of(workers) if "persistentVolumeClaim" in v]
+    assert (claim["kind"], claims) == ("PersistentVolumeClaim", [claim["metadata"]["name"]])
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"], "pods of several machines mount it"
+    (cache,) = (each["value"] for each in worker["env"] if each["name"] == "HF_HOME")
+    assert cache in {mount["mountPath"] for mount in worker["volumeMounts"] if mount["name"] == "models"}
+
+
+def volumes_of(group: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = group["template"]["spec"]["volumes"]
+    return found
+
+
+def test_the_rayjobs_pods_have_time_to_drain() -> None:
+    _, found = yaml.safe_load_all((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
+    cluster = found["spec"]["rayClusterSpec"]
+    head, worker = (g["template"]["spec"] for g in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]))
+    drain = DRAIN_SECONDS + FLUSH_SECONDS + STOP_SECONDS
+    _, _, script = head["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    waits = int(re.search(r"seq (\d+)", script)[1])  # type: ignore[index]
+    assert drain < waits < head["terminationGracePeriodSeconds"]
+    assert worker["terminationGracePeriodSeconds"] > part_writer.FLUSH_SECONDS
+    # Spot machines are for the engines only: the run ends with the driver.
+    assert head["nodeSelector"] != worker["nodeSelector"]
+
+
+def test_the_pod_of_the_driver_stops_the_run_before_ray(tmp_path: Path) -> None:
+    _, found = yaml.safe_load_all((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
+    (container,) = found["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    command = container["lifecycle"]["preStop"]["exec"]["command"]
+    name = f"rec{os.getpid()}"[:15]  # not the runs of other tests
+    run = tmp_path / name
+    run.write_text(
+        "#!/bin/bash\ntrap 'sleep 0.2; touch done; exit 75' TERM\ntouch running\nwhile :; do sleep 0.05; done\n"
+    )
+    run.chmod(0o755)
+    process = subprocess.Popen([str(run)], cwd=tmp_path)
+    try:
+        wait_for(tmp_path / "running", process)
+        reaper = threading.Thread(target=process.wait)  # a zombie would count as running
+        reaper.start()
+        subprocess.run([word.replace("-x recaption", f"-x {name}") for word in command], timeout=30, check=True)
+        assert (tmp_path / "done").exists(), "it waits until the run has stored its answers"
+        reaper.join(10)
+    finally:
+        process.kill()
 
 
 def test_files_say_how_far_they_were_tested() -> None:

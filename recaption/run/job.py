@@ -34,6 +34,7 @@ from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, ProgressListener
 from recaption.run import check
+from recaption.run.autoscaling import GpuRequest
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.budget import Spend, earlier_gpu_seconds, keep_killed_run
@@ -184,24 +185,26 @@ def run(
                         lambda: Builder(plan, job, store, annotator, limit, RayPool(built), log.emit), stop
                     )
                 for model in plan.models:
+                    gpus = GpuRequest(model.config)
                     work = ModelPass(
                         model,
                         job,
                         report=report,
                         stopping=lambda: stop() or spend.is_over,
-                        may_start=spend.check,
+                        may_start=partial(_begin, spend, gpus),
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
                     )
                     compactions = []
                     try:
-                        for listing in work.run():
-                            if builder and model is plan.models[-1]:
-                                builder.add(listing)  # which compacts first
-                            else:
-                                task = remote_task(_compact)
-                                compactions.append(task.remote(model.questions, store.url, listing.shard.id))
+                        with gpus:
+                            for listing in work.run():
+                                if builder and model is plan.models[-1]:
+                                    builder.add(listing)  # which compacts first
+                                else:
+                                    task = remote_task(_compact)
+                                    compactions.append(task.remote(model.questions, store.url, listing.shard.id))
                     except Interrupted:
                         if not announced:
                             spend.check()
@@ -262,6 +265,12 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     states = {"ok": "ok", "partial": "partial", "rejected": "reject", "excluded": "excluded"}
     terms = " + ".join(f"{name} {counts[key]:,}" for name, key in states.items())
     return (f"images in {counts['images']:,} = {terms}",)
+
+
+def _begin(spend: Spend, gpus: GpuRequest) -> None:
+    """Called before engines start. Raises BudgetSpent."""
+    spend.check()
+    gpus.make()
 
 
 def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> None:
