@@ -207,7 +207,7 @@ def end(step: int) -> None:
         time.sleep(0.5)
 
 
-# The fields of KubeRay 1.6: ray-operator/config/crd/bases/ray.io_rayjobs.yaml, version v1, without those that are not used.
+# Fields of KubeRay 1.6, without those that are not used: ray-operator/config/crd/bases/ray.io_rayjobs.yaml, version v1.
 RAYJOB = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
 CLUSTER = {"rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions"} | {
     "headGroupSpec",
