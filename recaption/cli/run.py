@@ -30,6 +30,7 @@ from recaption.cli.options import (
     Takeover,
     positive,
     price,
+    token_price,
 )
 from recaption.cli.terminal import needs_run_extra, unfailing_console
 from recaption.errors import UserError
@@ -150,6 +151,15 @@ def estimate(
     overrides: Set = None,
     images: Annotated[int, typer.Option(parser=positive, metavar="N", help="Images of the pilot")] = 256,
     price: Annotated[float | None, typer.Option(parser=price, metavar="DOLLARS", help="Price of a GPU hour")] = None,
+    token_prices: Annotated[
+        list[Any] | None,
+        typer.Option(
+            "--token-price",
+            parser=token_price,
+            metavar="[MODEL=]IN,OUT",
+            help="Dollars per million tokens of prompts and of answers, for models with engine openai. Repeatable",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON")] = False,
 ) -> int:
     """Estimate time and cost with a pilot over the first images. Its answers are stored."""
@@ -160,7 +170,8 @@ def estimate(
         from recaption.run import estimate as pilot
     with display_on(unfailing_console(), quiet=as_json) as display:
         context.obj.failed = display.failed
-        found = pilot.estimate(loaded, path, display, images=images, price=price)
+        prices = {name: pilot.TokenPrice(input=into, output=out) for name, into, out in token_prices or ()}
+        found = pilot.estimate(loaded, path, display, images=images, price=price, token_prices=prices)
     if as_json:
         print(json.dumps(pilot.as_json(found, loaded), indent=2))
     else:
