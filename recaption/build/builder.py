@@ -64,6 +64,8 @@ class Builder:
             self._published = {shard["name"]: shard["inputs"] for shard in manifest["shards"]}
             self._published_inputs = manifest["provenance"].get("source_inputs", "")
         self.build = _name(base, 0 if revision is None else revision + 1)
+        self.is_first = revision is None
+        """Whether no build with these settings is finished: a new one is written in any case."""
         self._spec = BuildSpec(
             pipeline=plan.pipeline,
             questions=plan.questions,
