@@ -98,6 +98,9 @@ Preset = Annotated[
     typer.Option("--preset", metavar="NAME", help="Apply a preset of the pipeline file, before --set. E.g. demo"),
 ]
 Output = Annotated[str, typer.Argument(metavar="OUT", help="An output: a folder, or a URL of an object store")]
+FilePreset = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="Apply a preset of the file that --pipeline names")
+]
 PipelineFile = Annotated[
     Path | None,
     typer.Option(

@@ -17,6 +17,7 @@ from rich.markup import escape
 import recaption
 from recaption.cli import summary
 from recaption.cli.options import (
+    FilePreset,
     JsonLines,
     Limit,
     MetricsHost,
@@ -188,6 +189,7 @@ def _retry(
         typer.Option("--reason", metavar="REASON", help="Reason of rejects: refusal, repetition, poison, … Repeatable"),
     ],
     pipeline_file: PipelineFile = None,
+    preset: FilePreset = None,
     limit: Annotated[
         int | None,
         typer.Option(parser=positive, metavar="N", help="Only the first N images; default: the last run's limit"),
@@ -196,7 +198,16 @@ def _retry(
 ) -> _Result:
     from recaption.run.retry_rejects import retry_rejects
 
-    done = retry_rejects(out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, listeners=listeners)
+    done = retry_rejects(
+        out,
+        reasons,
+        display,
+        takeover=takeover,
+        limit=limit,
+        path=pipeline_file,
+        preset=preset,
+        listeners=listeners,
+    )
     fields = {"asked": done.retried, "now_answered": done.answered}
     return _Result(outcome=done.outcome, pipeline=done.pipeline, fields=fields, sentence=done.sentence)
 
@@ -210,13 +221,15 @@ def reproduce(
     out: Output,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Key of an image, in the output or in the source")],
     pipeline_file: PipelineFile = None,
+    preset: FilePreset = None,
     generation: Annotated[str | None, typer.Option(metavar="ID", help="Only this generation; default: all")] = None,
 ) -> int:
     """Send the requests of one image again and compare with the stored answers. Stores nothing."""
     with needs_run_extra():
         from recaption.run.reproduce import print_reproduced
         from recaption.run.reproduce import reproduce as reproduced
-    print_reproduced(reproduced(out, key, generation=generation, path=pipeline_file), Console())
+    found = reproduced(out, key, generation=generation, path=pipeline_file, preset=preset)
+    print_reproduced(found, Console())
     return 0
 
 

@@ -85,9 +85,12 @@ class GenerationProgress(Snapshot):
         if of_units:
             finished, skipped, units = of_units
             without = f" ({skipped} of them without an answer to read)" if self.skipped else ""
+            requests = f"units asked {units} = answered {answers} + rejected {rejects}"
+            if self.finished and not self.fresh:  # rules, or all units were answered before
+                requests = "no requests"
             return (
                 f"{generation}: images {total} = from earlier runs {resumed} + duplicate images {duplicates} "
-                f"+ finished {finished}{without}; units asked {units} = answered {answers} + rejected {rejects}"
+                f"+ finished {finished}{without}; {requests}"
             )
         return (
             f"{generation}: asked {total} = from earlier runs {resumed} + duplicate images {duplicates} "

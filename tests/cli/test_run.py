@@ -124,7 +124,14 @@ def test_a_retry_prints_its_result_and_has_the_exit_code_of_a_run(
 
     monkeypatch.setattr("recaption.run.retry_rejects.retry_rejects", retry_rejects)
     assert main(["retry", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
-    asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
+    asked = {
+        "out": "out/x",
+        "reasons": ["refusal", "poison"],
+        "takeover": True,
+        "limit": None,
+        "path": None,
+        "preset": None,
+    }
     assert seen == asked | {"listeners": ()}
     out, err = capsys.readouterr()
     assert "retried 6 rejects, of which 4 have an answer now" in out and "long: asked 6" in out
