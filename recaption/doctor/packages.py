@@ -117,7 +117,7 @@ def ray() -> Finding:
     if version is None:  # an error of the packages, if it is needed
         return skipped("ray", "not installed")
     if not address or address == "local":
-        return ok("ray", f"{version}; a run starts it on this machine (RAY_ADDRESS is not set)")
+        return ok("ray", f"{version}; a run starts it on this machine (RAY_ADDRESS is {address or 'not set'})")
     connect.check_address(address)
     connect.check_listening(address, _RAY_SECONDS)
     mode = connect.auth_mode(address, _RAY_SECONDS)

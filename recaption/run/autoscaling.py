@@ -7,6 +7,7 @@ until the next one, also after its job has ended. Without an autoscaler, a reque
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Self
 
 from recaption.config import Model
@@ -36,7 +37,8 @@ class GpuRequest:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
         if self._made and not isinstance(error, ClusterLost):  # which accepts no calls
-            _request([])
+            with suppress(Exception):  # it must not hide the error that ended the run
+                _request([])
 
 
 def _request(bundles: list[dict[str, float]]) -> None:

@@ -39,6 +39,18 @@ def test_an_interrupted_run_releases_them_and_a_lost_cluster_is_not_called(
     assert [len(bundles) for bundles in requests] == [1, 0, 1]
 
 
+def test_a_release_that_fails_does_not_hide_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def request(bundles: list[dict[str, float]]) -> None:
+        if not bundles:
+            raise RuntimeError("GCS")
+
+    monkeypatch.setattr(autoscaling, "_request", request)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(Interrupted), GpuRequest(Model(engine="vllm", model="m", replicas=1)) as gpus:
+        gpus.make()
+        raise Interrupted("stopped")
+
+
 @pytest.mark.parametrize(
     "model",
     [Model(engine="vllm", model="m"), Model(engine="openai", model="m", replicas=4)],

@@ -239,7 +239,7 @@ def _of_engines(progress: PassProgress) -> Samples:
     def labels(engine: EngineProgress) -> Labels:
         return model, str(engine.engine), engine.node
 
-    fleet = progress.fleet
+    fleet = () if progress.phase == "done" else progress.fleet  # which has ended since
     found: Samples = {
         "recaption_engine_in_flight_requests": [(labels(each), each.in_flight) for each in fleet],
         "recaption_engine_answers": [(labels(each), each.answers) for each in fleet],

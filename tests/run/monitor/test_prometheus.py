@@ -105,6 +105,9 @@ def test_engines_nodes_and_gpus_are_labels_and_latencies_are_histograms() -> Non
         exporter.built(4.0)
         exporter.built(0.2)
         found = scrape(port)
+        exporter.generating(progress(10, phase="done", fleet=(engine,), latency={("n1", "put"): latency}))
+        after = {name for name, _ in scrape(port)}
+    assert "recaption_store_put_seconds_count" in after and "recaption_engine_host_bytes" not in after
     of_engine = {"model": "qwen", "engine": "7", "node": "n1"}
     assert value(found, "recaption_engine_in_flight_requests", **of_engine) == 32
     assert value(found, "recaption_engine_answers_total", **of_engine) == 500
