@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
-from s3_server import S3Server, needs_s3, sometimes
+from s3_server import RateLimits, S3Server, needs_s3, sometimes
 
 from recaption.errors import StoreError, UserError
 from recaption.io.store import ObjectStore
@@ -223,3 +224,14 @@ def test_of_many_that_claim_at_once_one_gets_the_lease(store: ObjectStore, monke
     again = claim(store)
     assert again.epoch == 2
     again.release()
+
+
+def test_requests_beyond_the_stores_rate_are_made_again(store: ObjectStore, s3: S3Server) -> None:
+    no_retries_below(store)
+    quarters = itertools.count()
+    s3.limits = RateLimits(writes=2, clock=lambda: next(quarters) / 4)  # four requests a second: half are refused
+    names = [f"a/{number}" for number in range(10)]
+    for name in names:
+        store.put(name, name.encode())
+    assert s3.slowed >= 5 and s3.operations["PUT"] == 10 + s3.slowed
+    assert list(store.list("a")) == names and [store.get(name) for name in names] == [n.encode() for n in names]
