@@ -61,7 +61,7 @@ class RateLimits:
 class S3Server:
     """`fault(method, path)` is called before each request and returns whether and how it fails.
 
-    `latency`: seconds that each request takes in addition. `limits`: requests beyond them are refused with 503 SlowDown.
+    `latency`: seconds that each request takes in addition. `limits`: requests beyond them get 503 SlowDown.
     """
 
     def __init__(self, app: Any) -> None:

@@ -6,6 +6,7 @@ anywhere at no cost, and memory does not grow with the dataset.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -104,6 +105,42 @@ class Order:
             assert self._block is not None
             self._tables[epoch] = firsts, ends, np.append(ends[self._block - 1 : -1 : self._block], ends[-1])
         return self._tables[epoch]
+
+
+class Lanes:
+    """Divides an epoch into lanes of consecutive places, so that ranks and workers read different places of the data.
+
+    Slot j of the global batch at step s reads lane (s mod `PHASES`, j // (global batch / `groups`)). With as many
+    groups as ranks and `PHASES` workers, each worker reads one lane. Other numbers of ranks and workers get the same
+    samples in each step, but some read several lanes, or the same ones.
+    """
+
+    PHASES: Final = 8
+
+    def __init__(self, samples: int, global_batch: int, groups: int) -> None:
+        """Raises ValueError unless `groups` divides the global batch."""
+        if groups < 1 or global_batch % groups:
+            raise ValueError(f"lanes is {groups}; it has to divide batch_size x world_size, which is {global_batch}")
+        self._batch, self._slots = global_batch, global_batch // groups
+        steps = samples // global_batch  # samples that fill no global batch keep their places
+        of_phase = (steps - np.arange(self.PHASES) + self.PHASES - 1) // self.PHASES  # steps
+        self._phases = (np.cumsum(of_phase) - of_phase) * self._slots  # the start of each in the part of a group
+        self._group = steps * self._slots
+        self._end = steps * global_batch
+
+    def __call__(self, positions: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The places of these positions of an epoch, a bijection; int64."""
+        given = np.asarray(positions, np.int64)
+        step, slot = np.divmod(given, self._batch)
+        turn, phase = np.divmod(step, self.PHASES)
+        group, within = np.divmod(slot, self._slots)
+        places = group * self._group + self._phases[phase] + turn * self._slots + within
+        return np.where(given < self._end, places, given)
+
+    def seen(self, first: int, slots: int, workers: int) -> int:
+        """How many lanes a worker reads of a rank that has these slots of each global batch."""
+        groups = (first + slots - 1) // self._slots - first // self._slots + 1
+        return groups * self.PHASES // math.gcd(self.PHASES, workers)
 
 
 def mix(*key: int) -> int:

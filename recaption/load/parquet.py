@@ -26,7 +26,7 @@ from recaption.io.files import is_url
 from recaption.load.files import Files, join
 from recaption.load.layout import DataFile, Layout
 from recaption.load.record import record_of
-from recaption.load.shards import LruCache, Sample
+from recaption.load.shards import LruCache, Pieces, Sample
 from recaption.output.paths import index_file
 from recaption.types import Record
 
@@ -39,6 +39,7 @@ class Rows:
     """What both formats share: a record is read with its row group."""
 
     block: int | None = _BLOCK
+    pieces: Pieces | None = None
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool, kept: int) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
