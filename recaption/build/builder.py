@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import recaption
@@ -13,7 +13,8 @@ from recaption.build import rekeyed
 from recaption.build.pool import Pool
 from recaption.build.repack import Survey, cut, identity, pack, survey
 from recaption.build.results import specs_of
-from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
+from recaption.build.shard import BuildSpec, Built, finish_shard, profile_of, token_encoders
+from recaption.build.unique import KeyTable, check_keys
 from recaption.config import Output, Pipeline, Trainer
 from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import Job, ShardListing
@@ -29,6 +30,7 @@ from recaption.types import SCHEMA_VERSION
 from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
 
 Collect = Callable[..., list[Any]]
+_Entries = tuple[list[ShardEntry] | None, dict[str, Any]]
 _MANY_BEYOND = 0.3  # share of the boxes
 
 
@@ -104,7 +106,7 @@ class Builder:
         def collect(report: Callable[[int, int], None] = building) -> list[Any]:
             return self._pool.collect(report, stopping)
 
-        entries, provenance = self._repacked(collect) if self._size else self._by_source(collect)
+        entries, provenance = (self._repacked if self._size else self._by_source)(collect, stopping)
         if entries is None:
             assert self._newest is not None
             newest = self._newest
@@ -128,7 +130,7 @@ class Builder:
         waited(put_and_publish, stopping)
         return self.build, True
 
-    def _by_source(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
+    def _by_source(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
         """The entries of the dataset shards (None if nothing changed), and any further inputs of their bytes."""
         built: list[Built] = collect()
         unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
@@ -142,14 +144,10 @@ class Builder:
         entries = [b.entry for b in built if b.entry is not None]
         if len(entries) != len(self._order):
             raise DatasetError(f"{len(self._order)} shards were listed, but {len(entries)} are in the build")
-        prefix = self._spec.prefix
-        self._check_keys(
-            [KeyTable(name=e.name, path=f"{prefix}/images/{e.name}.parquet", rows=e.counts["images"]) for e in entries],
-            collect,
-        )
+        self._check_keys(built, stopping)
         return entries, {}
 
-    def _repacked(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
+    def _repacked(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
         """As `_by_source`, for shards of equal counts."""
         assert self._size is not None
         surveys = self._in_order(collect())
@@ -159,9 +157,7 @@ class Builder:
         for uncounted in (s for s in surveys if s.samples is None):
             self._pool.add(survey, self._shared, uncounted.shard, uncounted.limit, True)
         surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
-        self._check_keys(
-            [KeyTable(name=s.shard.id, path=paths.index_file(s.shard.id), rows=s.limit) for s in surveys], collect
-        )
+        self._check_keys(surveys, stopping)
         for packing in cut(surveys, self._size):
             self._pool.add(pack, self._shared, packing)
         entries: list[ShardEntry] = sorted(collect(), key=lambda entry: int(entry.name))
@@ -170,9 +166,10 @@ class Builder:
     def _in_order(self, surveys: list[Survey]) -> list[Survey]:
         return sorted(surveys, key=lambda s: self._order[s.shard.id])
 
-    def _check_keys(self, shards: list[KeyTable], collect: Collect) -> None:
-        self._pool.add(check_keys, self._spec.store_url, shards)
-        collect(lambda done, total: None)
+    def _check_keys(self, shards: Sequence[Built | Survey], stopping: Callable[[], bool]) -> None:
+        tables = [KeyTable(name=s.shard.id, path=paths.index_file(s.shard.id), rows=s.limit) for s in shards]
+        hashes = [shard.keys for shard in shards if shard.keys is not None]
+        waited(lambda: check_keys(self._store, tables, hashes), stopping)
 
     def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
         pipeline = self._plan.pipeline

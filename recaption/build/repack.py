@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from recaption.build.assemble import Assembled
 from recaption.build.shard import BuildSpec, assemble_images, compact_shard, load_answers, write_assembled
+from recaption.build.unique import KeyHashes, key_hashes
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.types import Answer, CaptionFailure, Image, Record, Reject, SourceShard
@@ -32,6 +33,7 @@ class Survey:
     limit: int  # rows of it that are within the run's scope
     inputs: str
     samples: int | None
+    keys: KeyHashes | None = field(default=None, compare=False)  # of its images; None: not counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,11 +72,12 @@ def survey(spec: BuildSpec, shard: SourceShard, limit: int, count: bool) -> Surv
     """Compact a finished source shard and, with `count`, assemble it to know how many samples it gives."""
     store = open_store(spec.store_url)
     images, inputs = compact_shard(store, spec, shard, limit)
-    samples = None
+    samples = keys = None
     if count:
+        keys = key_hashes(image.key for image in images)
         assembled = assemble_images(spec, shard, images, load_answers(store, spec, shard, images), name=shard.id)
         samples = sum(_is_sample(record) for record in assembled.records)
-    return Survey(shard=shard, limit=limit, inputs=inputs, samples=samples)
+    return Survey(shard=shard, limit=limit, inputs=inputs, samples=samples, keys=keys)
 
 
 def identity(surveys: Iterable[Survey]) -> str:
