@@ -9,6 +9,7 @@ Conditional writes are `If-None-Match: *` on S3 and `ifGenerationMatch=0` on Goo
 
 from __future__ import annotations
 
+import errno
 import inspect
 import tempfile
 import uuid
@@ -23,6 +24,7 @@ from recaption.io.retrying import retried
 from recaption.threads import each
 
 T = TypeVar("T")
+BATCH = 1_000  # files that S3 deletes with one request
 _THREADS = 16  # files that are removed at a time
 _CONDITIONAL = (*S3, "gs", "gcs", "memory")
 
@@ -47,6 +49,9 @@ class ObjectStore:
             self.fs.config_kwargs.setdefault("retries", {"mode": "standard", "total_max_attempts": 3})
         # s3fs before 2024.12 passes `mode` on to S3, which refuses it.
         put = getattr(self.fs, "_pipe_file", self.fs.pipe_file)
+        # Without this option, s3fs requests the size of a file before it reads it.
+        cat = inspect.signature(getattr(self.fs, "_cat_file", self.fs.cat_file)).parameters
+        self._whole: dict[str, Any] = {"max_concurrency": 1} if self._is_s3 and "max_concurrency" in cat else {}
         self.conditional = protocol in _CONDITIONAL and "mode" in inspect.signature(put).parameters
 
     def _at(self, path: str) -> str:
@@ -132,11 +137,16 @@ class ObjectStore:
             source.unlink(missing_ok=True)
 
     def get(self, path: str) -> bytes:
-        return self._retried("read", path, lambda: bytes(self.fs.cat_file(self._at(path))))
+        return self._retried("read", path, lambda: bytes(self.fs.cat_file(self._at(path), **self._whole)))
 
     def exists(self, path: str) -> bool:
+        bucket, key = self.fs.split_path(self._at(path))[:2] if self._is_s3 else ("", "")
+
         def look() -> bool:
             self.fs.invalidate_cache(self._at(path))  # other processes write, too
+            if self._is_s3 and key:  # `info` also lists the folder of this name if there is no file
+                self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+                return True
             # Not `exists`: fsspec's default one returns False for any failure.
             return bool(self.fs.info(self._at(path))["type"] == "file")
 
@@ -196,16 +206,52 @@ class ObjectStore:
             return []
 
     def delete(self, path: str) -> None:
-        with suppress(FileNotFoundError):
-            self._retried("delete", path, lambda: self.fs.rm_file(self._at(path)))
+        self._delete(self._at(path))
+
+    def delete_many(self, paths: Sequence[str]) -> None:
+        self._delete_all([self._at(path) for path in paths])
 
     def remove(self, folder: str) -> int:
         size = 0
         for page in self._sizes(folder):
-            for _ in each(self._delete_whole, list(page), _THREADS):
-                pass
+            self._delete_all(list(page))
             size += sum(page.values())
         return size
+
+    def _delete_all(self, names: Sequence[str]) -> None:
+        """Delete files by their names in the file system, on S3 `BATCH` with each request."""
+        if not self._is_s3:
+            for _ in each(self._delete, names, _THREADS):
+                pass
+            return
+        for start in range(0, len(names), BATCH):
+            batch = names[start : start + BATCH]
+            try:
+                self._delete_batch(batch)
+            except NotImplementedError:  # some stores that imitate S3
+                for _ in each(self._delete, batch, _THREADS):
+                    pass
+
+    def _delete_batch(self, names: Sequence[str]) -> None:
+        """Raises NotImplementedError if the store has no such request."""
+        bucket, *_ = self.fs.split_path(names[0])
+        left = [self.fs.split_path(name)[1] for name in names]
+
+        def delete() -> None:
+            nonlocal left
+            objects = [{"Key": key} for key in left]
+            try:
+                answer = self.fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+            except OSError as error:
+                if error.errno == errno.ENOSYS:
+                    raise NotImplementedError from error
+                raise
+            if failed := answer.get("Errors"):
+                left = [one["Key"] for one in failed]
+                kind = PermissionError if failed[0].get("Code") == "AccessDenied" else OSError
+                raise kind(f"{len(failed)} files, {left[0]}: {failed[0].get('Code')} {failed[0].get('Message')}")
+
+        self._retried("delete files of", "", delete, expected=(NotImplementedError,))
 
     def _sizes(self, folder: str) -> Iterator[dict[str, int]]:
         """Name in the file system -> bytes, of all files below a folder, a page at a time."""
@@ -221,7 +267,7 @@ class ObjectStore:
 
         yield self._retried("list", folder, find)
 
-    def _delete_whole(self, name: str) -> None:
+    def _delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self._retried("delete", name, lambda: self.fs.rm_file(name))
 
