@@ -11,7 +11,7 @@ import recaption
 from recaption.annotate import Annotator
 from recaption.build import rekeyed
 from recaption.build.pool import Pool
-from recaption.build.repack import Survey, cut, identity, pack, survey
+from recaption.build.repack import EarlyCuts, Packing, Survey, cut, identity, pack, survey
 from recaption.build.results import specs_of
 from recaption.build.shard import BuildSpec, Built, finish_shard, profile_of, token_encoders
 from recaption.build.unique import KeyTable, check_keys
@@ -40,7 +40,8 @@ class Builder:
     A build is named by the fingerprint of its inputs. If that build is already published and nothing has changed,
     nothing is done. If the answers have changed since, the next revision is built next to it.
     By default, a dataset shard corresponds to a source shard and is written as soon as that is complete. With
-    `output.samples_per_shard`, shards of equal counts are cut once all source shards are complete.
+    `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete; if a
+    build is already published, once all source shards are complete.
     """
 
     def __init__(
@@ -81,6 +82,10 @@ class Builder:
         self.changed_keys: str | None = None  # a warning, once finished: images whose keys differ from the last build
         self._order: dict[str, int] = {}
         self._images = 0
+        # If a build is already published, samples are not counted yet, because usually nothing has changed.
+        self._early = EarlyCuts(self._size) if self._size and self._newest is None else None
+        self._made: list[Survey | ShardEntry] = []  # results of tasks that were taken from the pool
+        self._started: set[tuple[str, str]] = set()  # name and inputs of dataset shards that are cut early
 
     def add(self, listing: ShardListing) -> None:
         """A shard has all its answers. Returns at once."""
@@ -96,6 +101,19 @@ class Builder:
     def poll(self) -> None:
         """Keep the pool busy. Raises the error of a failed task."""
         self._pool.poll()
+        if self._early is not None:
+            made = self._pool.take()
+            self._made += made
+            for counted in made:
+                if isinstance(counted, Survey):
+                    for packing in self._early.add(counted):
+                        self._pack(packing)
+
+    def _pack(self, packing: Packing) -> None:
+        """Have a dataset shard of equal counts written, once."""
+        if (shard := (packing.name, packing.inputs)) not in self._started:
+            self._started.add(shard)
+            self._pool.add(pack, self._shared, packing)
 
     def finish(self, building: Callable[[int, int], None], stopping: Callable[[], bool]) -> tuple[str, bool]:
         """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new.
@@ -104,7 +122,8 @@ class Builder:
         """
 
         def collect(report: Callable[[int, int], None] = building) -> list[Any]:
-            return self._pool.collect(report, stopping)
+            taken = len(self._made)  # early, and so not counted by the pool
+            return self._pool.collect(lambda done, total: report(done + taken, total + taken), stopping)
 
         entries, provenance = (self._repacked if self._size else self._by_source)(collect, stopping)
         if entries is None:
@@ -150,17 +169,19 @@ class Builder:
     def _repacked(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
         """As `_by_source`, for shards of equal counts."""
         assert self._size is not None
-        surveys = self._in_order(collect())
+        made = [*self._made, *collect()]
+        surveys = self._in_order([each for each in made if isinstance(each, Survey)])
         if self._newest and surveys and identity(surveys) == self._published_inputs:
             return None, {}
-        # If a build is already published, samples are not counted yet, because usually nothing has changed.
         for uncounted in (s for s in surveys if s.samples is None):
             self._pool.add(survey, self._shared, uncounted.shard, uncounted.limit, True)
         surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
         self._check_keys(surveys, stopping)
-        for packing in cut(surveys, self._size):
-            self._pool.add(pack, self._shared, packing)
-        entries: list[ShardEntry] = sorted(collect(), key=lambda entry: int(entry.name))
+        packings = cut(surveys, self._size)
+        for packing in packings:
+            self._pack(packing)
+        written = {(each.name, each.inputs): each for each in [*made, *collect()] if isinstance(each, ShardEntry)}
+        entries = [written[packing.name, packing.inputs] for packing in packings]
         return entries, {"samples_per_shard": self._size, "source_inputs": identity(surveys)}
 
     def _in_order(self, surveys: list[Survey]) -> list[Survey]:
