@@ -46,11 +46,11 @@ class LoaderConfig:
             "val" always does.
         block: shuffle within blocks of this many shards (Parquet: row groups; with `lanes`: pieces). 0: shuffle
             everything. None: the default of the format, and 4 with `lanes`.
-        lanes: for tars. Read pieces of up to 32 MiB and keep as many of them in memory as samples are shuffled among.
-            Ranks and workers read different pieces; this is the number of groups of ranks, and divides batch_size x
-            world_size. 0: read each sample by itself. None: world_size for tars on an object store without `cache`, as
-            requests there are slow and limited in number; else 0. To resume with another world_size, give that of the
-            first run.
+        lanes: read pieces of tars of up to 32 MiB (Parquet: row groups), and keep as many of them in memory as samples
+            are shuffled among. Ranks and workers read different pieces; this is the number of groups of ranks, and
+            divides batch_size x world_size. 0: ranks and workers read all shards, and tars one sample at a time. None:
+            world_size on an object store without `cache`, as requests there are slow and limited in number; else 0.
+            To resume with another world_size, give that of the first run.
         decode: "pil" gives `transform` a PIL image, "torchvision" a uint8 tensor [3, H, W], "simplejpeg" a uint8 array
             [H, W, 3]; or a function of the bytes. Images are upright: for a sidecar, whose bytes are those of the
             source, the decoded image is turned by the record's orientation, and EXIF is removed from a JPEG first.

@@ -82,7 +82,9 @@ class CaptionDataset(ResumableDataset):
         layout = find(str(path) if isinstance(path, Path) else path, config.split, files, verify=config.verify)
         files.expect(layout.expected)
         training = config.split == "train"
-        groups = _lane_groups(config, layout, files, world_size)
+        groups = config.lanes
+        if groups is None:
+            groups = world_size if files.by_requests(layout.files[0].path) and config.block != 0 else 0
         self._shards = open_shards(
             layout,
             files,
@@ -105,9 +107,11 @@ class CaptionDataset(ResumableDataset):
             steps, seed=config.seed, rank=rank, epochs=config.epochs, split=config.split, fingerprint=fingerprint
         )
         self._block = self._shards.block if config.block is None else config.block or None
-        self._order = Order(self._shards.units, config.seed, block=self._block, shuffle=training)
-        if self._shards.pieces is not None:
-            self._shards.pieces.keep((self._block or 0) + 1)  # a batch may reach into the next block
+        self._order = Order(
+            self._shards.units, config.seed, block=self._block, shuffle=training, families=self._shards.families
+        )
+        if groups:
+            self._shards.keep((self._block or 0) + 1)  # a batch may reach into the next block
         self._lanes = _lanes(steps, groups) if groups and training else None
         self._groups = groups if training else 0
         self.generations = ("raw", *(one["id"] for one in layout.manifest.get("generations", ())))
@@ -129,16 +133,11 @@ class CaptionDataset(ResumableDataset):
         epoch, positions, mask = self.steps.batch(step, self.rank)
         if self._lanes is not None:
             positions = self._lanes(positions)
-            self._keep_pieces(self._lanes)
+            worker, size = get_worker_info(), self.steps.batch_size
+            seen = self._lanes.seen(self.rank * size, size, worker.num_workers if worker else 1)
+            self._shards.keep(seen * ((self._block or 0) + 1))
         made = self.load(step, [epoch] * len(positions), self._order(epoch, positions).tolist(), mask)
         return {**made, "step": step, "epoch": epoch}
-
-    def _keep_pieces(self, lanes: Lanes) -> None:
-        """Keep as many pieces as the lanes of this worker need."""
-        worker, size = get_worker_info(), self.steps.batch_size
-        seen = lanes.seen(self.rank * size, size, worker.num_workers if worker else 1)
-        assert self._shards.pieces is not None
-        self._shards.pieces.keep(seen * ((self._block or 0) + 1))
 
     def at(self, numbers: npt.NDArray[np.int64]) -> tuple[list[int], list[int]]:
         """Epoch and index of the samples with these numbers, counted over all epochs without dropped samples."""
@@ -247,17 +246,6 @@ class CaptionDataset(ResumableDataset):
 
     def _identity(self) -> dict[str, int]:
         return {**super()._identity(), "block": self._block or 0, "lanes": self._groups}
-
-
-def _lane_groups(config: LoaderConfig, layout: Layout, files: Files, world_size: int) -> int:
-    """See `LoaderConfig.lanes`."""
-    if layout.format not in ("webdataset", "tars"):
-        if config.lanes:
-            raise UserError(f"lanes is {config.lanes}, but the data has format {layout.format}. Leave it out")
-        return 0
-    if config.lanes is not None:
-        return config.lanes
-    return world_size if files.by_requests(layout.files[0].path) and config.block != 0 else 0
 
 
 def _lanes(steps: BatchSchedule, groups: int) -> Lanes:

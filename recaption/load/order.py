@@ -62,15 +62,26 @@ class Order:
     """The order of every epoch over the samples of `units` (shards, or row groups of Parquet files), given by size.
 
     `block` None: all samples are shuffled. `block` n: units are shuffled, then samples within each n consecutive units,
-    so that few units are read at a time, for disks and networks with slow random access. `shuffle` False: the stored
-    order.
+    so that few units are read at a time, for disks and networks with slow random access. `families` has a number for
+    each unit: units with equal numbers stay together. `shuffle` False: the stored order.
     """
 
-    def __init__(self, units: Sequence[int] | Integers, seed: int, *, block: int | None = None, shuffle: bool = True):
+    def __init__(
+        self,
+        units: Sequence[int] | Integers,
+        seed: int,
+        *,
+        block: int | None = None,
+        shuffle: bool = True,
+        families: Sequence[int] | None = None,
+    ) -> None:
         if block is not None and block < 1:
             raise ValueError(f"block is {block}; give the number of units to shuffle among, at least 1")
-        self._sizes = np.asarray(units, np.int64)
-        self._sizes = self._sizes[self._sizes > 0]
+        sizes = np.asarray(units, np.int64)
+        self._families = (
+            None if families is None else np.unique(np.asarray(families)[sizes > 0], return_inverse=True)[1]
+        )
+        self._sizes = sizes[sizes > 0]
         self.samples = int(self._sizes.sum())
         self._seed, self._block, self._shuffle = seed, block, shuffle
         self._tables: dict[int, tuple[Integers, Integers, Integers]] = {}
@@ -99,7 +110,12 @@ class Order:
         if epoch not in self._tables:
             if len(self._tables) > 1:  # the current epoch and the next one, which workers prefetch
                 del self._tables[min(self._tables)]
-            turned = Permutation(len(self._sizes), self._seed, epoch, 0)(np.arange(len(self._sizes)))
+            if self._families is None:
+                turned = Permutation(len(self._sizes), self._seed, epoch, 0)(np.arange(len(self._sizes)))
+            else:
+                families = int(self._families.max()) + 1
+                places = Permutation(families, self._seed, epoch, 0)(np.arange(families))
+                turned = np.argsort(places[self._families], kind="stable")
             firsts = (np.cumsum(self._sizes) - self._sizes)[turned]
             ends = np.cumsum(self._sizes[turned])
             assert self._block is not None

@@ -50,7 +50,7 @@ def records(
 def open_shards(
     layout: Layout, files: Files, *, split: str, tags: bool, source: str | Path | None, per_piece: int | None = None
 ) -> Shards:
-    """Access to the samples of a layout. `split`, `tags` and `source`: see `LoaderConfig`. `per_piece`: read samples of
+    """Access to the samples of a layout. `split`, `tags` and `source`: see `LoaderConfig`. `per_piece`: read images of
     tars in pieces, of this many samples at most; None: one at a time."""
     if layout.format == "webdataset":
         return Indexed(layout, files, tags=tags, per_piece=per_piece)
@@ -60,7 +60,8 @@ def open_shards(
 
     if layout.format == "parquet":
         return Embedded(layout, files, tags=tags)
-    return Sidecar(layout, files, split=split, tags=tags, source=None if source is None else str(source))
+    folder = None if source is None else str(source)
+    return Sidecar(layout, files, split=split, tags=tags, source=folder, per_piece=per_piece)
 
 
 def _layouts(path: str | Sequence[str], split: str, files: Files, verify: Verify) -> list[tuple[str, Layout]]:

@@ -21,10 +21,11 @@ from recaption.tokenids import SampleIds
 from recaption.types import Record
 
 _T = TypeVar("_T")
-_Piece = tuple[npt.NDArray[np.uint64], bytes]  # start and end of its samples in the file, [n, 2], and its bytes
 _ENTRY: Final = struct.Struct("<QQ")
 PIECE_BYTES: Final = 32 << 20
 """Most bytes of a piece, about."""
+Piece = tuple[npt.NDArray[np.uint64], bytes]
+"""Start and end of its samples in the file, [n, 2], in order, and all bytes from the first start to the last end."""
 PIECES: Final = 4
 """Pieces that are shuffled together."""
 
@@ -48,12 +49,15 @@ class Shards(Protocol):
     """The same samples by the unit that is read for one of them: a file, or a row group."""
     block: int | None = None
     """The default number of units to shuffle among; None: all of them."""
-    pieces: Pieces | None = None
-    """How samples are read from an object store; None: one at a time."""
+    families: Sequence[int] | None = None
+    """The data file of each unit, if the units of a file are read one after the other."""
 
     def read(self, file: int, row: int) -> Sample:
         """Raises DatasetError with key and shard, or OSError."""
         ...
+
+    def keep(self, units: int) -> None:
+        """Keep this many units in memory from now on."""
 
 
 class LruCache:
@@ -82,7 +86,7 @@ class LruCache:
 
 
 class Pieces:
-    """Consecutive samples of a tar, of up to `PIECE_BYTES` bytes, that are read with one request and kept in memory.
+    """Consecutive samples of a file, of up to `PIECE_BYTES` bytes, that are read with one request and kept in memory.
 
     An object store takes tens of milliseconds for each request, and limits the requests per second.
     """
@@ -91,21 +95,25 @@ class Pieces:
         """`counts`, `sizes`: samples and bytes of each file. `most`: samples of a piece."""
         self.units: list[int] = []
         """Samples of each piece of all files."""
+        self.files: list[int] = []
+        """The number of the file of each piece."""
         self._counts, self._samples = counts, []
-        for count, size in zip(counts, sizes, strict=True):
+        for file, (count, size) in enumerate(zip(counts, sizes, strict=True)):
             pieces = max(1, -(-size // PIECE_BYTES))
             self._samples.append(min(most, max(1, -(-count // pieces))))
-            self.units += [min(self._samples[-1], count - first) for first in range(0, count, self._samples[-1])]
+            made = [min(self._samples[-1], count - first) for first in range(0, count, self._samples[-1])]
+            self.units += made
+            self.files += [file] * len(made)
         self._kept = LruCache(PIECES)
 
     def keep(self, pieces: int) -> None:
         """Keep this many pieces in memory from now on."""
         self._kept.most = pieces
 
-    def get(self, file: int, row: int, read: Callable[[int, int], _Piece]) -> tuple[int, int, bytes]:
+    def get(self, file: int, row: int, read: Callable[[int, int], Piece]) -> tuple[int, int, bytes]:
         """Start and end of a sample in its file, and its bytes, fewer if the file ends before.
 
-        `read(first, stop)` reads these rows of the file.
+        `read(first, stop)` reads the samples of these rows.
         """
         first = row - row % self._samples[file]
         stop = min(first + self._samples[file], self._counts[file])
@@ -124,6 +132,7 @@ class TarShards(Shards):
         """`per_piece`: read samples in pieces, of this many samples at most; None: one at a time."""
         self._data, self._files, self._tags = layout.files, files, tags
         self.counts = self.units = counts
+        self.pieces: Pieces | None = None
         if per_piece is not None:
             sizes = [layout.expected[file.path].size for file in layout.files]
             self.pieces, self.block = Pieces(counts, sizes, per_piece), PIECES
@@ -136,7 +145,11 @@ class TarShards(Shards):
         start, end = self._span(file, row)
         return tar_sample(data, row, start, end, self._files.pread(data.path, start, end - start), tags=self._tags)
 
-    def _piece(self, file: int, first: int, stop: int) -> _Piece:
+    def keep(self, units: int) -> None:
+        if self.pieces is not None:
+            self.pieces.keep(units)
+
+    def _piece(self, file: int, first: int, stop: int) -> Piece:
         spans = self._spans(file, first, stop)
         start, end = int(spans[0, 0]), int(spans[-1, 1])
         return spans, self._files.pread(self._data[file].path, start, end - start)

@@ -162,8 +162,8 @@ def _of_loading(server: S3Server, folder: Path, patch: pytest.MonkeyPatch) -> di
         dataset = CaptionDataset(url, policy=two_texts, batch_size=1, epochs=1, lanes=lanes)
         server.forget()
         samples = sum(1 for _ in dataset)
-        read = len(dataset._shards.pieces.units) if dataset._shards.pieces else samples
-        scale = 1_000 / (per_piece if dataset._shards.pieces else 1)
+        read = len(dataset._shards.units) if lanes else samples
+        scale = 1_000 / (per_piece if lanes else 1)
         found[f"gets_per_1000_samples_{name}"] = server.operations["GET"] / read * scale
     return found
 

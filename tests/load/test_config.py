@@ -45,8 +45,6 @@ def test_lanes_that_do_not_fit_are_refused(built: Callable[[str], Path]) -> None
         LoaderConfig(batch_size=4, lanes=1, block=0)
     with pytest.raises(UserError, match="lanes is 3; it has to divide batch_size x world_size, which is 4"):
         CaptionDataset(built("webdataset"), batch_size=4, lanes=3)
-    with pytest.raises(UserError, match="lanes is 1, but the data has format parquet"):
-        CaptionDataset(built("parquet"), batch_size=4, lanes=1)
 
 
 def test_a_state_of_other_lanes_is_refused(built: Callable[[str], Path]) -> None:

@@ -56,6 +56,21 @@ def test_a_block_reads_few_units_and_mixes_them() -> None:
     assert {int(unit) for unit in read[0]} != {0, 1, 2, 3}
 
 
+def test_units_of_a_family_stay_together() -> None:
+    families = [9, 9, 9, 0, 0, 4, 4, 4, 7]
+    units = [5, 5, 2, 5, 0, 5, 5, 5, 3]
+    orders = [Order(units, seed, block=1, families=families) for seed in range(4)]
+    starts = np.cumsum(units) - units
+    seen = set()
+    for order in orders:
+        read = np.searchsorted(starts, order(0, np.arange(sum(units))), side="right") - 1
+        of_sample = np.asarray(families)[read]
+        changes = of_sample[np.flatnonzero(np.diff(of_sample, prepend=-1))].tolist()
+        assert sorted(changes) == [0, 4, 7, 9], "each family comes once"
+        seen.add(tuple(changes))
+    assert len(seen) > 1
+
+
 def test_epochs_and_seeds_differ_and_unshuffled_is_as_it_lies() -> None:
     for block in (None, 2):
         orders = [Order([20] * 5, seed, block=block)(epoch, np.arange(100)) for seed in (0, 1) for epoch in (0, 1)]
