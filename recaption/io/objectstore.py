@@ -9,7 +9,6 @@ Conditional writes are `If-None-Match: *` on S3 and `ifGenerationMatch=0` on Goo
 
 from __future__ import annotations
 
-import errno
 import inspect
 import tempfile
 import uuid
@@ -26,6 +25,8 @@ from recaption.threads import each
 T = TypeVar("T")
 BATCH = 1_000  # files that S3 deletes with one request
 _THREADS = 16  # files that are removed at a time
+_NO_BATCHES = ("NotImplemented", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest")
+"""Errors of stores that imitate S3 without deleting several files with one request, or not as botocore requests it."""
 _CONDITIONAL = (*S3, "gs", "gcs", "memory")
 
 
@@ -52,6 +53,7 @@ class ObjectStore:
         # Without this option, s3fs requests the size of a file before it reads it.
         cat = inspect.signature(getattr(self.fs, "_cat_file", self.fs.cat_file)).parameters
         self._whole: dict[str, Any] = {"max_concurrency": 1} if self._is_s3 and "max_concurrency" in cat else {}
+        self._batches = self._is_s3  # whether one request deletes many files
         self.conditional = protocol in _CONDITIONAL and "mode" in inspect.signature(put).parameters
 
     def _at(self, path: str) -> str:
@@ -220,17 +222,16 @@ class ObjectStore:
 
     def _delete_all(self, names: Sequence[str]) -> None:
         """Delete files by their names in the file system, on S3 `BATCH` with each request."""
-        if not self._is_s3:
-            for _ in each(self._delete, names, _THREADS):
-                pass
-            return
-        for start in range(0, len(names), BATCH):
-            batch = names[start : start + BATCH]
+        left = list(names)
+        while left and self._batches:
             try:
-                self._delete_batch(batch)
-            except NotImplementedError:  # some stores that imitate S3
-                for _ in each(self._delete, batch, _THREADS):
-                    pass
+                self._delete_batch(left[:BATCH])
+            except NotImplementedError:
+                self._batches = False
+            else:
+                del left[:BATCH]
+        for _ in each(self._delete, left, _THREADS):
+            pass
 
     def _delete_batch(self, names: Sequence[str]) -> None:
         """Raises NotImplementedError if the store has no such request."""
@@ -242,8 +243,8 @@ class ObjectStore:
             objects = [{"Key": key} for key in left]
             try:
                 answer = self.fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-            except OSError as error:
-                if error.errno == errno.ENOSYS:
+            except Exception as error:
+                if _code(error) in _NO_BATCHES:
                     raise NotImplementedError from error
                 raise
             if failed := answer.get("Errors"):
@@ -281,6 +282,16 @@ def _is_transient(error: Exception) -> bool:
 def _is_refused(error: Exception) -> bool:
     """Whether a conditional write was refused. Stores that imitate S3 omit the error code that s3fs recognises; all of
     them reply with HTTP status 412."""
-    response = getattr(error.__cause__, "response", None)
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return isinstance(error, FileExistsError) or 412 in (status, getattr(error, "code", None))
+
+
+def _code(error: Exception) -> str | None:
+    """The error code of S3, if it responded with one."""
+    code: str | None = _response(error).get("Error", {}).get("Code")
+    return code
+
+
+def _response(error: Exception) -> dict[str, Any]:
+    response = getattr(error.__cause__, "response", None)
+    return response if isinstance(response, dict) else {}

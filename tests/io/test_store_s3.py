@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import threading
 from typing import Any
@@ -281,11 +280,20 @@ def test_files_that_a_batch_did_not_delete_are_tried_again(store: ObjectStore, m
 
 
 def test_a_store_without_batches_deletes_one_by_one(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(method: str, **request: Any) -> None:
-        raise OSError(errno.ENOSYS, "A header you provided implies functionality that is not implemented")
+    from botocore.exceptions import ClientError
+    from s3fs.errors import translate_boto_error
 
-    store.put("x", b"")
+    asked: list[str] = []
+
+    def refuse(method: str, **request: Any) -> None:
+        asked.append(method)
+        cause = ClientError({"Error": {"Code": "NotImplemented", "Message": "not implemented"}}, method)
+        raise translate_boto_error(cause) from cause
+
+    for name in ("a", "b", "c"):
+        store.put(name, b"")
     with monkeypatch.context() as patch:
         patch.setattr(store.fs, "call_s3", refuse)
-        store.delete_many(["x", "y"])
-    assert list(store.list("")) == []
+        store.delete_many(["a", "b"])
+        store.delete_many(["c", "d"])
+    assert asked == ["delete_objects"] and list(store.list("")) == []
