@@ -198,6 +198,8 @@ def test_each_request_is_answered_once_and_an_engine_that_uses_too_much_memory_i
 def test_listing_takes_as_many_shards_at_a_time_as_the_cluster_has_room_for() -> None:
     assert [list_ahead(cpus) for cpus in ([], [2], [16], [64], [128] * 8, [128] * 64)] == [4, 4, 4, 16, 128, 256]
     transport, shards = SimTransport(64, 0), 2_000  # complete shards: their listings have no chunks
-    assert len(list(ModelPass(sim_plan(), sim_job(shards), transport=transport).run())) == shards
+    work = ModelPass(sim_plan(), sim_job(shards), transport=transport)
+    assert len(list(work.run())) == work.progress.shards == shards
+    assert 0 < work.progress.listing_seconds <= transport.clock
     assert transport.clock * 20_000 / shards < 180
     assert not transport.engines, "no engine was started"
