@@ -28,10 +28,12 @@ class Totals:
         self._stored: defaultdict[int, Counters] = defaultdict(Counters)
         self._last_polls: dict[int, Counters] = {}  # of removed engines
         self._removed_meters: defaultdict[str, Meter] = defaultdict(Meter)  # of removed engines, by node
+        self.shards = 0
         self.rows = 0
         """Images of the listed shards."""
 
     def listed(self, listing: ShardListing) -> None:
+        self.shards += 1
         self.rows += listing.images
         for i, id in enumerate(self._ids):
             self._images[id].update(total=listing.usable, resumed=listing.done[i], duplicates=listing.duplicates[i])

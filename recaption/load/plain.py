@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -36,7 +37,8 @@ def records(
     where = str(path) if isinstance(path, Path) else path
     for name, layout in _layouts(where, split, files, verify):
         files.expect(layout.expected)
-        shards = open_shards(layout, files, split=name, tags=tags, source=source)
+        per_piece = sys.maxsize if files.by_requests(layout.files[0].path) else None
+        shards = open_shards(layout, files, split=name, tags=tags, source=source, per_piece=per_piece)
         for file, (data, count) in enumerate(zip(layout.files, shards.counts, strict=True)):
             for row in range(count):
                 try:
@@ -45,17 +47,21 @@ def records(
                     raise DatasetError(f"cannot read sample {row}: {error}", shard=data.shard) from error
 
 
-def open_shards(layout: Layout, files: Files, *, split: str, tags: bool, source: str | Path | None) -> Shards:
-    """Access to the samples of a layout. `split`, `tags` and `source`: see `LoaderConfig`."""
+def open_shards(
+    layout: Layout, files: Files, *, split: str, tags: bool, source: str | Path | None, per_piece: int | None = None
+) -> Shards:
+    """Access to the samples of a layout. `split`, `tags` and `source`: see `LoaderConfig`. `per_piece`: read images of
+    tars in pieces, of this many samples at most; None: one at a time."""
     if layout.format == "webdataset":
-        return Indexed(layout, files, tags=tags)
+        return Indexed(layout, files, tags=tags, per_piece=per_piece)
     if layout.format == "tars":
-        return Tars(layout, files, tags=tags)
+        return Tars(layout, files, tags=tags, per_piece=per_piece)
     from recaption.load.parquet import Embedded, Sidecar
 
     if layout.format == "parquet":
         return Embedded(layout, files, tags=tags)
-    return Sidecar(layout, files, split=split, tags=tags, source=None if source is None else str(source))
+    folder = None if source is None else str(source)
+    return Sidecar(layout, files, split=split, tags=tags, source=folder, per_piece=per_piece)
 
 
 def _layouts(path: str | Sequence[str], split: str, files: Files, verify: Verify) -> list[tuple[str, Layout]]:

@@ -25,7 +25,6 @@ from recaption.generate.chunks import Job
 from recaption.generate.driver import ModelPass
 from recaption.generate.plan import Plan, make_plan
 from recaption.generate.progress import PassProgress
-from recaption.generate.ray_tasks import get, remote_task
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.lease import claim
@@ -200,21 +199,20 @@ def run(
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
                     )
-                    compactions = []
+                    compactions = RayPool()
                     try:
                         with gpus:
                             for listing in work.run():
                                 if builder and model is plan.models[-1]:
                                     builder.add(listing)  # which compacts first
                                 else:
-                                    task = remote_task(_compact)
-                                    compactions.append(task.remote(model.questions, store.url, listing.shard.id))
+                                    compactions.add(_compact, model.questions, store.url, listing.shard.id)
                     except Interrupted:
                         if not announced:
                             spend.check()
                         raise
                     passes.append(work.progress)
-                    waited(partial(get, compactions), stop)
+                    compactions.collect(lambda done, total: None, stop)
                 answered = sum(each.answers for each in passes)
                 build, changed = builder.finish(building, stop) if builder else (None, answered > 0)
                 if build:

@@ -11,6 +11,7 @@
     write       tars and Parquet against the plain libraries on the same bytes; a build against its slower half
     export      exports in each format against writing their bytes with `tarfile` and `shutil`
     load        the loader against webdataset and open_clip's pipeline on the same tars
+    store       100 million images on an object store: requests, round trips, and the time that they take
     report      `recaption report` of 100,000 generated images with 200 samples
     prefix      questions about images in prompts of 330 tokens, with vLLM's prefix cache and without
     logprobs    answers with `logprobs: true` and without
@@ -38,6 +39,7 @@ import annotate  # noqa: E402
 import exporting  # noqa: E402
 import fleet  # noqa: E402
 import load  # noqa: E402
+import object_store  # noqa: E402
 import parts  # noqa: E402
 import querying  # noqa: E402
 import report  # noqa: E402
@@ -59,6 +61,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "write": write.measure,
     "export": exporting.measure,
     "load": load.measure,
+    "store": object_store.measure,
     "report": report.measure,
     "prefix": verifying.measure_prefix,
     "logprobs": verifying.measure_logprobs,

@@ -22,7 +22,7 @@ from recaption.engine.base import Completion, Rendered, Request
 from recaption.errors import EngineDead, UserError
 from recaption.generate.actor import NAMED, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Job
-from recaption.generate.driver import ModelPass
+from recaption.generate.driver import ModelPass, list_ahead
 from recaption.generate.plan import make_plan
 from recaption.generate.progress import PassProgress
 from recaption.io.store import open_store
@@ -199,3 +199,13 @@ def test_each_request_is_answered_once_and_an_engine_that_uses_too_much_memory_i
     assert [each["engine"] for each in of(found, "engine_recycled")] == recycled
     assert len(of(found, "engine_started")) == engines + len(recycled)
     assert not work.scheduler.engines, "all records are dropped at the end"
+
+
+def test_listing_takes_as_many_shards_at_a_time_as_the_cluster_has_room_for() -> None:
+    assert [list_ahead(cpus) for cpus in ([], [2], [16], [64], [128] * 8, [128] * 64)] == [4, 4, 4, 16, 128, 256]
+    transport, shards = SimTransport(64, 0), 2_000  # complete shards: their listings have no chunks
+    work = ModelPass(sim_plan(), sim_job(shards), transport=transport)
+    assert len(list(work.run())) == work.progress.shards == shards
+    assert 0 < work.progress.listing_seconds <= transport.clock
+    assert transport.clock * 20_000 / shards < 180
+    assert not transport.engines, "no engine was started"

@@ -46,6 +46,10 @@ METRICS: Final[Mapping[str, _Metric]] = {
     "recaption_images": _Metric(kind="gauge", help="Usable images of the shards listed so far."),
     "recaption_resumed_images": _Metric(kind="gauge", help="Of them, answered or rejected by earlier runs."),
     "recaption_duplicate_images": _Metric(kind="gauge", help="Of them, duplicates of an image of the same shard."),
+    "recaption_shards_listed": _Metric(kind="counter", help="Source shards that were listed.", labels=("model",)),
+    "recaption_listing_seconds": _Metric(
+        kind="counter", help="Time until all source shards were listed.", labels=("model",)
+    ),
     "recaption_in_flight_requests": _Metric(kind="gauge", help="Requests in flight.", labels=("model",)),
     "recaption_engines": _Metric(kind="gauge", help="Engines that have started.", labels=("model",)),
     "recaption_engine_deaths": _Metric(kind="counter", help="Engines that failed.", labels=("model",)),
@@ -217,6 +221,8 @@ def _samples(progress: PassProgress) -> Samples:
         ((*model, id, reason), count) for id, g in progress.generations.items() for reason, count in g.rejects.items()
     ]
     by_model = {
+        "recaption_shards_listed": progress.shards,
+        "recaption_listing_seconds": progress.listing_seconds,
         "recaption_in_flight_requests": progress.in_flight,
         "recaption_engines": progress.engines,
         "recaption_engine_deaths": progress.engine_deaths,
