@@ -28,6 +28,7 @@ from recaption.export.base import (
     shards,
 )
 from recaption.export.dataset import Dataset
+from recaption.export.image_files import make_folder, put_text
 from recaption.export.needs import CLASS_TEXTS, only_table
 from recaption.export.rows import path_of
 from recaption.io import files
@@ -43,24 +44,26 @@ _PREFIX: Final = "A photo showing "
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. The samples are classes."""
     refuse_shard_size(options, "one for each class")
-    tables = only_table(dataset, options, CLASS_TEXTS)
+    generation = only_table(dataset, options, CLASS_TEXTS)
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
     written = 0
     with removed_on_failure(store):
+        if (folder := store.local("")) is not None:
+            make_folder(folder)
         for shard in shards(dataset, options):
-            found = dataset.table_rows(shard, CLASS_TEXTS.table, tables[CLASS_TEXTS.table])
-            for record in dataset.records(shard, options.split):
+            found = dataset.table_rows(shard, CLASS_TEXTS.table, CLASS_TEXTS.made_by(generation))
+            for record in dataset.records(shard, options.split, generations=()):
                 rows = found.get(record.key, ())
                 lines = [line_of(row["text"]) for row in rows if len(row["text"].split()) <= CLIP_WORDS]
                 if not lines:
                     left_out[f"no text of at most {CLIP_WORDS} words" if rows else "no texts"] += 1
                     continue
                 name = record.source_key.replace("/", "SLASH")
-                store.put(f"{name}.txt", "".join(f"{line}\n" for line in lines).encode())
+                put_text(store, f"{name}.txt", "".join(f"{line}\n" for line in lines))
                 written += 1
     usage = Usage(program="AdaptCLIPZS (main of 2025-10)", arguments=f"--text_dir {path_of(dest)}")
-    notes = (described(tables),)
+    notes = (described({CLASS_TEXTS.table: generation}),)
     return Exported(samples=written, files=written, left_out=left_out, notes=notes, usage=(usage,))
 
 

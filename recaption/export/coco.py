@@ -18,7 +18,7 @@ from recaption.errors import RecaptionError
 from recaption.export.base import Exported, Finding, Options, described, found_in, free_names, named
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
-from recaption.export.rows import Add, Layout, Made, Sample, export_rows
+from recaption.export.rows import Add, Layout, Made, Sample, export_rows, items
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -57,16 +57,16 @@ def coco_file(store: Store, path: str) -> Iterator[Add]:
     images = annotations = 0
     with outfile(store, path, hashed=False) as sink, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as waiting:
         sink.write(b'{"info": {"description": "recaption"}, "licenses": [], "images": [')
+        add_image, add_annotation = items(sink.write), items(waiting.write)
 
         def add(row: tuple[Mapping[str, Any], list[Mapping[str, Any]]]) -> None:
             nonlocal images, annotations
             image, captions = row
             images += 1
-            sink.write((b",\n" if images > 1 else b"\n") + orjson.dumps({"id": images, **image}))
+            add_image(orjson.dumps({"id": images, **image}))
             for caption in captions:
                 annotations += 1
-                made = {"id": annotations, "image_id": images, **caption}
-                waiting.write((b",\n" if annotations > 1 else b"\n") + orjson.dumps(made))
+                add_annotation(orjson.dumps({"id": annotations, "image_id": images, **caption}))
 
         yield add
         sink.write(b'\n], "annotations": [')

@@ -60,6 +60,7 @@ _NULLS: Final = frozenset(
     | {"NULL", "NaN", "None", "n/a", "nan", "null"}
 )
 _OTHER_TYPES: Final = re.compile(r"\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?|true|false)\s*", re.I)
+_LONGEST_NULL: Final = max(map(len, _NULLS))
 
 
 def split(text: str) -> list[str]:
@@ -70,10 +71,11 @@ def split(text: str) -> list[str]:
 def cell(text: str) -> str:
     """A cell that csv and pandas both read as this text."""
     text = text.replace("\0", "")
-    if text.strip() in _NULLS:
-        return f"{text.strip()}."
+    bare = text.strip()
+    if len(bare) <= _LONGEST_NULL and bare in _NULLS:
+        return f"{bare}."
     if _OTHER_TYPES.fullmatch(text):
-        return f"{text.strip()} ."  # "12." would still be a number
+        return f"{bare} ."  # "12." would still be a number
     return text
 
 
@@ -110,7 +112,7 @@ def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
 
 
 def _pool(cells: Sequence[str]) -> list[str]:
-    return [sentence for text in cells[1:] for sentence in split(text)]
+    return [sentence for text in cells[1:] if text != _NONE for sentence in split(text)]
 
 
 def _is_short(path: str) -> bool:

@@ -35,7 +35,7 @@ MOST: Final = 5
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. Images of split val have split test."""
-    tables = only_table(dataset, options, MATCHES)
+    generation = only_table(dataset, options, MATCHES)
     labels: dict[str, int] = {}
 
     def row(sample: Sample) -> Made | str:
@@ -54,9 +54,10 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     )
     layout = Layout(
         kinds={TEXTS: json_object, TABLE: csv_file(*HEADER)},
-        notes=(described(tables),),
+        notes=(described({MATCHES.table: generation}),),
         usage=(Usage(program="GIST (main of 2023-08)", arguments=arguments),),
-        tables=tables,
+        tables={MATCHES.table: MATCHES.made_by(generation)},
+        generations=(),
     )
     return export_rows(dataset, dest, options, layout, row)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from recaption.errors import DatasetError, StoreError, UserError, in_words
 from recaption.export.base import IMAGES, Finding, Options
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import ImageFile, index_of, with_images
+from recaption.export.pixels import ImageFile, ReadImage, index_of, with_readers
 from recaption.io import files
 from recaption.io.store import Store
 from recaption.types import Image, Record
@@ -30,9 +30,9 @@ def file_name(record: Record) -> str:
 
 
 def with_files(
-    dataset: Dataset, shard: ShardEntry, options: Options, store: Store, *, sub_captions: bool = False
+    dataset: Dataset, shard: ShardEntry, options: Options, store: Store, records: Iterable[Record]
 ) -> Iterator[tuple[Record, WriteImage | None]]:
-    """The shard's samples of the chosen split, each with a function that writes its image file; None: it is missing.
+    """The records of a shard, each with a function that writes its image file; None: it is missing.
 
     Raises UserError for links to files that are not on a local disk, or are only parts of files.
     """
@@ -41,11 +41,11 @@ def with_files(
         if folder is not None:
             make_folder(folder)
         write = partial(_upload, store) if folder is None else partial(_write, str(folder))
-        for record, image in with_images(dataset, shard, options.split, sub_captions=sub_captions):
-            yield record, None if image is None else partial(write, record, image)
+        for record, read in with_readers(dataset, shard, records):
+            yield record, None if read is None else partial(write, record, read)
         return
     places = _indexed(dataset, shard, store) if options.images == "symlink" else None
-    for record in dataset.records(shard, options.split, sub_captions=sub_captions):
+    for record in records:
         yield record, _nothing if places is None else _link(places, record, store)
 
 
@@ -60,17 +60,30 @@ def as_jpeg(image: ImageFile, record: Record) -> bytes:
     return store_image(image.data, record.sha256, "jpeg", key=record.key, shard=record.shard).data
 
 
-def _write(folder: str, record: Record, image: ImageFile) -> None:
-    data, path = as_jpeg(image, record), f"{folder}/{file_name(record)}"
+def put_text(store: Store, path: str, text: str) -> None:
+    """Write a file of an export that has one for each sample. Raises StoreError if it cannot be written."""
+    local = store.local(path)
+    if local is None:
+        store.put(path, text.encode())
+    else:
+        _write_file(str(local), text.encode())
+
+
+def _write(folder: str, record: Record, read: ReadImage) -> None:
+    _write_file(f"{folder}/{file_name(record)}", as_jpeg(read(), record))
+
+
+def _write_file(path: str, data: bytes) -> None:
+    """A file without a sync, which takes longer than to write it: a failed export is removed."""
     try:
-        with open(path, "wb") as file:  # without a sync for each image: a failed export is removed
+        with open(path, "wb") as file:
             file.write(data)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {in_words(error)}") from error
 
 
-def _upload(store: Store, record: Record, image: ImageFile) -> None:
-    store.put(f"{IMAGES}/{file_name(record)}", as_jpeg(image, record))
+def _upload(store: Store, record: Record, read: ReadImage) -> None:
+    store.put(f"{IMAGES}/{file_name(record)}", as_jpeg(read(), record))
 
 
 def _indexed(dataset: Dataset, shard: ShardEntry, store: Store) -> Mapping[int, Image]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Final
 
-from recaption.errors import RecaptionError, StoreError, UserError, in_words
+from recaption.errors import RecaptionError, UserError
 from recaption.export.base import (
     IMAGES,
     Exported,
@@ -24,19 +24,20 @@ from recaption.export.base import (
     named,
     one_text,
 )
-from recaption.export.dataset import Dataset
-from recaption.export.image_files import make_folder
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
+from recaption.export.image_files import make_folder, put_text
 from recaption.export.rows import PLACE, Add, Layout, Made, Sample, export_rows
 from recaption.imagefile import LOADED_SUFFIXES
 from recaption.io import files
 from recaption.io.store import Store
 from recaption.problems import Problem
 from recaption.text import fold
-from recaption.types import Record, SubCaption
+from recaption.types import Caption, Record, SubCaption
 
 WRITES: Final = f"{IMAGES}/KEY.jpg and {IMAGES}/KEY.txt with a caption, several, or a list of tags"
 READ_BY: Final = "sd-scripts, musubi-tuner, OneTrainer, ai-toolkit, SimpleTuner"
 TEXTS: Final = {"caption": "long"}
+_OF_SUBS: Final = tuple(field.name for field in fields(SubCaption))
 FILES: Final = f"{IMAGES}/KEY.txt"
 
 
@@ -53,33 +54,36 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         elif options.captions == "tags":
             lines = [", ".join(dict.fromkeys(t["lemma"] for t in sample.tables["tags"] if t["kind"] == "object"))]
         else:
-            lines = options.draw(_with_weights(sample))
+            lines = options.draw(_with_sub_captions(sample))
         text = "\n".join(dict.fromkeys(filter(None, map(fold, lines))))
         return [(FILES, (sample.record.key, text))] if text else f"no text for --captions {options.captions}"
 
-    tables = {"tags": {"tags": None}, "lines": {"sub_captions": None}}.get(options.captions, {})
+    tables = {
+        "one": {},
+        "tags": {"tags": Select(columns=("lemma", "kind"))},
+        "lines": {SUB_CAPTIONS: Select()},
+    }[options.captions]
     usage = f"sd-scripts: in a [[datasets.subsets]] of its --dataset_config, set image_dir to {PLACE} "
     usage += "and caption_extension to .txt"
     layout = Layout(
         kinds={FILES: text_files},
         tables=tables,
-        sub_captions=options.captions == "lines",
+        generations=set(sources.values()) if options.captions == "one" else None,
         notes=(*((described(sources),) if sources else ()), usage),
     )
     done = export_rows(dataset, dest, options, layout, row)
     return replace(done, files=done.samples)
 
 
-def _with_weights(sample: Sample) -> Record:
-    """The record, with the weights and repetitions of its sub-captions."""
-    known = {row["sub_id"]: row for row in sample.tables["sub_captions"]}
+def _with_sub_captions(sample: Sample) -> Record:
+    """The record with its sub-captions, without tags."""
 
-    def full(sub: SubCaption) -> SubCaption:
-        row = known[sub.sub_id]
-        return replace(sub, weight=row["weight"], dup_of=row["dup_of"])
+    def full(caption: Caption) -> Caption:
+        rows = sample.sub_captions(caption)
+        subs = (SubCaption(**{name: row[name] for name in _OF_SUBS if name in row}) for row in rows)
+        return replace(caption, sub_captions=tuple(subs))
 
-    captions = (replace(c, sub_captions=tuple(map(full, c.sub_captions))) for c in sample.record.captions)
-    return replace(sample.record, captions=tuple(captions))
+    return replace(sample.record, captions=tuple(map(full, sample.record.captions)))
 
 
 @contextmanager
@@ -91,14 +95,7 @@ def text_files(store: Store, path: str) -> Iterator[Add]:
 
     def add(row: tuple[str, str]) -> None:
         name, text = row
-        if folder is None:
-            store.put(f"{IMAGES}/{name}.txt", text.encode())
-            return
-        try:
-            with open(f"{folder}/{name}.txt", "wb") as file:  # without a sync for each: a failed export is removed
-                file.write(text.encode())
-        except OSError as error:
-            raise StoreError(f"cannot write {folder}/{name}.txt: {in_words(error)}") from error
+        put_text(store, f"{IMAGES}/{name}.txt", text)
 
     yield add
 
