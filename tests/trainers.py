@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v", "structure_clip", "beta_clip", "cocu"}
-NEEDY |= {"maya", "make", "gist", "adaptclipzs"}
+NEEDY |= {"maya", "make", "gist", "adaptclipzs", "goal"}
 """Formats that need more than a build of captions has, or more than a few samples."""
 IMAGES = {"png", "jpg", "jpeg", "webp"}
 
@@ -133,6 +134,30 @@ def llava(path: Path) -> list[tuple[str, str, str]]:
         assert rest == "" and len(turn.split(" ASSISTANT: ")) == 2
         assert not row["image"].startswith("/")
         found.append((row["image"], question["value"], answer["value"]))
+    return found
+
+
+def goal(path: Path, patch: int = 16, side: int = 224) -> list[tuple[str, str, tuple[int, int], set[int]]]:
+    """Image, crop, the place of the segment's text in the caption, and the patches of its box."""
+    found = []
+    for row in json.loads(path.read_bytes()):
+        caption = row["original_caption"]
+        segment = max(row["segment"], key=lambda one: one["similarity_score"])
+        start = caption.find(segment["caption"])
+        assert start >= 0, "the loader would take the tokens before the last character"
+        box = segment["bbox_coordinates"]
+        scaled = {
+            name: round(box[name] * side / box["width" if name[0] == "x" else "height"])
+            for name in ("x1", "y1", "x2", "y2")
+        }
+        x1, y1 = (max(0, min(scaled[name], side - 1)) for name in ("x1", "y1"))
+        x2, y2 = (max(0, min(scaled[name], side)) for name in ("x2", "y2"))
+        columns, rows = (range(a // patch, (b + patch - 1) // patch) for a, b in ((x1, x2), (y1, y2)))
+        patches = {y * (side // patch) + x + 1 for y in rows for x in columns}
+        assert patches, "the mean of no patch is NaN"
+        for name in (row["original_filename"], segment["filename"]):
+            Image.open(name).convert("RGB")
+        found.append((row["original_filename"], segment["filename"], (start, start + len(segment["caption"])), patches))
     return found
 
 

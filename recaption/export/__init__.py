@@ -27,6 +27,7 @@ MODULES: Final = MappingProxyType(
         "fg_clip": "recaption.export.fg_clip",
         "fgclip2": "recaption.export.fgclip2",
         "sharegpt4v": "recaption.export.sharegpt4v",
+        "goal": "recaption.export.goal",
         "mllms_augmented": "recaption.export.mllms_augmented",
         "grain": "recaption.export.grain",
         "monkey": "recaption.export.monkey",

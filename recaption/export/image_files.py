@@ -6,10 +6,12 @@ names.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from recaption.decode import decode_whole
 from recaption.errors import DatasetError, StoreError, UserError, in_words
 from recaption.export.base import IMAGES, Finding, Options
 from recaption.export.dataset import Dataset
@@ -18,10 +20,13 @@ from recaption.io import files
 from recaption.io.store import Store
 from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image
+from recaption.write.pixels import QUALITY
 
 MISSING = "the image is missing in the source, or has changed"
-WriteImage = Callable[[], object]
-"""Writes the image file of a record, if the export has image files."""
+PixelBox = tuple[int, int, int, int]
+"""Left, upper, right and lower edge in pixels."""
+WriteImage = Callable[[Mapping[str, PixelBox]], object]
+"""Writes the image file of a record, and crops of it by the names of their files, if the export has image files."""
 
 
 def file_name(record: Record) -> str:
@@ -49,7 +54,7 @@ def with_files(
         yield record, _nothing if places is None else _link(places, record, store)
 
 
-def _nothing() -> None:
+def _nothing(crops: Mapping[str, PixelBox]) -> None:
     pass
 
 
@@ -69,8 +74,21 @@ def put_text(store: Store, path: str, text: str) -> None:
         _write_file(str(local), text.encode())
 
 
-def _write(folder: str, record: Record, read: ReadImage) -> None:
-    _write_file(f"{folder}/{file_name(record)}", as_jpeg(read(), record))
+def _write(folder: str, record: Record, read: ReadImage, crops: Mapping[str, PixelBox]) -> None:
+    data = as_jpeg(read(), record)
+    _write_file(f"{folder}/{file_name(record)}", data)
+    for name, crop in _cropped(data, crops):
+        _write_file(f"{folder}/{name}", crop)
+
+
+def _cropped(data: bytes, crops: Mapping[str, PixelBox]) -> Iterator[tuple[str, bytes]]:
+    if not crops:
+        return
+    image, _ = decode_whole(data)
+    for name, box in crops.items():
+        sink = io.BytesIO()
+        image.crop(box).save(sink, "JPEG", quality=QUALITY, subsampling=0)
+        yield name, sink.getvalue()
 
 
 def _write_file(path: str, data: bytes) -> None:
@@ -82,8 +100,10 @@ def _write_file(path: str, data: bytes) -> None:
         raise StoreError(f"cannot write {path}: {in_words(error)}") from error
 
 
-def _upload(store: Store, record: Record, read: ReadImage) -> None:
-    store.put(f"{IMAGES}/{file_name(record)}", as_jpeg(read(), record))
+def _upload(store: Store, record: Record, read: ReadImage, crops: Mapping[str, PixelBox]) -> None:
+    data = as_jpeg(read(), record)
+    for name, file in ((file_name(record), data), *_cropped(data, crops)):
+        store.put(f"{IMAGES}/{name}", file)
 
 
 def _indexed(dataset: Dataset, shard: ShardEntry, store: Store) -> Mapping[int, Image]:
@@ -117,7 +137,7 @@ def make_folder(folder: Path) -> None:
         raise StoreError(f"cannot write {folder}: {in_words(error)}") from error
 
 
-def _symlink(link: Path, target: Path) -> None:
+def _symlink(link: Path, target: Path, crops: Mapping[str, PixelBox]) -> None:
     try:
         link.symlink_to(target)
     except OSError as error:  # for example a file system without links

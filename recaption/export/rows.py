@@ -26,7 +26,7 @@ from recaption.export.base import (
     shards,
 )
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select, TableRows
-from recaption.export.image_files import MISSING, file_name, with_files
+from recaption.export.image_files import MISSING, PixelBox, WriteImage, file_name, with_files
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -140,6 +140,7 @@ class Layout:
 
     `kinds` are the files that are always written; other names in a row are JSON lists. `tables` has the rows of a
     sample; a table comes after those in its `named_in`. `generations` are those whose captions are read; None: all.
+    `crops` are those of an image that are written beside it, by the names of their files, if there are image files.
     With fewer than `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the
     export is useless. `usage` and `notes` may contain PLACE.
     """
@@ -149,6 +150,7 @@ class Layout:
     usage: Sequence[Usage] = ()
     tables: Tables = field(default_factory=dict)
     generations: Collection[str] | None = None
+    crops: Callable[[Sample], Mapping[str, PixelBox]] = lambda sample: {}
     least: int = 1
     check: Callable[[], object] | None = None
 
@@ -174,7 +176,7 @@ def export_rows(
                 left_out[made] += 1
                 continue
             assert write_image is not None
-            write_image()
+            write_image(layout.crops(sample))
             for name, line in made:
                 if name not in adds:
                     adds[name] = opened.enter_context(json_list(store, name))
@@ -200,7 +202,7 @@ def export_rows(
 
 def _samples(
     dataset: Dataset, options: Options, store: Store, layout: Layout, root: str
-) -> Iterator[tuple[Sample, Callable[[], object] | None]]:
+) -> Iterator[tuple[Sample, WriteImage | None]]:
     for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
         records = dataset.records(shard, options.split, generations=layout.generations)
