@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v", "structure_clip", "beta_clip", "cocu"}
-NEEDY |= {"maya", "make", "gist", "adaptclipzs", "goal"}
+NEEDY |= {"maya", "make", "gist", "adaptclipzs", "goal", "sa_co"}
 """Formats that need more than a build of captions has, or more than a few samples."""
 IMAGES = {"png", "jpg", "jpeg", "webp"}
 
@@ -135,6 +135,20 @@ def llava(path: Path) -> list[tuple[str, str, str]]:
         assert not row["image"].startswith("/")
         found.append((row["image"], question["value"], answer["value"]))
     return found
+
+
+def sa_co(path: Path) -> list[tuple[str, str, int, list[list[float]]]]:
+    """Image, phrase, category and boxes of each row, as SAM 3's evaluation reads them."""
+    body = json.loads(path.read_bytes())
+    boxes: dict[int, list[list[float]]] = {row["id"]: [] for row in body["images"]}
+    assert len(boxes) == len(body["images"]) and [category["id"] for category in body["categories"]] == [1]
+    for annotation in body["annotations"]:
+        x, y, wide, high = annotation["bbox"]
+        assert 0 <= x < x + wide <= 1 and 0 <= y < y + high <= 1 and annotation["category_id"] == 1
+        boxes[annotation["image_id"]].append(annotation["bbox"])
+    return [
+        (row["file_name"], row["text_input"], int(row["queried_category"]), boxes[row["id"]]) for row in body["images"]
+    ]
 
 
 def goal(path: Path, patch: int = 16, side: int = 224) -> list[tuple[str, str, tuple[int, int], set[int]]]:

@@ -42,6 +42,7 @@ MODULES: Final = MappingProxyType(
         "txt": "recaption.export.txt",
         "imagefolder": "recaption.export.imagefolder",
         "coco": "recaption.export.coco",
+        "sa_co": "recaption.export.sa_co",
     }
 )
 """The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""

@@ -52,6 +52,8 @@ class Options:
     samples_per_shard: int | None = None  # None: the trainer's default; only where shards are written
     images: Images = "none"  # only for formats that name image files
     captions: Captions = "one"  # only for txt
+    in_place: bool = False  # only for txt: beside the images of the source, which are below `dest`
+    overwrite: bool = False  # only with `in_place`: text files that exist
     draw: Callable[[Record], Sequence[str]] = all_texts  # for `captions` "lines": the lines of a text file
     progress: Callable[[int, int], None] = _silent  # called with the number of finished shards and of all
 
@@ -129,8 +131,7 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
     """
     if options.images != "none" and not names_images:
         raise UserError(f"--images {options.images} is for formats that name image files; leave the option out")
-    if not dataset.samples(options.split):
-        raise UserError(f"{dataset.name} has no usable samples of split {options.split}; choose another with --split")
+    require_samples(dataset, options)
     try:
         store = open_store(dest)
         used = next(iter(store.list("")), None) or next(iter(store.folders("")), None)
@@ -144,6 +145,12 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
             f"{dest} is not an empty folder (it has {used}); name a new one, so that nothing is overwritten"
         )
     return store
+
+
+def require_samples(dataset: Dataset, options: Options) -> None:
+    """Raises UserError if the split has no samples."""
+    if not dataset.samples(options.split):
+        raise UserError(f"{dataset.name} has no usable samples of split {options.split}; choose another with --split")
 
 
 def chosen(dataset: Dataset, wanted: Mapping[str, str], options: Options, fill: Fill) -> dict[str, str | None]:

@@ -18,7 +18,7 @@ from recaption.export.dataset import Dataset
 from recaption.export.pixels import ImageFile, ReadImage, index_of, with_readers
 from recaption.io import files
 from recaption.io.store import Store
-from recaption.types import Image, Record
+from recaption.types import Record
 from recaption.write import ShardEntry, store_image
 from recaption.write.pixels import QUALITY
 
@@ -49,9 +49,19 @@ def with_files(
         for record, read in with_readers(dataset, shard, records):
             yield record, None if read is None else partial(write, record, read)
         return
-    places = _indexed(dataset, shard, store) if options.images == "symlink" else None
+    if options.images == "none":
+        for record in records:
+            yield record, _nothing
+        return
+    folder = store.local(IMAGES)
+    if folder is None:
+        raise UserError(f"--images symlink needs a local folder as DEST, not {store.url}; use --images jpg")
+    image_of = local_images(dataset, shard, "--images symlink", "use --images jpg")
     for record in records:
-        yield record, _nothing if places is None else _link(places, record, store)
+        target = image_of(record)
+        if target is not None:
+            make_folder(folder)
+        yield record, None if target is None else partial(_symlink, folder / file_name(record), target)
 
 
 def _nothing(crops: Mapping[str, PixelBox]) -> None:
@@ -106,27 +116,28 @@ def _upload(store: Store, record: Record, read: ReadImage, crops: Mapping[str, P
         store.put(f"{IMAGES}/{name}", file)
 
 
-def _indexed(dataset: Dataset, shard: ShardEntry, store: Store) -> Mapping[int, Image]:
-    if store.local(IMAGES) is None:
-        raise UserError(f"--images symlink needs a local folder as DEST, not {store.url}; use --images jpg")
+def local_images(dataset: Dataset, shard: ShardEntry, option: str, instead: str) -> Callable[[Record], Path | None]:
+    """A function that returns the image file of a record in the source, or None if it is missing or has another size.
+
+    It raises UserError for images that are not files on a local disk. The message names the `option` that needs them,
+    and what to do `instead`.
+    """
     try:
-        return {image.row: image for image in index_of(dataset, shard.name)}
+        images = {image.row: image for image in index_of(dataset, shard.name)}
     except DatasetError as error:
-        raise UserError(f"--images symlink needs the index of the source; use --images jpg ({error})") from error
+        raise UserError(f"{option} needs the index of the source; {instead} ({error})") from error
 
+    def path(record: Record) -> Path | None:
+        image = images.get(record.row)
+        if image is None or (image.key, image.sha256) != (record.key, record.sha256):
+            raise UserError(f"{option} needs a build with the shards of its source; {instead}")
+        place = image.locator
+        if files.is_url(place.path) or place.member is not None or place.row is not None:
+            raise UserError(f"{option} needs image files on a local disk, not {place.path}; {instead}")
+        found = Path(files.absolute(place.path))
+        return found if found.is_file() and found.stat().st_size == place.size else None
 
-def _link(places: Mapping[int, Image], record: Record, store: Store) -> WriteImage | None:
-    image = places.get(record.row)
-    if image is None or (image.key, image.sha256) != (record.key, record.sha256):
-        raise UserError("--images symlink needs a build with the shards of its source; use --images jpg")
-    place = image.locator
-    if files.is_url(place.path) or place.member is not None or place.row is not None:
-        raise UserError(f"--images symlink needs image files on a local disk, not {place.path}; use --images jpg")
-    target, link = Path(files.absolute(place.path)), store.local(f"{IMAGES}/{file_name(record)}")
-    if link is None or not target.is_file() or target.stat().st_size != place.size:
-        return None
-    make_folder(link.parent)
-    return partial(_symlink, link, target)
+    return path
 
 
 def make_folder(folder: Path) -> None:
