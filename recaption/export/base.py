@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -25,6 +25,8 @@ IMAGES: Final = "images"
 Captions = Literal["one", "lines", "tags"]
 """Content of a text file beside an image: a caption; several texts, one per line; or the objects as a list."""
 
+SHOWN_CLASSES: Final = 20
+"""Classes that a message names."""
 CLIP_WORDS: Final = 45
 """Longest text about a class, in words. With the name of the class, a longer one may exceed the 77 tokens of CLIP."""
 
@@ -164,6 +166,14 @@ def refuse_fill(options: Options) -> None:
         raise UserError(
             "--fill is for flair, cosmos and dreamlip only, which have several places for texts of one granularity"
         )
+
+
+def refuse_classes_without_texts(classes: Collection[str], remedy: str) -> None:
+    """Raises UserError, which names classes, if there are any."""
+    if classes:
+        shown = sorted(classes)[:SHOWN_CLASSES]
+        more = f", and {len(classes) - len(shown):,} others" if len(classes) > len(shown) else ""
+        raise UserError(f"{len(classes):,} classes have no texts: {', '.join(shown)}{more}. {remedy}")
 
 
 def refuse_shard_size(options: Options, file: str) -> None:

@@ -22,7 +22,6 @@ from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
 from recaption.export.rows import PLACE, FileKind, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
-from recaption.text import fold
 
 WRITES: Final = "one JSON file with f_path (KEY.jpg), caption, short_caption; bbox_info if the build has regions"
 READ_BY: Final = "FG-CLIP and FG-CLIP 2"
@@ -114,7 +113,7 @@ def boxes_of(sample: Sample) -> list[Row]:
 
 
 def _lower(text: str) -> str:
-    return fold(text).lower()
+    return " ".join(text.lower().split())
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
