@@ -30,6 +30,7 @@ from recaption.export.image_files import MISSING, PixelBox, WriteImage, file_nam
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
+from recaption.text import sha256
 from recaption.types import Caption, Record
 from recaption.write import ShardEntry
 
@@ -130,6 +131,7 @@ Tables = Mapping[str, Select]
 """The tables whose rows an exporter reads, by name."""
 FileKind = Callable[[Store, str], Any]
 """Opens a file of the store for rows: `json_list`, `json_object`, or one that `csv_file` makes."""
+NO_IMAGE: Final = "it is a class, without an image"
 PLACE: Final = "{images}"
 """Stands for the folder of the images in notes and arguments; FOLDER is printed if there are no image files."""
 
@@ -171,7 +173,9 @@ def export_rows(
     with removed_on_failure(store), ExitStack() as opened:
         adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in layout.kinds.items()}
         for sample, write_image in _samples(dataset, options, store, layout, root):
-            made: Made | str = MISSING if write_image is None else row(sample)
+            made: Made | str = (
+                NO_IMAGE if _has_no_image(sample.record) else MISSING if write_image is None else row(sample)
+            )
             if isinstance(made, str):
                 left_out[made] += 1
                 continue
@@ -198,6 +202,11 @@ def export_rows(
         notes.extend(rotated(dataset))
     usage = tuple(replace(one, arguments=one.arguments.replace(PLACE, place)) for one in layout.usage)
     return Exported(samples=written, files=len(adds), left_out=left_out, notes=tuple(notes), usage=usage)
+
+
+def _has_no_image(record: Record) -> bool:
+    """Whether the record is a class (`source.format: classes`): its sha256 is that of its name."""
+    return record.width is None and record.sha256 == sha256(record.source_key)
 
 
 def _samples(

@@ -17,7 +17,6 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from annotate import captions as texts
-from exported_tables import TABLES, Row, Rows
+from exported_tables import full_tables
 from write import _jpeg
 from written_build import write_build
 
 from recaption.export import MODULES, WITHOUT_IMAGE_FILES, load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
-from recaption.types import Record
 
 RECORDS = 2_000
 MAPS = {"make": {"visual_concept_caption": "look", "ontology_caption": "diagnosis"}}
@@ -94,20 +92,19 @@ def _members(path: Path) -> Sequence[tuple[tarfile.TarInfo, bytes]]:
         return [(info, file.read()) for info in tar if (file := tar.extractfile(info)) is not None]
 
 
-def _as_first(rows: Rows, record: Record) -> Sequence[Row]:
-    """The rows that the first sample would have: that one has some of each table."""
-    return rows(replace(record, row=0))
-
-
 def _build(out: Path) -> Dataset:
     """A build with all tables and translations that exporters read, for every sample, and pictures of about 60 kB."""
-    tables = {name: (columns, partial(_as_first, made)) for name, (columns, made) in TABLES.items()}
     pictures = [_jpeg(seed) for seed in range(64)]
     kinds = {"short": "short", "long": "long", "long_zh": "long", "short_zh": "short"}
     rows = []
     for long in texts(RECORDS, 0):
         short = " ".join(long.split()[:12])
         rows.append({"raw": short.lower(), "short": short, "long": long, "long_zh": "风筝。", "short_zh": "风筝"})
+    picture = partial(_picture, pictures)
     return write_build(
-        out, rows, kinds=kinds, per_shard=RECORDS, tables=tables, langs=TRANSLATIONS, picture=lambda n: pictures[n % 64]
+        out, rows, kinds=kinds, per_shard=RECORDS, tables=full_tables(), langs=TRANSLATIONS, picture=picture
     )
+
+
+def _picture(pictures: Sequence[bytes], row: int) -> bytes:
+    return pictures[row % len(pictures)]
