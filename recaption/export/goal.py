@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from recaption.decode import crop_pixels
 from recaption.errors import RequestError, UserError
-from recaption.export.base import Exported, Finding, Options, Usage, described, lacking, one_text
+from recaption.export.base import Exported, Finding, Options, Usage, described, lacking, one_text, refuse_fill
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import REGIONS, required, texts_only
@@ -34,6 +34,7 @@ _CORNERS: Final = ("x1", "y1", "x2", "y2")
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. A segment is a region and the sentence that names it. There are always images."""
+    refuse_fill(options)
     if options.images == "symlink":
         raise UserError("--images symlink: crops are new files; use --images jpg")
     options = replace(options, images="jpg")

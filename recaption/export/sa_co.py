@@ -1,9 +1,9 @@
 """SA-Co: a COCO file with a row for each pair of an image and a noun phrase, with the boxes of the phrase or none.
 
-Format: facebookresearch/sam3, scripts/eval/gold/README.md, "Annotation format"; read by sam3/train/data/
-coco_json_loaders.py, SAM3_EVAL_API_FROM_JSON_NP (`queried_category` as an integer, `text_input`, `file_name`), and
-sam3/eval/cgf1_eval.py, which uses the rows with `is_instance_exhaustive`. A row of `images` that no annotation names is
-a negative phrase. Boxes are x, y, width, height as shares of the image; there are no masks.
+Read by facebookresearch/sam3, sam3/train/data/coco_json_loaders.py, SAM3_EVAL_API_FROM_JSON_NP (`text_input`,
+`file_name`, and `queried_category` as an integer), and sam3/eval/cgf1_eval.py, which uses the rows with
+`is_instance_exhaustive`; format: scripts/eval/gold/README.md, "Annotation format". A row of `images` that no annotation
+names is a negative phrase. Boxes are x, y, width, height as shares of the image; there are no masks.
 
 Negative phrases are frequent objects of the dataset with which no tag and no region of the image has a word in common.
 The boxes of a model may miss instances, so rows with boxes are not marked as exhaustive.
