@@ -21,6 +21,7 @@ MODULES: Final = MappingProxyType(
         "cosmos": "recaption.export.cosmos",
         "dreamlip": "recaption.export.dreamlip",
         "open_clip": "recaption.export.open_clip",
+        "openvision": "recaption.export.openvision",
         "recap": "recaption.export.recap",
         "pixelprose": "recaption.export.pixelprose",
         "llava": "recaption.export.llava",
@@ -47,8 +48,10 @@ MODULES: Final = MappingProxyType(
 )
 """The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""
 
-WITHOUT_IMAGE_FILES: Final = frozenset({"flair", "cosmos", "open_clip", "recap", "pixelprose", "cocu", "adaptclipzs"})
-"""Formats that name no image files: they have the images in tars, or none."""
+WITHOUT_IMAGE_FILES: Final = frozenset(
+    {"flair", "cosmos", "open_clip", "openvision", "recap", "pixelprose", "cocu", "adaptclipzs"}
+)
+"""Formats that name no image files: they have the images in tars or Parquet, or none."""
 
 
 def load(name: str) -> Exporter:
