@@ -10,7 +10,7 @@ from typing import Literal
 from recaption.errors import DatasetError, UserError
 from recaption.load.cache import MOST_BYTES, Cache
 from recaption.load.files import Files
-from recaption.load.layout import Layout, Verify, find
+from recaption.load.layout import Layout, Verify, find, find_all
 from recaption.load.shards import Indexed, Sample, Shards, Tars
 
 
@@ -35,7 +35,10 @@ def records(
         raise UserError(f"split is {split!r}; it can be all, train or val")
     files = Files(Cache(cache, most_bytes=MOST_BYTES) if cache else None)
     where = str(path) if isinstance(path, Path) else path
-    for name, layout in _layouts(where, split, files, verify):
+    layouts = (
+        find_all(where, files, verify=verify) if split == "all" else {split: find(where, split, files, verify=verify)}
+    )
+    for name, layout in layouts.items():
         files.expect(layout.expected)
         per_piece = sys.maxsize if files.by_requests(layout.files[0].path) else None
         shards = open_shards(layout, files, split=name, tags=tags, source=source, per_piece=per_piece)
@@ -62,21 +65,3 @@ def open_shards(
         return Embedded(layout, files, tags=tags)
     folder = None if source is None else str(source)
     return Sidecar(layout, files, split=split, tags=tags, source=folder, per_piece=per_piece)
-
-
-def _layouts(path: str | Sequence[str], split: str, files: Files, verify: Verify) -> list[tuple[str, Layout]]:
-    """The layout of each split that has samples. Tars that recaption did not write have no splits."""
-    if split != "all":
-        return [(split, find(path, split, files, verify=verify))]
-    found: list[tuple[str, Layout]] = []
-    empty: UserError | None = None
-    for name in ("train", "val"):
-        try:
-            found.append((name, find(path, name, files, verify=verify)))
-        except UserError as error:
-            empty = error
-        if empty is None and found[0][1].format == "tars":
-            break
-    if empty is not None and not found:
-        raise empty
-    return found
