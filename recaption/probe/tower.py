@@ -7,10 +7,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -20,36 +22,22 @@ from recaption.probe.queries import Query
 from recaption.probe.settings import Training
 
 _WORDS: Final = re.compile(r"\w+")
-_MOST_KEPT: Final = 1 << 18  # words and pairs whose numbers are kept
 
 
-class Words:
-    """Texts as numbers of hashed words and pairs of neighbouring words."""
+def numbers_of(texts: Sequence[str], buckets: int, context: int) -> tuple[Tensor, Tensor]:
+    """Texts as numbers of hashed words and pairs of neighbouring words, of the first `context` words: the numbers of all
+    texts in a row, int32, and where each text begins, int32 [texts]."""
+    numbers = [_numbers(text, buckets, context) for text in texts]
+    ends = np.cumsum([len(of) for of in numbers], dtype=np.int32)
+    starts = np.concatenate([np.zeros(1, np.int32), ends[:-1]])
+    return torch.from_numpy(np.concatenate(numbers)), torch.from_numpy(starts)
 
-    def __init__(self, buckets: int, context: int) -> None:
-        self._buckets, self._context = buckets, context
-        self._numbers: dict[str | tuple[str, str], int] = {}
 
-    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The numbers of all texts in a row, int64, and where each text begins, int64 [texts]."""
-        numbers = [self._of(text) for text in texts]
-        starts = np.cumsum([0, *map(len, numbers[:-1])])
-        return torch.tensor([n for of in numbers for n in of], dtype=torch.int64), torch.from_numpy(starts)
-
-    def _of(self, text: str) -> list[int]:
-        words = _WORDS.findall(text.lower())[: self._context]
-        pieces = [*words, *pairwise(words)]
-        known = self._numbers
-        try:
-            return [known[piece] for piece in pieces]
-        except KeyError:
-            if len(known) > _MOST_KEPT:
-                known.clear()
-            for piece in pieces:
-                known[piece] = (
-                    zlib.crc32(" ".join([piece] if isinstance(piece, str) else piece).encode()) % self._buckets
-                )
-            return [known[piece] for piece in pieces]
+@lru_cache(maxsize=1 << 16)
+def _numbers(text: str, buckets: int, context: int) -> npt.NDArray[np.int32]:
+    words = _WORDS.findall(text.lower())[:context]
+    pieces = [*words, *map(" ".join, pairwise(words))]
+    return np.array([zlib.crc32(piece.encode()) % buckets for piece in pieces], np.int32)
 
 
 class Model(nn.Module):
@@ -58,7 +46,7 @@ class Model(nn.Module):
     def __init__(self, features: int, training: Training) -> None:
         super().__init__()
         width = training.width
-        self.words = Words(training.buckets, training.context)
+        self._buckets, self._context = training.buckets, training.context
         self.table = nn.EmbeddingBag(training.buckets, width // 2, mode="mean")
         nn.init.normal_(self.table.weight, std=0.1)
         self.tower = nn.Sequential(nn.Linear(width // 2, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
@@ -68,7 +56,7 @@ class Model(nn.Module):
 
     def text(self, texts: Sequence[str]) -> Tensor:
         """[texts, width]"""
-        made: Tensor = self.tower(self.table(*self.words(texts)))
+        made: Tensor = self.tower(self.table(*numbers_of(texts, self._buckets, self._context)))
         return made
 
 

@@ -84,7 +84,6 @@ def test_outcomes_are_those_of_a_loop() -> None:
 
 
 def test_words_beyond_the_context_are_not_read() -> None:
-    words = tower.Words(1 << 12, 3)
-    numbers, starts = words(["a b c d e", "", "A, b; C!"])
+    numbers, starts = tower.numbers_of(["a b c d e", "", "A, b; C!"], 1 << 12, 3)
     assert starts.tolist() == [0, 5, 5]
     assert numbers[:5].tolist() == numbers[5:].tolist()
