@@ -49,6 +49,9 @@ def probe(
         int | None, typer.Option(parser=positive, metavar="N", help="Words of a text that are read. Default: 32")
     ] = None,
     seeds: Annotated[int, typer.Option(parser=positive, metavar="N", help="Runs of each arm; a verdict needs 5")] = 5,
+    processes: Annotated[
+        int | None, typer.Option(parser=positive, metavar="N", help="Runs at the same time. Default: one per core")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="For probe.json and runs.parquet. Default: OUT/probe")
     ] = None,
@@ -63,6 +66,7 @@ def probe(
         training=Training(**{name: value for name, value in given.items() if value is not None}),
         seeds=seeds,
         images=images,
+        processes=processes or command.cores(),
         folder=folder,
         as_json=as_json,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +23,13 @@ from recaption.probe import outputs as of_outputs
 from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
 from recaption.probe.features import features_of
 from recaption.probe.plot import dot_plot
-from recaption.probe.probe import Examination, Outcomes, Pictures, consistency, judge, run_all
+from recaption.probe.pictures import PictureFile, Pictures
+from recaption.probe.probe import Outcomes, by_name, consistency, judge, run_all
+from recaption.probe.queries import Examination
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import Training, identity, parse_policy
+from recaption.probe.workers import Work
 
 _DEMO_FOLDER: Final = Path("out/probe-demo")
 _POLICY: Final = "weighted:k=4,p_raw=0.1"
@@ -38,6 +42,7 @@ class Options:
     training: Training = field(default_factory=Training)
     seeds: int = 5
     images: int = 50_000  # at most, to train on
+    processes: int = 1
     folder: Path | None = None
     as_json: bool = False
 
@@ -59,6 +64,8 @@ class Prepared:
     arms: Sequence[Arm]
     control_arms: Sequence[Arm]
     pictures: Callable[[], Pictures]
+    features: Mapping[str, Any]  # what the features depend on
+    trained_on: int  # images
     examined: Examination
     about: Mapping[str, Any]
     folder: Path
@@ -66,6 +73,11 @@ class Prepared:
     @property
     def names(self) -> list[str]:
         return [arm.name for arm in self.arms]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def demo(options: Options, console: Console, progress: Console, *, scenes: Scenes | None = None) -> int:
@@ -76,6 +88,8 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
         arms=arms,
         control_arms=controls(arms[0], scenes_demo.records(of, CORRUPTED)),
         pictures=lambda: scenes_demo.pictures(of),
+        features={"scenes": asdict(of)},
+        trained_on=of.images,
         examined=scenes_demo.examination(of),
         about={"kind": "demo", "scenes": asdict(of), "policy": scenes_demo.POLICY},
         folder=options.folder or _DEMO_FOLDER,
@@ -144,6 +158,8 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
             train=features_of(compared.encoder, sets[0], chosen.train),
             queries=features_of(compared.encoder, sets[0], chosen.queries),
         ),
+        features={"encoder": compared.encoder, "images": of_outputs.digest(*chosen.train, "", *chosen.queries)},
+        trained_on=len(chosen.train),
         examined=Examination(queries=queries, images=[position[one.image] for one in queries]),
         about={
             "kind": "outputs",
@@ -166,9 +182,17 @@ def _trained(
         prepared.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{prepared.folder} cannot be made: {error.strerror}. Give --out DIR") from error
-    training, every = options.training, [*prepared.arms, *prepared.control_arms]
+    training = options.training
+    arms = by_name([*prepared.arms, *prepared.control_arms])
     runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, training=asdict(training)))
-    total, finished = len(every) * options.seeds, 0
+    features = prepared.folder / f"features-{identity(features=prepared.features)[:16]}.npy"
+    work = Work(
+        arms=arms,
+        pictures=PictureFile(path=features, train=prepared.trained_on),
+        examined=prepared.examined,
+        training=training,
+    )
+    total, finished = len(arms) * options.seeds, 0
 
     def finish(run: Run, resumed: bool) -> None:
         nonlocal finished
@@ -180,10 +204,10 @@ def _trained(
         progress.print("computing the features of the images")
         return prepared.pictures()
 
-    outcomes = run_all(
-        every, pictures, prepared.examined, seeds=options.seeds, training=training, runs=runs, progress=finish
-    )
-    found = [run for seed in range(options.seeds) for arm in every if (run := runs.get(arm.name, seed))]
+    if any(runs.get(name, seed) is None for name in arms for seed in range(options.seeds)):
+        work.pictures.ensure(pictures)
+    outcomes = run_all(work, seeds=options.seeds, runs=runs, processes=options.processes, progress=finish)
+    found = [run for seed in range(options.seeds) for name in arms if (run := runs.get(name, seed))]
     return outcomes, [{"arm": r.arm, "seed": r.seed, "loss": r.loss, "seconds": r.seconds} for r in found]
 
 

@@ -12,7 +12,9 @@ from recaption.demo.scenes import render
 from recaption.probe import scenes
 from recaption.probe.arms import Arm, Spool, changed
 from recaption.probe.features import embedded, encoded
-from recaption.probe.probe import Examination, Judged, Pictures
+from recaption.probe.pictures import Pictures
+from recaption.probe.probe import Judged
+from recaption.probe.queries import Examination
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import parse_policy
 

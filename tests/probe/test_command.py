@@ -20,7 +20,7 @@ from recaption.cli import main
 from recaption.errors import UserError
 from recaption.probe import command, demo, outputs
 from recaption.probe.outputs import CaptionSet, Held, select
-from recaption.probe.probe import Pictures
+from recaption.probe.pictures import Pictures
 from recaption.probe.queries import Query
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import Training
