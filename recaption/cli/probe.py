@@ -36,8 +36,18 @@ def probe(
     ] = None,
     encoder: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Image features: scene (embedded), transformers:MODEL, or a .npz file"),
+        typer.Option(
+            metavar="NAME",
+            help="Image features: scene (embedded), transformers:MODEL, open_clip:MODEL:TAG, or a .npz file",
+        ),
     ] = "scene",
+    text: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Text tower: trained (from scratch), or frozen: transformers:MODEL, open_clip:MODEL:TAG",
+        ),
+    ] = "trained",
     images: Annotated[int, typer.Option(parser=positive, metavar="N", help="At most N images to train on")] = 50_000,
     seen: Annotated[
         int | None, typer.Option(parser=positive, metavar="N", help="Images seen by each run. Default: 32768")
@@ -74,6 +84,6 @@ def probe(
     if outs == ["demo"]:
         return command.demo(options, console, progress)
     compared = command.Compared(
-        queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder
+        queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder, text=text
     )
     return command.outputs(outs, compared, options, console, progress)

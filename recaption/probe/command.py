@@ -21,15 +21,16 @@ from recaption.probe import adaptors, report
 from recaption.probe import demo as scenes_demo
 from recaption.probe import outputs as of_outputs
 from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
+from recaption.probe.encoders import text_encoder
 from recaption.probe.features import features_of
-from recaption.probe.plot import dot_plot
 from recaption.probe.pictures import PictureFile, Pictures
+from recaption.probe.plot import dot_plot
 from recaption.probe.probe import Outcomes, by_name, consistency, judge, run_all
 from recaption.probe.queries import Examination
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import Training, identity, parse_policy
-from recaption.probe.workers import Work
+from recaption.probe.workers import TRAINED, Work
 
 _DEMO_FOLDER: Final = Path("out/probe-demo")
 _POLICY: Final = "weighted:k=4,p_raw=0.1"
@@ -55,6 +56,7 @@ class Compared:
     query_images: Path | None
     policies: Sequence[str]
     encoder: str
+    text: str = TRAINED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +66,7 @@ class Prepared:
     arms: Sequence[Arm]
     control_arms: Sequence[Arm]
     pictures: Callable[[], Pictures]
+    text: str = TRAINED
     features: Mapping[str, Any]  # what the features depend on
     trained_on: int  # images
     examined: Examination
@@ -141,6 +144,8 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
     policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
     for text in policies:
         parse_policy(text)  # before anything is read
+    if compared.text != TRAINED:
+        text_encoder(compared.text)
     sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
     asked = of_outputs.resolved(asked, sets[0])
     chosen = of_outputs.select(sets, [one.image for one in asked] if asked else None, options.images)
@@ -160,6 +165,7 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
         ),
         features={"encoder": compared.encoder, "images": of_outputs.digest(*chosen.train, "", *chosen.queries)},
         trained_on=len(chosen.train),
+        text=compared.text,
         examined=Examination(queries=queries, images=[position[one.image] for one in queries]),
         about={
             "kind": "outputs",
@@ -167,6 +173,7 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
             "images": {"train": len(chosen.train), "queries": len(chosen.queries), "left_out": dict(chosen.left_out)},
             "policies": policies,
             "encoder": compared.encoder,
+            "text": compared.text,
             "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(*queries)},
         },
         folder=options.folder or Path(outs[0], "probe"),
@@ -191,6 +198,7 @@ def _trained(
         pictures=PictureFile(path=features, train=prepared.trained_on),
         examined=prepared.examined,
         training=training,
+        text=prepared.text,
     )
     total, finished = len(arms) * options.seeds, 0
 

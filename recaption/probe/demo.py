@@ -11,12 +11,14 @@ import numpy as np
 from recaption.demo.scenes import render
 from recaption.probe import scenes
 from recaption.probe.arms import Arm, Spool, changed
-from recaption.probe.features import embedded, encoded
+from recaption.probe.encoders import embedded
+from recaption.probe.features import encoded
 from recaption.probe.pictures import Pictures
 from recaption.probe.probe import Judged
 from recaption.probe.queries import Examination
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import parse_policy
+from recaption.probe.tower import one_thread
 
 POLICY: Final = "weighted:k=4,p_raw=0"
 TRUE, SLIGHTLY, EXCHANGED, RAW = "true", "10 % corrupted", "left and right exchanged", "raw"
@@ -46,7 +48,8 @@ def pictures(of: Scenes) -> Pictures:
     def features(some: Iterable[Any]) -> Any:
         return encoded(encode, (render(scene, _SIDE) for scene in some))
 
-    return Pictures(train=features(of.train), queries=features(of.test))
+    with one_thread():
+        return Pictures(train=features(of.train), queries=features(of.test))
 
 
 def examination(of: Scenes) -> Examination:

@@ -1,4 +1,5 @@
-"""The model that a run trains: a text tower of hashed words, and a linear head on frozen image features."""
+"""The model that a run trains: a linear head on frozen image features, and a text tower of hashed words or a linear
+head on a frozen text encoder."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Final
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from recaption.objectives import multi_positive_sigmoid
 from recaption.objectives.numeric import unit
+from recaption.probe.encoders import TextEncoder
 from recaption.probe.queries import Query
 from recaption.probe.settings import Training
 
@@ -25,8 +27,8 @@ _WORDS: Final = re.compile(r"\w+")
 
 
 def numbers_of(texts: Sequence[str], buckets: int, context: int) -> tuple[Tensor, Tensor]:
-    """Texts as numbers of hashed words and pairs of neighbouring words, of the first `context` words: the numbers of all
-    texts in a row, int32, and where each text begins, int32 [texts]."""
+    """The first `context` words of each text, and their neighbouring pairs, as hashed numbers: those of all texts in a
+    row, int32, and where each text begins, int32 [texts]."""
     numbers = [_numbers(text, buckets, context) for text in texts]
     ends = np.cumsum([len(of) for of in numbers], dtype=np.int32)
     starts = np.concatenate([np.zeros(1, np.int32), ends[:-1]])
@@ -40,23 +42,50 @@ def _numbers(text: str, buckets: int, context: int) -> npt.NDArray[np.int32]:
     return np.array([zlib.crc32(piece.encode()) % buckets for piece in pieces], np.int32)
 
 
+class Embedded:
+    """Embeddings of a frozen text encoder, each computed once and kept in half precision.
+
+    One for each run: an embedding depends slightly on the texts that are encoded with it, and so on all earlier calls.
+    """
+
+    def __init__(self, encode: TextEncoder, batch: int = 256) -> None:
+        self._encode, self._batch = encode, batch
+        self._kept: dict[str, Tensor] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """float32 [texts, F]"""
+        new = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        with torch.no_grad():
+            for start in range(0, len(new), self._batch):
+                some = new[start : start + self._batch]
+                self._kept.update(zip(some, self._encode(some).half(), strict=True))
+        return torch.stack([self._kept[text] for text in texts]).float()
+
+
 class Model(nn.Module):
     """Image features [B, F] and texts, both in a space of `width` dimensions."""
 
-    def __init__(self, features: int, training: Training) -> None:
+    def __init__(self, features: int, training: Training, encode: TextEncoder | None = None) -> None:
+        """encode: a frozen text encoder; without one, the text tower is trained from scratch."""
         super().__init__()
         width = training.width
-        self._buckets, self._context = training.buckets, training.context
-        self.table = nn.EmbeddingBag(training.buckets, width // 2, mode="mean")
-        nn.init.normal_(self.table.weight, std=0.1)
-        self.tower = nn.Sequential(nn.Linear(width // 2, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self._words = partial(numbers_of, buckets=training.buckets, context=training.context)
+        self._embedded = Embedded(encode) if encode else None
+        if self._embedded is None:
+            self.table = nn.EmbeddingBag(training.buckets, width // 2, mode="mean")
+            nn.init.normal_(self.table.weight, std=0.1)
+            self.tower = nn.Sequential(nn.Linear(width // 2, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        else:
+            of_text = self._embedded(["a"]).shape[1]
+            self.tower = nn.Sequential(nn.LayerNorm(of_text), nn.Linear(of_text, width))
         self.head = nn.Linear(features, width)
         self.log_scale = nn.Parameter(torch.tensor(5.0).log())
         self.bias = nn.Parameter(-torch.tensor(float(training.batch)).log())  # one of them matches
 
     def text(self, texts: Sequence[str]) -> Tensor:
         """[texts, width]"""
-        made: Tensor = self.tower(self.table(*numbers_of(texts, self._buckets, self._context)))
+        read = self.table(*self._words(texts)) if self._embedded is None else self._embedded(texts)
+        made: Tensor = self.tower(read)
         return made
 
 
@@ -71,24 +100,35 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+Draw = Callable[[int, int, int], list[str]]
+"""(position, epoch, step) -> the texts of an image; the same number for all images."""
+FROZEN_DRAWS: Final = 8
+"""Texts of an image, at least, that a frozen text encoder embeds for each run."""
+
+
+def repeated(draw: Draw) -> Draw:
+    """The draws of the first epochs, again and again."""
+    epochs = -(-FROZEN_DRAWS // len(draw(0, 0, 0)))
+    return lambda position, epoch, step: draw(position, epoch % epochs, step)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
     model: Model
     loss: float  # mean of the last tenth of the steps
 
 
-Draw = Callable[[int, int, int], list[str]]
-"""(position, epoch, step) -> the texts of an image; the same number for all images."""
-
-
-def train(features: Tensor, draw: Draw, seed: int, training: Training) -> Trained:
+def train(features: Tensor, draw: Draw, seed: int, training: Training, encode: TextEncoder | None = None) -> Trained:
     """Train on a part of the images. Weights, part and order depend on `seed` only.
 
-    features: float32 [N, F], standardised.
+    features: float32 [N, F], standardised. encode: a frozen text encoder, which gets FROZEN_DRAWS texts of each image,
+    again and again; without one, texts are drawn anew in each epoch.
     """
+    if encode:
+        draw = repeated(draw)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Model(features.shape[1], training)
+        model = Model(features.shape[1], training, encode)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
     rng = np.random.default_rng([seed, 0])
     part = np.sort(rng.permutation(len(features))[: max(1, round(training.share * len(features)))])

@@ -12,17 +12,20 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
+from typing import Final
 
 import torch
 
 from recaption.errors import RecaptionError
 from recaption.probe import tower
 from recaption.probe.arms import Arm
+from recaption.probe.encoders import text_encoder
 from recaption.probe.pictures import PictureFile, Pictures
 from recaption.probe.queries import Examination
 from recaption.probe.runs import Run
 from recaption.probe.settings import Training
 
+TRAINED: Final = "trained"
 Job = tuple[str, int]
 """The name of an arm, and a seed."""
 
@@ -35,10 +38,12 @@ class Work:
     pictures: PictureFile
     examined: Examination
     training: Training
+    text: str = TRAINED  # or the name of a frozen text encoder
 
     def run(self, job: Job, pictures: Pictures) -> Run:
         (name, seed), started = job, time.monotonic()
-        trained = tower.train(pictures.train, self.arms[name].drawer(seed), seed, self.training)
+        encode = None if self.text == TRAINED else text_encoder(self.text)
+        trained = tower.train(pictures.train, self.arms[name].drawer(seed), seed, self.training, encode)
         found = tower.outcomes(trained.model, pictures.queries, self.examined.images, self.examined.queries)
         return Run(arm=name, seed=seed, loss=trained.loss, seconds=time.monotonic() - started, outcomes=found)
 

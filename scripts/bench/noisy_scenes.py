@@ -6,7 +6,7 @@ The noise model:
 - Each sentence is left out with probability 0.2.
 - With probability 0.5 a sentence follows that fits any picture; with probability 0.2 an earlier sentence is repeated.
 - The verifier is wrong about one sentence in ten.
-- The raw caption is the noisy alt text of the demo: it is true, and three of its eight forms say nothing about the scene.
+- The raw caption is the noisy alt text of the demo: it is true, and two of its eight forms say nothing of the scene.
 
 Flags and weights come from recaption's annotator, as in a build.
 """
@@ -47,9 +47,7 @@ class Described:
     def weighed(self, weight: Callable[[SubCaption, float], float]) -> Record:
         """The record; `weight` gives the weight of a sub-caption with a given p_true."""
         raw, long = self.record.captions
-        subs = tuple(
-            replace(sub, weight=weight(sub, p)) for sub, p in zip(long.sub_captions, self.p_true, strict=True)
-        )
+        subs = tuple(replace(sub, weight=weight(sub, p)) for sub, p in zip(long.sub_captions, self.p_true, strict=True))
         return replace(self.record, captions=(raw, replace(long, sub_captions=subs)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,9 @@ from noisy_scenes import Described
 
 from recaption.probe import demo
 from recaption.probe.arms import CORRUPTED, Arm, Spool, changed, controls, corrupter
-from recaption.probe.probe import judge, run_all
+from recaption.probe.command import cores
+from recaption.probe.pictures import PictureFile
+from recaption.probe.probe import by_name, judge, run_all
 from recaption.probe.queries import slices
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
@@ -32,14 +35,14 @@ MAX_MERGE: Final = {f"max_merge {n}": f"p_raw=0.1,max_merge={n}" for n in (1, 2,
 
 
 def measure_null(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Repeats with 5 seeds each of three arms that differ in their draws only."""
+    """Repeats with 5 seeds each of three arms that differ in their draws only. A quarter of the default training."""
     of = Scenes()
     truth, policy = demo.records(of), parse_policy(demo.POLICY)
     arms = [
         Arm(name=name, records=truth, policy=policy, salt=1_000_003 * n)  # no draws of another seed
         for n, name in enumerate(("A", "A'", "A''"))
     ]
-    outcomes = _trained("null", arms, of, _REPEATS * LEAST_SEEDS)
+    outcomes = _trained("null", arms, of, _REPEATS * LEAST_SEEDS, Training(seen=Training().seen // 4))
     return {
         "repeats": _REPEATS,
         **{
@@ -75,7 +78,7 @@ def measure_sweep(arguments: argparse.Namespace) -> dict[str, Any]:
     ):
         names = [arm.name for arm in arms]
         corrupted = changed(arms[0].records, corrupter(CORRUPTED))
-        outcomes = _trained(f"sweep-{kind}", [*arms, *controls(arms[0], corrupted)], of, LEAST_SEEDS)
+        outcomes = _trained(f"sweep-{kind}", [*arms, *controls(arms[0], corrupted)], of, LEAST_SEEDS, Training())
         for one in judge(outcomes, names, of.queries(), of.held_out):
             for name, values in one.values.items():
                 pair = one.pairs.get((_DEFAULT, name))
@@ -85,7 +88,7 @@ def measure_sweep(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def policy_arms(described: Sequence[Described], policies: Mapping[str, str]) -> list[Arm]:
+def policy_arms(described: Sequence[Described], policies: dict[str, str]) -> list[Arm]:
     """The default, and other policies."""
     records = _records(described, noisy_scenes.by_weight)
     return [
@@ -109,18 +112,14 @@ def _records(described: Sequence[Described], weigh: noisy_scenes.Weigh) -> Spool
     return Spool(weigh(one) for one in described)
 
 
-def _trained(name: str, arms: Sequence[Arm], of: Scenes, seeds: int) -> dict[str, Outcomes]:
+def _trained(name: str, arms: Sequence[Arm], of: Scenes, seeds: int, training: Training) -> dict[str, Outcomes]:
     def finish(run: Run, resumed: bool) -> None:
         print(f"{run.arm}  seed {run.seed}  {'finished before' if resumed else f'{run.seconds:.1f} s'}", flush=True)
 
     _FOLDER.mkdir(parents=True, exist_ok=True)
+    pictures = PictureFile(path=_FOLDER / f"features-{of.images}-{of.held_out}.npy", train=of.images)
+    pictures.ensure(lambda: demo.pictures(of))
+    work = Work(arms=by_name(arms), pictures=pictures, examined=demo.examination(of), training=training)
     records = {arm.name: arm.records.sha256 for arm in arms if isinstance(arm.records, Spool)}
-    return run_all(
-        arms,
-        lambda: demo.pictures(of),
-        demo.examination(of),
-        seeds=seeds,
-        training=Training(),
-        runs=Runs(_FOLDER / f"{name}.parquet", identity(bench=name, records=records)),
-        progress=finish,
-    )
+    runs = Runs(_FOLDER / f"{name}.parquet", identity(bench=name, records=records, training=asdict(training)))
+    return run_all(work, seeds=seeds, runs=runs, processes=cores(), progress=finish)
