@@ -25,6 +25,7 @@ from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import Training, identity, parse_policy
 from recaption.probe.verdict import LEAST_SEEDS, Controls, Outcomes, compare, of_seeds
+from recaption.probe.workers import Work
 
 _FOLDER: Final = Path("out/bench-probe")
 _REPEATS: Final = 20
