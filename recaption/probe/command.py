@@ -25,7 +25,7 @@ from recaption.probe.encoders import text_encoder
 from recaption.probe.features import features_of
 from recaption.probe.pictures import PictureFile, Pictures
 from recaption.probe.plot import dot_plot
-from recaption.probe.probe import Outcomes, by_name, consistency, judge, run_all
+from recaption.probe.probe import Judged, Outcomes, by_name, consistency, judge, run_all
 from recaption.probe.queries import Examination
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
@@ -100,7 +100,7 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
     outcomes, runs = _trained(prepared, options, progress)
     judged = judge(outcomes, prepared.names, prepared.examined.queries, of.held_out)
     checked = scenes_demo.checks(judged)
-    content = {"results": report.as_json(judged), "checks": [asdict(one) for one in checked], "runs": runs}
+    content = {**_results(judged, options), "checks": [asdict(one) for one in checked], "runs": runs}
     _write(prepared, options, content, dot_plot(judged, prepared.names), started)
     if options.as_json:
         _print_json(prepared)
@@ -122,7 +122,7 @@ def outputs(outs: Sequence[str], compared: Compared, options: Options, console: 
     queries, names = prepared.examined.queries, prepared.names
     if compared.queries:
         judged = judge(outcomes, names, queries, len(set(prepared.examined.images)))
-        _write(prepared, options, {"results": report.as_json(judged), "runs": runs}, dot_plot(judged, names), started)
+        _write(prepared, options, {**_results(judged, options), "runs": runs}, dot_plot(judged, names), started)
     else:
         found = consistency(outcomes, names, queries)
         _write(prepared, options, {"consistency": found, "runs": runs}, None, started)
@@ -217,6 +217,10 @@ def _trained(
     outcomes = run_all(work, seeds=options.seeds, runs=runs, processes=options.processes, progress=finish)
     found = [run for seed in range(options.seeds) for name in arms if (run := runs.get(name, seed))]
     return outcomes, [{"arm": r.arm, "seed": r.seed, "loss": r.loss, "seconds": r.seconds} for r in found]
+
+
+def _results(judged: Sequence[Judged], options: Options) -> dict[str, Any]:
+    return {"results": report.as_json(judged), "verdicts": report.verdicts(judged, options.seeds)}
 
 
 def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plot: str | None, started: float) -> None:

@@ -18,6 +18,9 @@ from samples import jpeg
 
 from recaption.cli import main
 from recaption.errors import UserError
+from recaption.inspect.paths import OutputPaths
+from recaption.inspect.report import probed
+from recaption.io.store import LocalStore
 from recaption.probe import command, demo, outputs
 from recaption.probe.outputs import CaptionSet, Held, select
 from recaption.probe.pictures import Pictures
@@ -40,7 +43,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def call(*words: str, encoder: str = f"{built}/features.npz") -> tuple[int, str, str]:
-        small = ["--seen", "64", "--batch", "8", "--seeds", "2", "--encoder", encoder, "--out", str(tmp_path / "p")]
+        small = ["--seen", "64", "--batch", "8", "--seeds", "2", "--encoder", encoder, "--out", str(tmp_path / "probe")]
         code = main(["probe", *words, *small])
         return code, *capsys.readouterr()
 
@@ -59,12 +62,14 @@ def test_queries_give_a_table_and_probe_json(built: Path, tmp_path: Path, run: C
     assert code == 0, progress
     assert "control: other images" in printed and "no verdict: it needs 5 seeds, and there are 2" in printed
     assert "10/10" in progress
-    found = json.loads((tmp_path / "p" / "probe.json").read_text())
+    found = json.loads((tmp_path / "probe" / "probe.json").read_text())
     assert found["arms"] == ["weighted:k=2", "raw"]
     assert [(one["slice"], one["metric"]) for one in found["results"]] == [
         ("animal", "fine"), ("animal", "d'"), ("animal", "R@1")
     ]  # fmt: skip
-    assert len(found["runs"]) == 10 and (tmp_path / "p" / "probe.svg").read_text().count("<circle") == 3 * 5 * 2
+    shown = probed.read(OutputPaths(given=str(tmp_path), out=LocalStore(tmp_path), build=None))
+    assert shown and shown.verdicts == tuple(found["verdicts"]) and len(shown.rows) == 5
+    assert len(found["runs"]) == 10 and (tmp_path / "probe" / "probe.svg").read_text().count("<circle") == 3 * 5 * 2
     code, again, progress = run(out, "--queries", path, "--policy", "weighted:k=2", "--policy", "raw", "--json")
     assert progress.count("from runs.parquet") == 10
     assert json.loads(again)["results"] == found["results"]
@@ -75,8 +80,8 @@ def test_without_queries_there_is_no_verdict(built: Path, tmp_path: Path, run: C
     code, printed, _ = run(f"{built}/out", "--policy", "weighted:k=2", "--policy", "raw")
     assert code == 0
     assert "This measures consistency, not truth" in printed and "better" not in printed
-    found = json.loads((tmp_path / "p" / "probe.json").read_text())
-    assert "results" not in found and not (tmp_path / "p" / "probe.svg").exists()
+    found = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    assert "results" not in found and not (tmp_path / "probe" / "probe.svg").exists()
     assert {name: set(row) for name, row in found["consistency"].items()} == {
         "weighted:k=2": {"weighted:k=2", "raw"}, "raw": {"weighted:k=2", "raw"}
     }  # fmt: skip

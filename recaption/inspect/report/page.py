@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from recaption.formatting import duration
 from recaption.inspect.report import charts
 from recaption.inspect.report.gallery import ORDER
+from recaption.inspect.report.probed import Probed
 from recaption.inspect.report.provenance import GenerationSource, RunRecord
 from recaption.inspect.report.sample import visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
@@ -48,6 +49,7 @@ class Report:
     rates: Sequence[Row]
     samples: tuple[Row, ...]  # see `gallery`
     support: Support | None = None  # None: no sub-caption is verified
+    probe: Probed | None = None
 
 
 def render(report: Report) -> str:
