@@ -6,11 +6,12 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from PIL import Image
 from rich.console import Console
 
 import recaption
@@ -23,12 +24,13 @@ from recaption.probe import outputs as of_outputs
 from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
 from recaption.probe.encoders import text_encoder
 from recaption.probe.features import features_of
-from recaption.probe.pictures import PictureFile, Pictures
+from recaption.probe.pictures import PictureFile, Pictures, write_features, write_pixels
 from recaption.probe.plot import dot_plot
 from recaption.probe.probe import Judged, Outcomes, by_name, consistency, judge, run_all
 from recaption.probe.queries import Examination
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
+from recaption.probe.scratch import Scratch
 from recaption.probe.settings import Training, identity, parse_policy
 from recaption.probe.workers import TRAINED, Work
 
@@ -44,6 +46,7 @@ class Options:
     seeds: int = 5
     images: int = 50_000  # at most, to train on
     processes: int = 1
+    scratch: Scratch | None = None  # both towers from scratch, instead of an encoder and a text tower
     folder: Path | None = None
     as_json: bool = False
 
@@ -66,9 +69,10 @@ class Prepared:
     arms: Sequence[Arm]
     control_arms: Sequence[Arm]
     pictures: Callable[[], Pictures]
+    images: Callable[[], Iterable[Image.Image]]  # those to train on, then those of queries
+    encoded: Mapping[str, Any]  # what the features and pixels of the images depend on
+    numbers: tuple[int, int]  # of images to train on, and of images of queries
     text: str = TRAINED
-    features: Mapping[str, Any]  # what the features depend on
-    trained_on: int  # images
     examined: Examination
     about: Mapping[str, Any]
     folder: Path
@@ -91,8 +95,9 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
         arms=arms,
         control_arms=controls(arms[0], scenes_demo.records(of, CORRUPTED)),
         pictures=lambda: scenes_demo.pictures(of),
-        features={"scenes": asdict(of)},
-        trained_on=of.images,
+        images=lambda: scenes_demo.images(of),
+        encoded={"scenes": asdict(of)},
+        numbers=(of.images, of.held_out),
         examined=scenes_demo.examination(of),
         about={"kind": "demo", "scenes": asdict(of), "policy": scenes_demo.POLICY},
         folder=options.folder or _DEMO_FOLDER,
@@ -163,8 +168,9 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
             train=features_of(compared.encoder, sets[0], chosen.train),
             queries=features_of(compared.encoder, sets[0], chosen.queries),
         ),
-        features={"encoder": compared.encoder, "images": of_outputs.digest(*chosen.train, "", *chosen.queries)},
-        trained_on=len(chosen.train),
+        images=lambda: map(sets[0].image, [*chosen.train, *chosen.queries]),
+        encoded={"encoder": compared.encoder, "images": of_outputs.digest(*chosen.train, "", *chosen.queries)},
+        numbers=(len(chosen.train), len(chosen.queries)),
         text=compared.text,
         examined=Examination(queries=queries, images=[position[one.image] for one in queries]),
         about={
@@ -189,16 +195,21 @@ def _trained(
         prepared.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{prepared.folder} cannot be made: {error.strerror}. Give --out DIR") from error
-    training = options.training
+    training, scratch = options.training, options.scratch
     arms = by_name([*prepared.arms, *prepared.control_arms])
-    runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, training=asdict(training)))
-    features = prepared.folder / f"features-{identity(features=prepared.features)[:16]}.npy"
+    settings = {"training": asdict(training)} | ({"scratch": asdict(scratch)} if scratch else {})
+    runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, **settings))
+    kind = f"pixels-{scratch.side}" if scratch else "features"
+    pictures = PictureFile(
+        path=prepared.folder / f"{kind}-{identity(encoded=prepared.encoded)[:16]}.npy", train=prepared.numbers[0]
+    )
     work = Work(
         arms=arms,
-        pictures=PictureFile(path=features, train=prepared.trained_on),
+        pictures=pictures,
         examined=prepared.examined,
         training=training,
         text=prepared.text,
+        scratch=scratch,
     )
     total, finished = len(arms) * options.seeds, 0
 
@@ -208,12 +219,15 @@ def _trained(
         how = "from runs.parquet" if resumed else f"loss {run.loss:.3f}, {run.seconds:.1f} s"
         progress.print(f"{finished}/{total}  seed {run.seed}  {run.arm}  {how}", markup=False, soft_wrap=True)
 
-    def pictures() -> Pictures:
-        progress.print("computing the features of the images")
-        return prepared.pictures()
+    def write(path: Path) -> None:
+        progress.print(f"computing the {'pixels' if scratch else 'features'} of the images")
+        if scratch:
+            write_pixels(path, prepared.images(), sum(prepared.numbers), scratch.side)
+        else:
+            write_features(path, prepared.pictures())
 
     if any(runs.get(name, seed) is None for name in arms for seed in range(options.seeds)):
-        work.pictures.ensure(pictures)
+        pictures.ensure(write)
     outcomes = run_all(work, seeds=options.seeds, runs=runs, processes=options.processes, progress=finish)
     found = [run for seed in range(options.seeds) for name in arms if (run := runs.get(name, seed))]
     return outcomes, [{"arm": r.arm, "seed": r.seed, "loss": r.loss, "seconds": r.seconds} for r in found]
@@ -229,6 +243,7 @@ def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plo
         "recaption": recaption.__version__,
         **prepared.about,
         "training": asdict(options.training),
+        **({"scratch": asdict(options.scratch)} if options.scratch else {}),
         "seeds": options.seeds,
         "arms": prepared.names,
         "controls": list(CONTROLS),

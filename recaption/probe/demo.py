@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from PIL import Image
 
 from recaption.demo.scenes import render
 from recaption.probe import scenes
@@ -22,7 +23,7 @@ from recaption.probe.tower import one_thread
 
 POLICY: Final = "weighted:k=4,p_raw=0"
 TRUE, SLIGHTLY, EXCHANGED, RAW = "true", "10 % corrupted", "left and right exchanged", "raw"
-_SIDE: Final = 144  # pixels, what the encoder sees
+_SIDE: Final = 144  # pixels, what the embedded encoder sees
 
 
 def arms(of: Scenes) -> list[Arm]:
@@ -43,13 +44,14 @@ def records(of: Scenes, corrupted: float = 0.0) -> Spool:
 
 def pictures(of: Scenes) -> Pictures:
     """Features of all scenes, from the vision encoder of the embedded captioner."""
-    encode = embedded()
-
-    def features(some: Iterable[Any]) -> Any:
-        return encoded(encode, (render(scene, _SIDE) for scene in some))
-
     with one_thread():
-        return Pictures(train=features(of.train), queries=features(of.test))
+        features = encoded(embedded(), images(of))
+    return Pictures(train=features[: of.images], queries=features[of.images :])
+
+
+def images(of: Scenes) -> Iterator[Image.Image]:
+    """Those to train on, then those of queries."""
+    return (render(scene, _SIDE) for scene in (*of.train, *of.test))
 
 
 def examination(of: Scenes) -> Examination:

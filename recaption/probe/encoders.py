@@ -66,7 +66,7 @@ def _images_of_transformers(model: str, given: str) -> ImageEncoder:
     call = getattr(loaded, "get_image_features", loaded)
 
     def encode(images: Sequence[Any]) -> Tensor:
-        found = call(**processor(images=list(images), return_tensors="pt").to(_device()))
+        found = call(**processor(images=list(images), return_tensors="pt").to(device()))
         pooled = getattr(found, "pooler_output", found)
         if pooled is None:
             raise UserError(f"{given} has no pooled output")
@@ -88,7 +88,7 @@ def _texts_of_transformers(model: str, given: str) -> TextEncoder:
     }
 
     def encode(texts: Sequence[str]) -> Tensor:
-        inputs = tokenizer(list(texts), **settings).to(_device())
+        inputs = tokenizer(list(texts), **settings).to(device())
         if hasattr(loaded, "get_text_features"):
             found = loaded.get_text_features(**inputs)
             made: Tensor = getattr(found, "pooler_output", found).float().cpu()
@@ -103,7 +103,7 @@ def _texts_of_transformers(model: str, given: str) -> TextEncoder:
 def _loaded(model: str, given: str, processor: str) -> tuple[Any, Any]:
     transformers = _transformers()
     try:
-        loaded = transformers.AutoModel.from_pretrained(model, dtype="float32").eval().to(_device())
+        loaded = transformers.AutoModel.from_pretrained(model, dtype="float32").eval().to(device())
         return loaded, getattr(transformers, processor).from_pretrained(model)
     except (OSError, ValueError) as error:
         raise UserError(f"{given} cannot be loaded: {error}") from error
@@ -113,7 +113,7 @@ def _images_of_open_clip(model: str, given: str) -> ImageEncoder:
     loaded, transform, _ = _open_clip(model, given)
 
     def encode(images: Sequence[Any]) -> Tensor:
-        made: Tensor = loaded.encode_image(torch.stack([transform(image) for image in images]).to(_device()))
+        made: Tensor = loaded.encode_image(torch.stack([transform(image) for image in images]).to(device()))
         return made.float().cpu()
 
     return encode
@@ -123,7 +123,7 @@ def _texts_of_open_clip(model: str, given: str) -> TextEncoder:
     loaded, _, tokenizer = _open_clip(model, given)
 
     def encode(texts: Sequence[str]) -> Tensor:
-        made: Tensor = loaded.encode_text(tokenizer(list(texts)).to(_device()))
+        made: Tensor = loaded.encode_text(tokenizer(list(texts)).to(device()))
         return made.float().cpu()
 
     return encode
@@ -152,7 +152,7 @@ def _open_clip(model: str, given: str) -> tuple[Any, Any, Any]:
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"{given} cannot be loaded: {error}") from error
-    return loaded.eval().to(_device()), transform, tokenizer
+    return loaded.eval().to(device()), transform, tokenizer
 
 
 _IMAGES: Final = {"transformers": _images_of_transformers, "open_clip": _images_of_open_clip}
@@ -160,7 +160,8 @@ _TEXTS: Final = {"transformers": _texts_of_transformers, "open_clip": _texts_of_
 
 
 @cache
-def _device() -> str:
+def device() -> str:
+    """Where encoders and models from scratch run."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

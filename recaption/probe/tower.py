@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,9 +37,29 @@ def numbers_of(texts: Sequence[str], buckets: int, context: int) -> tuple[Tensor
 
 @lru_cache(maxsize=1 << 16)
 def _numbers(text: str, buckets: int, context: int) -> npt.NDArray[np.int32]:
-    words = _WORDS.findall(text.lower())[:context]
-    pieces = [*words, *map(" ".join, pairwise(words))]
-    return np.array([zlib.crc32(piece.encode()) % buckets for piece in pieces], np.int32)
+    words = _words(text, context)
+    return np.array(_hashed([*words, *map(" ".join, pairwise(words))], buckets), np.int32)
+
+
+def words_of(text: str, buckets: int, context: int) -> list[int]:
+    """The first `context` words of a text as hashed numbers below `buckets`."""
+    return _hashed(_words(text, context), buckets)
+
+
+def _words(text: str, context: int) -> list[str]:
+    return _WORDS.findall(text.lower())[:context]
+
+
+def _hashed(pieces: Sequence[str], buckets: int) -> list[int]:
+    return [zlib.crc32(piece.encode()) % buckets for piece in pieces]
+
+
+class Towers(Protocol):
+    """What queries are answered with."""
+
+    def images(self, pictures: Tensor, /) -> Tensor: ...
+
+    def text(self, texts: Sequence[str], /) -> Tensor: ...
 
 
 class Embedded:
@@ -82,6 +102,11 @@ class Model(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(5.0).log())
         self.bias = nn.Parameter(-torch.tensor(float(training.batch)).log())  # one of them matches
 
+    def images(self, features: Tensor) -> Tensor:
+        """[B, width]"""
+        made: Tensor = self.head(features)
+        return made
+
     def text(self, texts: Sequence[str]) -> Tensor:
         """[texts, width]"""
         read = self.table(*self._words(texts)) if self._embedded is None else self._embedded(texts)
@@ -114,8 +139,35 @@ def repeated(draw: Draw) -> Draw:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    model: Model
+    model: Towers
     loss: float  # mean of the last tenth of the steps
+
+    @classmethod
+    def of(cls, model: Towers, losses: Sequence[float]) -> Trained:
+        tail = losses[-max(1, len(losses) // 10) :]
+        return cls(model=model, loss=sum(tail) / len(tail))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    number: int
+    epoch: int
+    positions: npt.NDArray[np.int64]  # of the batch's images
+    rate: float
+
+
+def steps(images: int, seed: int, training: Training) -> Iterator[Step]:
+    """The batches of a run. The part of the images and their order depend on the seed only."""
+    rng = np.random.default_rng([seed, 0])
+    part = np.sort(rng.permutation(images)[: max(1, round(training.share * images))])
+    batch = min(training.batch, len(part))
+    epoch, left = -1, np.empty(0, np.int64)
+    for number in range(training.steps):
+        if len(left) < batch:
+            epoch, left = epoch + 1, rng.permutation(part)
+        positions, left = left[:batch], left[batch:]
+        rate = training.rate * _share_of_rate(number, training.steps)
+        yield Step(number=number, epoch=epoch, positions=positions, rate=rate)
 
 
 def train(features: Tensor, draw: Draw, seed: int, training: Training, encode: TextEncoder | None = None) -> Trained:
@@ -130,29 +182,21 @@ def train(features: Tensor, draw: Draw, seed: int, training: Training, encode: T
         torch.manual_seed(seed)
         model = Model(features.shape[1], training, encode)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
-    rng = np.random.default_rng([seed, 0])
-    part = np.sort(rng.permutation(len(features))[: max(1, round(training.share * len(features)))])
-    batch = min(training.batch, len(part))
     losses: list[float] = []
-    epoch, left = -1, np.empty(0, np.int64)
-    for step in range(training.steps):
-        if len(left) < batch:
-            epoch, left = epoch + 1, rng.permutation(part)
-        positions, left = left[:batch], left[batch:]
-        optimiser.param_groups[0]["lr"] = training.rate * _share_of_rate(step, training.steps)
+    for step in steps(len(features), seed, training):
+        optimiser.param_groups[0]["lr"] = step.rate
         optimiser.zero_grad()
-        drawn = [draw(position, epoch, step) for position in positions.tolist()]
-        texts = model.text([text for of in drawn for text in of]).unflatten(0, (batch, -1))
-        images = model.head(features[torch.from_numpy(positions)])
+        drawn = [draw(position, step.epoch, step.number) for position in step.positions.tolist()]
+        texts = model.text([text for of in drawn for text in of]).unflatten(0, (len(drawn), -1))
+        images = model.images(features[torch.from_numpy(step.positions)])
         loss = multi_positive_sigmoid(images, texts, scale=model.log_scale.exp(), bias=model.bias)
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    tail = losses[-max(1, len(losses) // 10) :]
-    return Trained(model=model, loss=sum(tail) / len(tail))
+    return Trained.of(model, losses)
 
 
-def outcomes(model: Model, features: Tensor, images: Sequence[int], queries: Sequence[Query]) -> np.ndarray:
+def outcomes(model: Towers, features: Tensor, images: Sequence[int], queries: Sequence[Query]) -> np.ndarray:
     """For each query its margin (the cosine of the true text minus that of the wrong one), or, without a wrong text,
     1.0 if its image is the most similar one of all, else 0.0: float32 [queries].
 
@@ -160,7 +204,7 @@ def outcomes(model: Model, features: Tensor, images: Sequence[int], queries: Seq
     """
     made = np.empty(len(queries), np.float32)
     with torch.inference_mode():
-        pictures = unit(model.head(features))
+        pictures = unit(model.images(features))
         for start in range(0, len(queries), 1024):
             some = queries[start : start + 1024]
             own = torch.tensor(images[start : start + 1024])

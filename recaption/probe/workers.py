@@ -17,12 +17,13 @@ from typing import Final
 import torch
 
 from recaption.errors import RecaptionError
-from recaption.probe import tower
+from recaption.probe import scratch, tower
 from recaption.probe.arms import Arm
 from recaption.probe.encoders import text_encoder
 from recaption.probe.pictures import PictureFile, Pictures
 from recaption.probe.queries import Examination
 from recaption.probe.runs import Run
+from recaption.probe.scratch import Scratch
 from recaption.probe.settings import Training
 
 TRAINED: Final = "trained"
@@ -39,11 +40,15 @@ class Work:
     examined: Examination
     training: Training
     text: str = TRAINED  # or the name of a frozen text encoder
+    scratch: Scratch | None = None  # both towers from scratch, on pixels instead of features
 
     def run(self, job: Job, pictures: Pictures) -> Run:
         (name, seed), started = job, time.monotonic()
-        encode = None if self.text == TRAINED else text_encoder(self.text)
-        trained = tower.train(pictures.train, self.arms[name].drawer(seed), seed, self.training, encode)
+        if self.scratch:
+            trained = scratch.train(pictures.train, self.arms[name], seed, self.training, self.scratch)
+        else:
+            encode = None if self.text == TRAINED else text_encoder(self.text)
+            trained = tower.train(pictures.train, self.arms[name].drawer(seed), seed, self.training, encode)
         found = tower.outcomes(trained.model, pictures.queries, self.examined.images, self.examined.queries)
         return Run(arm=name, seed=seed, loss=trained.loss, seconds=time.monotonic() - started, outcomes=found)
 

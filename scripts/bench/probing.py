@@ -18,7 +18,7 @@ from noisy_scenes import Described
 from recaption.probe import demo
 from recaption.probe.arms import CORRUPTED, Arm, Spool, changed, controls, corrupter
 from recaption.probe.command import cores
-from recaption.probe.pictures import PictureFile
+from recaption.probe.pictures import PictureFile, write_features
 from recaption.probe.probe import by_name, judge, run_all
 from recaption.probe.queries import slices
 from recaption.probe.runs import Run, Runs
@@ -119,7 +119,7 @@ def _trained(name: str, arms: Sequence[Arm], of: Scenes, seeds: int, training: T
 
     _FOLDER.mkdir(parents=True, exist_ok=True)
     pictures = PictureFile(path=_FOLDER / f"features-{of.images}-{of.held_out}.npy", train=of.images)
-    pictures.ensure(lambda: demo.pictures(of))
+    pictures.ensure(lambda path: write_features(path, demo.pictures(of)))
     work = Work(arms=by_name(arms), pictures=pictures, examined=demo.examination(of), training=training)
     records = {arm.name: arm.records.sha256 for arm in arms if isinstance(arm.records, Spool)}
     runs = Runs(_FOLDER / f"{name}.parquet", identity(bench=name, records=records, training=asdict(training)))

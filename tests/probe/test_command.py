@@ -44,7 +44,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def call(*words: str, encoder: str = f"{built}/features.npz") -> tuple[int, str, str]:
         small = ["--seen", "64", "--batch", "8", "--seeds", "2", "--encoder", encoder, "--out", str(tmp_path / "probe")]
-        code = main(["probe", *words, *small])
+        code = main(["probe", *small, "--processes", "1", *words])
         return code, *capsys.readouterr()
 
     return call
@@ -85,6 +85,18 @@ def test_without_queries_there_is_no_verdict(built: Path, tmp_path: Path, run: C
     assert {name: set(row) for name, row in found["consistency"].items()} == {
         "weighted:k=2": {"weighted:k=2", "raw"}, "raw": {"weighted:k=2", "raw"}
     }  # fmt: skip
+
+
+def test_both_towers_can_be_trained_from_scratch(built: Path, tmp_path: Path, run: Callable) -> None:
+    path = queries(tmp_path, "000000000")
+    small = ["--objective", "flair", "--side", "32", "--layers", "1", "--width", "16", "--seeds", "1", "--seen", "16"]
+    code, _, progress = run(f"{built}/out", "--queries", path, *small, encoder="scene")
+    assert code == 0, progress
+    found = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    assert found["scratch"]["objective"] == "flair" and found["training"]["context"] == 77
+    assert len(found["runs"]) == 4 and list((tmp_path / "probe").glob("pixels-32-*.npy"))
+    code, _, error = run(f"{built}/out", "--objective", "flair")
+    assert code == 2 and "leave out --encoder and --text" in error.replace("\n", " ")
 
 
 def test_images_of_queries_are_not_trained_on(built: Path) -> None:

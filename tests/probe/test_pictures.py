@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from recaption.errors import UserError
-from recaption.probe.pictures import PictureFile, Pictures
+from recaption.probe.pictures import PictureFile, Pictures, write_features, write_pixels
 
 
 def pictures() -> Pictures:
@@ -18,13 +19,13 @@ def pictures() -> Pictures:
     )
 
 
-def never() -> Pictures:
+def never(path: Path) -> None:
     raise AssertionError("computed twice")
 
 
 def test_the_file_is_computed_once(tmp_path: Path) -> None:
     file = PictureFile(path=tmp_path / "features.npy", train=50)
-    file.ensure(pictures)
+    file.ensure(lambda path: write_features(path, pictures()))
     file.ensure(never)
     read, expected = file.read(), pictures().standardised()
     assert torch.equal(read.train, expected.train) and torch.equal(read.queries, expected.queries)
@@ -44,4 +45,14 @@ def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"features\.npy cannot be read: .* Delete it"):
         PictureFile(path=tmp_path / "features.npy", train=1).read()
     with pytest.raises(UserError, match=r"f\.npy cannot be written"):
-        PictureFile(path=tmp_path / "nothing" / "f.npy", train=1).ensure(pictures)
+        PictureFile(path=tmp_path / "nothing" / "f.npy", train=1).ensure(lambda path: write_features(path, pictures()))
+
+
+def test_pixels_are_the_middle_square(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20), "red")
+    image.paste("blue", (0, 0, 9, 20))  # outside of the middle
+    file = PictureFile(path=tmp_path / "pixels.npy", train=1)
+    file.ensure(lambda path: write_pixels(path, [image, image.convert("L")], 2, 8))
+    read = file.read()
+    assert read.train.shape == (1, 8, 8, 3) and (read.train == torch.tensor([255, 0, 0])).all()
+    assert read.queries.shape == (1, 8, 8, 3) and read.queries.dtype == torch.uint8

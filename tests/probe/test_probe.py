@@ -11,7 +11,7 @@ import torch
 from recaption.errors import UserError
 from recaption.probe import demo, probe
 from recaption.probe.arms import CONTROLS, CORRUPTED, controls
-from recaption.probe.pictures import PictureFile, Pictures
+from recaption.probe.pictures import PictureFile, Pictures, write_features
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import Training
@@ -28,9 +28,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     arms = [*made, *controls(made[0], demo.records(SCENES, CORRUPTED))]
     pictures = PictureFile(path=tmp_path_factory.mktemp("probe") / "features.npy", train=60)
     noise = torch.Generator().manual_seed(0)
-    pictures.ensure(
-        lambda: Pictures(train=torch.randn(60, 12, generator=noise), queries=torch.randn(20, 12, generator=noise))
-    )
+    features = Pictures(train=torch.randn(60, 12, generator=noise), queries=torch.randn(20, 12, generator=noise))
+    pictures.ensure(lambda path: write_features(path, features))
     return Work(arms=probe.by_name(arms), pictures=pictures, examined=demo.examination(SCENES), training=TRAINING)
 
 

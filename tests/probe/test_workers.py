@@ -10,7 +10,7 @@ import torch
 
 from recaption.errors import RecaptionError
 from recaption.probe import demo, workers
-from recaption.probe.pictures import PictureFile, Pictures
+from recaption.probe.pictures import PictureFile, Pictures, write_features
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import Training
 from recaption.probe.workers import Work, finished
@@ -20,7 +20,8 @@ from recaption.probe.workers import Work, finished
 def work(tmp_path: Path) -> Work:
     of = Scenes(images=20, held_out=7)
     pictures = PictureFile(path=tmp_path / "features.npy", train=20)
-    pictures.ensure(lambda: Pictures(train=torch.randn(20, 6), queries=torch.randn(7, 6)))
+    features = Pictures(train=torch.randn(20, 6), queries=torch.randn(7, 6))
+    pictures.ensure(lambda path: write_features(path, features))
     return Work(
         arms={arm.name: arm for arm in demo.arms(of)},
         pictures=pictures,
