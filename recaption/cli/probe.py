@@ -88,6 +88,12 @@ def probe(
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="For probe.json and runs.parquet. Default: OUT/probe")
     ] = None,
+    exported: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-arms", metavar="DIR", help="Train nothing; write images, texts and commands for another trainer"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print probe.json")] = False,
 ) -> int:
     """Compare caption sets and sampling policies by what a small model learns from them."""
@@ -112,8 +118,12 @@ def probe(
     )
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
     if outs == ["demo"]:
+        if exported:
+            raise UserError("--export-arms is for outputs, not for demo")
         return command.demo(options, console, progress)
     compared = command.Compared(
         queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder, text=text
     )
+    if exported:
+        return command.export_arms(outs, compared, options, exported, progress)
     return command.outputs(outs, compared, options, console, progress)

@@ -23,6 +23,7 @@ from recaption.probe import demo as scenes_demo
 from recaption.probe import outputs as of_outputs
 from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
 from recaption.probe.encoders import text_encoder
+from recaption.probe.exporting import export
 from recaption.probe.features import features_of
 from recaption.probe.pictures import PictureFile, Pictures, write_features, write_pixels
 from recaption.probe.plot import dot_plot
@@ -70,6 +71,7 @@ class Prepared:
     control_arms: Sequence[Arm]
     pictures: Callable[[], Pictures]
     images: Callable[[], Iterable[Image.Image]]  # those to train on, then those of queries
+    files: Callable[[], Iterable[tuple[str, bytes]]] = tuple  # name and bytes of each image to train on
     encoded: Mapping[str, Any]  # what the features and pixels of the images depend on
     numbers: tuple[int, int]  # of images to train on, and of images of queries
     text: str = TRAINED
@@ -142,6 +144,15 @@ def outputs(outs: Sequence[str], compared: Compared, options: Options, console: 
     return 0
 
 
+def export_arms(outs: Sequence[str], compared: Compared, options: Options, folder: Path, progress: Console) -> int:
+    """Write the arms for a trainer of one's own, instead of training. Raises UserError as `outputs` does."""
+    prepared = _of_outputs(outs, compared, options, progress)
+    arms = by_name([*prepared.arms, *prepared.control_arms])
+    script = export(arms, prepared.files(), folder, options.seeds, options.training)
+    progress.print(f"sh {script}", markup=False, soft_wrap=True)
+    return 0
+
+
 def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progress: Console) -> Prepared:
     if options.folder is None and is_url(outs[0]):
         raise UserError(f"{outs[0]} is a URL; give --out DIR, a folder for the results")
@@ -169,6 +180,7 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
             queries=features_of(compared.encoder, sets[0], chosen.queries),
         ),
         images=lambda: map(sets[0].image, [*chosen.train, *chosen.queries]),
+        files=lambda: map(sets[0].file, chosen.train),
         encoded={"encoder": compared.encoder, "images": of_outputs.digest(*chosen.train, "", *chosen.queries)},
         numbers=(len(chosen.train), len(chosen.queries)),
         text=compared.text,

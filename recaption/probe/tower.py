@@ -159,7 +159,7 @@ class Step:
 def steps(images: int, seed: int, training: Training) -> Iterator[Step]:
     """The batches of a run. The part of the images and their order depend on the seed only."""
     rng = np.random.default_rng([seed, 0])
-    part = np.sort(rng.permutation(images)[: max(1, round(training.share * images))])
+    part = _part(rng, images, training.share)
     batch = min(training.batch, len(part))
     epoch, left = -1, np.empty(0, np.int64)
     for number in range(training.steps):
@@ -168,6 +168,15 @@ def steps(images: int, seed: int, training: Training) -> Iterator[Step]:
         positions, left = left[:batch], left[batch:]
         rate = training.rate * _share_of_rate(number, training.steps)
         yield Step(number=number, epoch=epoch, positions=positions, rate=rate)
+
+
+def trained_on(images: int, seed: int, share: float) -> npt.NDArray[np.int64]:
+    """The positions of the images that runs of this seed train on, ascending."""
+    return _part(np.random.default_rng([seed, 0]), images, share)
+
+
+def _part(rng: np.random.Generator, images: int, share: float) -> npt.NDArray[np.int64]:
+    return np.sort(rng.permutation(images)[: max(1, round(share * images))])
 
 
 def train(features: Tensor, draw: Draw, seed: int, training: Training, encode: TextEncoder | None = None) -> Trained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -97,6 +98,17 @@ def test_both_towers_can_be_trained_from_scratch(built: Path, tmp_path: Path, ru
     assert len(found["runs"]) == 4 and list((tmp_path / "probe").glob("pixels-32-*.npy"))
     code, _, error = run(f"{built}/out", "--objective", "flair")
     assert code == 2 and "leave out --encoder and --text" in error.replace("\n", " ")
+
+
+def test_arms_are_exported_for_other_trainers(built: Path, tmp_path: Path, run: Callable) -> None:
+    code, _, progress = run(f"{built}/out", "--policy", "weighted:k=2", "--export-arms", str(tmp_path / "arms"))
+    assert code == 0 and progress.splitlines()[-1] == f"sh {tmp_path}/arms/train.sh"
+    files = {path.name: path.read_bytes() for path in (tmp_path / "arms" / "images").rglob("*.*")}
+    found = outputs.open_set(f"{built}/out")
+    trained = {sha256 for sha256, held in found.images.items() if held.split == "train"}
+    assert {hashlib.sha256(data).hexdigest() for data in files.values()} == trained
+    assert len(list((tmp_path / "arms").glob("*/seed-*.tsv"))) == 4 * 2
+    assert run("demo", "--export-arms", str(tmp_path / "demo"))[0] == 2
 
 
 def test_images_of_queries_are_not_trained_on(built: Path) -> None:
