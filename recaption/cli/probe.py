@@ -25,9 +25,7 @@ def probe(
             "Repeatable",
         ),
     ] = None,
-    query_images: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, metavar="DIR", help="Images of karpathy:PATH and so on")
-    ] = None,
+    query_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of karpathy:PATH and so on")] = None,
     policies: Annotated[
         list[str] | None,
         typer.Option(
