@@ -79,9 +79,9 @@ def _in_processes(work: Work, jobs: Sequence[Job], processes: int) -> Iterator[R
             "--processes; finished runs are kept"
         ) from error
     finally:  # also when this iterator is closed: a run takes minutes, so it is not waited for
-        pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
 _worker: tuple[Work, Pictures]
