@@ -196,7 +196,7 @@ class Builder:
 
     def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
         pipeline = self._plan.pipeline
-        holdout = pipeline.output.holdout
+        holdout, sampling = pipeline.output.holdout, pipeline.output.sampling
         info = BuildInfo(
             name=pipeline.name,
             build=self.build,
@@ -206,7 +206,7 @@ class Builder:
             tables=[*specs_of(self._plan.questions).values(), *self._annotator.table_specs],
             require=pipeline.require,
             primary=pipeline.primary,
-            sampling=pipeline.output.sampling.model_dump(mode="json"),
+            sampling=sampling.model_dump(mode="json") | {"basis": sampling.basis},
             tokenizers=self._annotator.tokenizers,
             provenance={
                 **_provenance(self._plan, self._annotator),

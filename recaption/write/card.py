@@ -197,14 +197,17 @@ def _rest(model: Mapping[str, Any]) -> str:
 
 
 def _drawing(manifest: Mapping[str, Any]) -> str:
+    sampling = manifest["sampling"]
     settings = ", ".join(
-        f"{k} {code(orjson.dumps(v).decode())}" for k, v in manifest["sampling"].items() if k != "policy"
+        f"{k} {code(orjson.dumps(v).decode())}" for k, v in sampling.items() if k not in ("policy", "basis")
     )
+    opinion = "These values are an opinion; no measurement with photographs supports them. "
     histogram = {int(n): images for n, images in manifest["distinct_texts"].items()}
     images = sum(histogram.values())
     mean = sum(n * count for n, count in histogram.items()) / images if images else 0.0
     return (
-        f"Suggested policy: {code(manifest['sampling']['policy'])}, with {settings}. `weight` of a sub-caption, in "
+        f"Suggested policy: {code(sampling['policy'])}, with {settings}. "
+        f"{opinion if sampling.get('basis') == 'opinion' else ''}`weight` of a sub-caption, in "
         "[0, 1], is its relative probability to be drawn; duplicates, fragments and sentences about the image as such "
         f"have low weights. An image has {mean:.1f} distinct texts on average."
     )

@@ -18,6 +18,8 @@
     prefix      questions about images in prompts of 330 tokens, with vLLM's prefix cache and without
     logprobs    answers with `logprobs: true` and without
     verify      8 questions about each image, against the time of its long caption
+    null        how often the rule of `recaption probe` calls equal arms different
+    sweep       policies and weights by `recaption probe`, on scenes with noisy captions
     inspect     opening, counting, finding and searching ten million sub-captions against hand-written SQL
 
 A figure counts only with the machine it was read on; that stands in the JSON.
@@ -43,6 +45,7 @@ import fleet  # noqa: E402
 import load  # noqa: E402
 import object_store  # noqa: E402
 import parts  # noqa: E402
+import probing  # noqa: E402
 import querying  # noqa: E402
 import report  # noqa: E402
 import scheduler  # noqa: E402
@@ -71,6 +74,8 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "prefix": verifying.measure_prefix,
     "logprobs": verifying.measure_logprobs,
     "verify": verifying.measure_verify,
+    "null": probing.measure_null,
+    "sweep": probing.measure_sweep,
     "inspect": querying.measure,
 }
 

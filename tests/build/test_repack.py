@@ -241,6 +241,8 @@ def test_a_stopped_build_is_resumed(answered: Path) -> None:
         files = sorted(p.relative_to(expected) for p in (expected / name).rglob("*") if p.is_file())
         assert files == sorted(p.relative_to(made) for p in (made / name).rglob("*") if p.is_file())
         assert all((made / file).read_bytes() == (expected / file).read_bytes() for file in files)
+    basis = [json.loads((build / "manifest.json").read_bytes())["sampling"]["basis"] for build in (made, expected)]
+    assert basis == ["opinion", "pipeline"]
 
 
 def files(out: Path) -> dict[str, bytes]:
