@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +27,8 @@ def status(
     errors = Console(stderr=True, highlight=False)
 
     def read() -> progress.Status:
-        return progress.read_patiently(out, lambda text: errors.print(text, markup=False))
+        say = partial(errors.print, markup=False)
+        return progress.read_patiently(out, say, with_builds=not watch)  # it reads the builds' manifests
 
     if as_json:
         print(json.dumps(progress.as_json(read()), indent=2))

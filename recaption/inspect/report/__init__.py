@@ -12,7 +12,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.images import IN_THE_PAGE, Pictures
 from recaption.inspect.paths import OutputPaths, find
-from recaption.inspect.report import gallery, provenance, statistics, support
+from recaption.inspect.report import gallery, probed, provenance, statistics, support
 from recaption.inspect.report.images_folder import ImagesFolder
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.statistics import run_progress
@@ -115,6 +115,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None, pictures: Pi
         summary=summary,
         statistics=found,
         support=verified,
+        probe=probed.read(output),
         progress=progress,
         sources=sources,
         runs=provenance.read_runs(output),

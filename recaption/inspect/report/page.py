@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from recaption.formatting import duration
 from recaption.inspect.report import charts
 from recaption.inspect.report.gallery import LONGEST, ORDER, WEIGHTS
+from recaption.inspect.report.probed import Probed
 from recaption.inspect.report.provenance import GenerationSource, RunRecord
 from recaption.inspect.report.sample import visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
@@ -56,6 +57,7 @@ class Report:
     support: Support | None = None  # None: no sub-caption is verified
     images: str | None = None  # the folder of the pictures, beside the page; None: they are in it
     served: bool = False  # by `recaption inspect --open`, which adds the samples; then it has no statistics
+    probe: Probed | None = None
 
 
 Choices = dict[str, list[tuple[str, Any]]]
