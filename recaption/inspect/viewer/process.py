@@ -7,6 +7,7 @@ Requests and answers are lines of JSON on standard input and output. A request h
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _AGAIN = 0.1  # seconds between two interrupts: one just before a query starts has no effect
 _ROWS = 2048  # that are fetched at a time
+_THREADS = 16
 _MIB = 1 << 20
 
 
@@ -40,7 +42,11 @@ def main(arguments: str) -> None:
     with suppress(ValueError, OSError):  # a lower limit is set already
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     try:
-        bounds = {"memory_limit": f"{limits.memory_mib}MiB", "max_temp_directory_size": f"{limits.disk_mib}MiB"}
+        bounds = {
+            "memory_limit": f"{limits.memory_mib}MiB",
+            "max_temp_directory_size": f"{limits.disk_mib}MiB",
+            "threads": str(min(os.cpu_count() or 1, _THREADS)),  # each needs memory of its own
+        }
         connection = open_outputs(find(path), limits=bounds)
     except Exception as error:  # noqa: BLE001 - sent to the server
         _send({"error": str(error)})
