@@ -95,10 +95,7 @@ def _sums(manifest: Mapping[str, Any]) -> list[str]:
         f"images in {counts['images']:,} = ok {counts['ok']:,} + partial {counts['partial']:,} + rejected "
         f"{counts['reject']:,} + excluded {counts['excluded']:,}"
     ]
-    lines += [
-        f"{g['id']}: asked {g['asked']:,} = answered {g['answered']:,} + rejected {g['rejected']:,}{_not_asked(g)}"
-        for g in generations_of(manifest)
-    ]
+    lines += [f"{g['id']}: {_requests(g)}{_not_asked(g)}" for g in generations_of(manifest)]
     parts = ["All images and answers are accounted for:", fenced("\n".join(lines))]
     if splits["val"]:
         parts.append(
@@ -110,6 +107,13 @@ def _sums(manifest: Mapping[str, Any]) -> list[str]:
     if reasons:
         parts.append(table(["reason", "rejected", "count:"], [[code(r), plain(w), f"{n:,}"] for r, w, n in reasons]))
     return parts
+
+
+def _requests(generation: Mapping[str, Any]) -> str:
+    asked, answered, rejected = (generation[name] for name in ("asked", "answered", "rejected"))
+    if not asked and not generation.get("unanswered"):  # rules
+        return "no requests"
+    return f"asked {asked:,} = answered {answered:,} + rejected {rejected:,}"
 
 
 def _not_asked(generation: Mapping[str, Any]) -> str:

@@ -123,6 +123,13 @@ def test_missing_facts_are_left_out(manifest: Any) -> None:
     assert "written by models" not in body
 
 
+def test_a_generation_by_rules_has_no_requests(manifest: Any) -> None:
+    rules = deepcopy(manifest)
+    rules["generations"][0] |= {"asked": 0, "answered": 0, "rejected": 0}
+    assert f"{rules['generations'][0]['id']}: no requests\n" in card.render(rules)
+    assert "no requests" not in card.render(manifest)
+
+
 @pytest.mark.parametrize(
     ("path", "shown"),
     [
