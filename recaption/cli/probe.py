@@ -116,7 +116,7 @@ def probe(
     )
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
     if outs == ["demo"]:
-        of_outputs = {"--queries": queries, "--policy": policies, "--export-arms": exported}
+        of_outputs: dict[str, object] = {"--queries": queries, "--policy": policies, "--export-arms": exported}
         of_outputs |= {"--encoder": encoder != "scene", "--text": text != "trained"}
         if given_ones := [name for name, value in of_outputs.items() if value]:
             raise UserError(f"demo has its own captions and queries; leave out {', '.join(given_ones)}")
