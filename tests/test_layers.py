@@ -49,7 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("export", "validate", "push"),
     ("progress",),
     ("run",),
-    ("doctor", "probe"),
+    ("doctor", "probe", "compare"),
     ("cli", "__main__"),
 )
 NEIGHBOURS_ALLOWED = {0, 1, 2, 4, 14}
@@ -168,8 +168,8 @@ def breach(found: Import) -> str | None:
     if target.split(".")[0] in APART:
         return (
             None
-            if layer(found.module) == len(LAYERS) - 1 or unit(found.module) == "probe"
-            else f"{found}: only the command line and probe use load, inspect and objectives"
+            if layer(found.module) == len(LAYERS) - 1 or unit(found.module) in ("probe", "compare")
+            else f"{found}: only the command line, probe and compare use load, inspect and objectives"
         )
     mine, theirs = layer(found.module), layer(target)
     if mine is None or theirs is None:
