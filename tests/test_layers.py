@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "problems",
             "tokenids",
             "embeddings",
+            "balance",
             "tokenizer",
             "threads",
             "tablefile",
@@ -61,9 +62,10 @@ APART["load"] |= {
     "tokenids",
     "tokenizer",
     "embeddings",
+    "balance",
 }  # what write and load share, as they share schema: no more than numpy
 APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
-APART["inspect"] |= {"embeddings", "formatting", "tablefile"}  # no more than pyarrow
+APART["inspect"] |= {"embeddings", "balance", "formatting", "tablefile"}  # no more than pyarrow
 APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")

@@ -28,7 +28,7 @@ from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionErro
 PANELS = {
     "Run a pipeline": (run.run, run.generate, run.build, run.estimate, run.retry, run.reproduce),
     "Look into an output": (look.status, look.inspect, look.report, probe.probe, compare.compare),
-    "Share and check": (share.export, share.validate, share.push),
+    "Share and check": (look.balance, share.export, share.validate, share.push),
     "Set up": (setup.init, setup.doctor, setup.download),
 }
 """The commands, as `recaption --help` groups them."""

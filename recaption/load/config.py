@@ -46,6 +46,8 @@ class LoaderConfig:
             "val" always does.
         block: shuffle within blocks of this many shards (Parquet: row groups). 0: shuffle everything. None: the default
             of the format.
+        balance: a file of `recaption balance`, for split "train": each epoch is a new random subset, in which frequent
+            objects are rarer. It has the expected size of the subset. Sizes and steps are then those of such an epoch.
         decode: "pil" gives `transform` a PIL image, "torchvision" a uint8 tensor [3, H, W], "simplejpeg" a uint8 array
             [H, W, 3]; or a function of the bytes. Images are upright: for a sidecar, whose bytes are those of the
             source, the decoded image is turned by the record's orientation, and EXIF is removed from a JPEG first.
@@ -81,6 +83,7 @@ class LoaderConfig:
     world_size: int | None = None
     drop_last: DropLast = "global"
     block: int | None = None
+    balance: str | Path | None = None
     decode: pixels.Decode = "pil"
     output: pixels.Output = "uint8"
     on_error: Literal["raise", "skip"] = "raise"
@@ -97,5 +100,7 @@ class LoaderConfig:
         for name, allowed in choices.items():
             if (given := getattr(self, name)) not in allowed:
                 raise UserError(f"{name} is {given!r}; it can be {' or '.join(allowed)}")
+        if self.balance is not None and self.split != "train":
+            raise UserError(f"balance is for split train, and split is {self.split}. Leave it out")
         if self.batch_size < 1:
             raise UserError(f"batch_size is {self.batch_size}; it has to be at least 1")

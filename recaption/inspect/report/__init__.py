@@ -11,7 +11,7 @@ import recaption
 from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find
-from recaption.inspect.report import gallery, provenance, statistics, support
+from recaption.inspect.report import balance, gallery, provenance, statistics, support
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.statistics import run_progress
 from recaption.inspect.stoppable import closing
@@ -91,6 +91,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
         summary=summary,
         statistics=found,
         support=verified,
+        balance=balance.section(output, summary.build) if summary else None,
         progress=progress,
         sources=sources,
         runs=provenance.read_runs(output),

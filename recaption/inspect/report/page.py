@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from recaption.formatting import duration
 from recaption.inspect.report import charts
@@ -48,6 +49,7 @@ class Report:
     rates: Sequence[Row]
     samples: tuple[Row, ...]  # see `gallery`
     support: Support | None = None  # None: no sub-caption is verified
+    balance: Markup | None = None  # a section
 
 
 def render(report: Report) -> str:
