@@ -150,6 +150,10 @@ def estimate(
     overrides: Set = None,
     images: Annotated[int, typer.Option(parser=positive, metavar="N", help="Images of the pilot")] = 256,
     price: Annotated[float | None, typer.Option(parser=price, metavar="DOLLARS", help="Price of a GPU hour")] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Compare these prompts on the same images, in an output OUT-prompts"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON")] = False,
 ) -> int:
     """Estimate time and cost with a pilot over the first images. Its answers are stored."""
@@ -160,8 +164,16 @@ def estimate(
         from recaption.run import estimate as pilot
     with display_on(unfailing_console(), quiet=as_json) as display:
         context.obj.failed = display.failed
-        found = pilot.estimate(loaded, path, display, images=images, price=price)
-    if as_json:
+        if prompts is None:
+            found = pilot.estimate(loaded, path, display, images=images, price=price)
+        else:
+            from recaption.compare.prompts import compare_prompts, print_prompts
+
+            named = [name.strip() for name in prompts.split(",") if name.strip()]
+            compared = compare_prompts(loaded, path, named, display, images=images, price=price)
+    if prompts is not None:
+        print_prompts(compared, console, as_json=as_json)
+    elif as_json:
         print(json.dumps(pilot.as_json(found, loaded), indent=2))
     else:
         pilot.print_estimate(found, loaded, console)

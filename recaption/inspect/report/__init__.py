@@ -11,7 +11,7 @@ import recaption
 from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find
-from recaption.inspect.report import balance, gallery, provenance, statistics, support
+from recaption.inspect.report import balance, gallery, prompts, provenance, statistics, support
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.statistics import run_progress
 from recaption.inspect.stoppable import closing
@@ -69,7 +69,7 @@ def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = N
 def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
     with closing(open_outputs(output)) as connection:
         if output.build is None:
-            summary = found = verified = None
+            summary = found = verified = generations = None
             progress = run_progress(connection, output)
             sources = provenance.of_pipeline(output)
             shown = gallery.of_run(connection, output, samples)
@@ -79,6 +79,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
             summary, progress = from_manifest(manifest), None
             found = statistics.gather(connection)
             verified = support.gather(connection, output, manifest)
+            generations = prompts.section(connection)
             sources = provenance.of_manifest(manifest)
             pairs = [(one.generation, one.fingerprint) for one in sources]
             shown = gallery.of_build(connection, output, summary.format, pairs, samples)
@@ -91,6 +92,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
         summary=summary,
         statistics=found,
         support=verified,
+        generations=generations,
         balance=balance.section(output, summary.build) if summary else None,
         progress=progress,
         sources=sources,

@@ -49,7 +49,8 @@ class Report:
     rates: Sequence[Row]
     samples: tuple[Row, ...]  # see `gallery`
     support: Support | None = None  # None: no sub-caption is verified
-    balance: Markup | None = None  # a section
+    generations: Markup | None = None  # a section, as the next one
+    balance: Markup | None = None
 
 
 def render(report: Report) -> str:
