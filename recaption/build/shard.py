@@ -16,7 +16,7 @@ from recaption.annotate import Annotator
 from recaption.annotate.confidence import with_confidence
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
 from recaption.build.results import Result, is_whole, result_of, task_tables
-from recaption.build.support import VERIFICATIONS, weighed
+from recaption.build.support import weighed
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
@@ -178,7 +178,7 @@ def write_assembled(
     if assembled.confident:
         records = [replace(r, captions=tuple(_confident(c, assembled) for c in r.captions)) for r in records]
     custom_tables = {**annotated.tables, **assembled.tables}
-    records = weighed(records, custom_tables.get(VERIFICATIONS), pipeline.annotate.weights)
+    records = weighed(records, custom_tables, pipeline.annotate.weights)
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
     content = ShardContent(
