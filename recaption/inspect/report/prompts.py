@@ -45,7 +45,7 @@ def section(connection: duckdb.DuckDBPyConnection) -> Markup | None:
     )
     return Markup(
         '<section id="generations" aria-labelledby="h-generations"><h2 id="h-generations">Generations side by side</h2>'
-        '<div class="scroll" tabindex="0" role="region" aria-label="Generations side by side"><table>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Measures of each generation"><table>'
         '<thead><tr><th scope="col">measure</th>{}</tr></thead><tbody>{}</tbody></table></div></section>'
     ).format(heads, lines)
 
