@@ -394,7 +394,8 @@ class Holdout(Section):
 
 
 class SamplingPolicy(Section):
-    """The sampling policy recommended to trainers; written into the manifest."""
+    """The sampling policy recommended to trainers; written into the manifest. The defaults are an opinion: no
+    measurement with photographs supports them."""
 
     policy: Literal["weighted", "flair", "dreamlip", "long", "short", "raw"] = Field(
         "weighted", description="Name of the policy"
@@ -402,6 +403,11 @@ class SamplingPolicy(Section):
     k: int = Field(8, ge=1, description="Texts per image and step")
     max_merge: int = Field(3, ge=1, description="Consecutive sub-captions joined into one text, at most")
     p_raw: float = Field(0.1, ge=0, le=1, description="Share of texts that are the raw caption")
+
+    @property
+    def basis(self) -> Literal["opinion", "pipeline"]:
+        """Where the values come from: `opinion` for the defaults, `pipeline` for any other."""
+        return "opinion" if self == SamplingPolicy() else "pipeline"
 
 
 _Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]  # BCP 47

@@ -408,3 +408,8 @@ def test_variables_of_a_chat_template(engine: str, variables: object, message: s
     data = changed("models.m", {"engine": engine, "model": "org/name", "chat_template_kwargs": variables})
     with pytest.raises(ConfigError, match=message):
         config.validate(data)
+
+
+def test_the_suggested_policy_is_an_opinion_unless_the_pipeline_sets_it() -> None:
+    assert config.SamplingPolicy().basis == config.SamplingPolicy(p_raw=0.1).basis == "opinion"
+    assert config.SamplingPolicy(p_raw=0.5).basis == "pipeline"

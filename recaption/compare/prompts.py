@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from recaption.progress import Display
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.run.estimate import estimate
-from recaption.run.estimate.figures import Estimate
+from recaption.run.estimate.figures import Estimate, TokenPrice
 from recaption.run.job import run
 
 # Within a generation: `dup_of` may be a sub-caption of another prompt.
@@ -88,17 +88,18 @@ def compare_prompts(
     *,
     images: int = 256,
     price: float | None = None,
+    token_prices: Mapping[str, TokenPrice] | None = None,
 ) -> PromptComparison:
     """Caption the first `images` images with each prompt, into an output beside that of the pipeline.
 
-    The answers are kept: another prompt costs only its own requests. `price`: dollars per GPU-hour.
+    The answers are kept: another prompt costs only its own requests. For prices, see `estimate`.
 
     Raises UserError for fewer than two prompts and for prompts that make no captions, ConfigError for unknown ones,
     and what `run` raises.
     """
     loaded = [load_prompt(name, prompts_beside(path)) for name in prompts]
     pilot = with_prompts(pipeline, prompts, loaded)
-    found = estimate(pilot, path, display, images=images, price=price)
+    found = estimate(pilot, path, display, images=images, price=price, token_prices=token_prices)
     run(pilot, path, display, half="build", limit=images)
     rows = _texts(pilot.output.path)
     made = zip(prompts, loaded, pilot.generate, strict=False)  # prompts come first
@@ -192,8 +193,25 @@ def _figures(
         output_tokens=of.output(0.5) if of is not None and of.output_tokens else 0,
         retried=0.0 if of is None else round(100 * of.again_share, 1),
         gpu_hours=None if found.gpu_hours is None else found.gpu_hours * share,
-        cost=None if found.cost is None else found.cost * share,
+        cost=_cost(id, share, found),
     )
+
+
+def _cost(id: str, share: float, found: Estimate) -> float | None:
+    """Dollars for the whole source: a share of the cost of GPUs, and the tokens of a server with a price per token."""
+    costs = [] if found.cost is None else [found.cost * share]
+    for rate in found.models:
+        price, whole = rate.token_price, None if found.total is None else rate.token_cost(found.total.images)
+        if price is None or whole is None:
+            continue
+        dollars = {
+            of.id: sum(of.prompt_tokens) * price.input + sum(of.output_tokens) * price.output
+            for of in found.lengths
+            if of.model == rate.name
+        }
+        if id in dollars and sum(dollars.values()) > 0:
+            costs.append(whole * dollars[id] / sum(dollars.values()))
+    return sum(costs) if costs else None
 
 
 def to_json(found: PromptComparison) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 import zlib
 from bisect import bisect_right
@@ -23,7 +24,7 @@ from recaption.load.cache import Cache
 from recaption.load.config import LoaderConfig
 from recaption.load.files import Files
 from recaption.load.layout import Layout, find
-from recaption.load.order import Order, mix
+from recaption.load.order import Lanes, Order, mix
 from recaption.load.plain import open_shards
 from recaption.load.policy import DrawnText, Policy, from_manifest
 from recaption.load.randomness import SampleGenerators, preserved_globals, seed_globals
@@ -82,14 +83,27 @@ class CaptionDataset(ResumableDataset):
         files = Files(Cache(config.cache, config.cache_bytes) if config.cache else None)
         layout = find(str(path) if isinstance(path, Path) else path, config.split, files, verify=config.verify)
         files.expect(layout.expected)
-        self._shards = open_shards(layout, files, split=config.split, tags=config.tags, source=config.source)
+        training = config.split == "train"
+        groups = config.lanes
+        if groups is None:
+            groups = world_size if files.by_requests(layout.files[0].path) and config.block != 0 else 0
+        self._shards = open_shards(
+            layout,
+            files,
+            split=config.split,
+            tags=config.tags,
+            source=config.source,
+            # Without shuffling, a batch is of consecutive samples: larger pieces would be read by several ranks.
+            per_piece=None if not groups else sys.maxsize if training else config.batch_size,
+        )
         self._names = [file.shard for file in layout.files]
         self._ends = list(accumulate(self._shards.counts))
         self._samples = self._ends[-1] if self._ends else 0
-        training = config.split == "train"
         fingerprint = layout.fingerprint(config.split, self._shards.counts)
         self._block = self._shards.block if config.block is None else config.block or None
-        order = Order(self._shards.units, config.seed, block=self._block, shuffle=training)
+        order = Order(
+            self._shards.units, config.seed, block=self._block, shuffle=training, families=self._shards.families
+        )
         self._order: Order | Balance = order
         epoch_samples = self._samples
         if config.balance is not None and self._samples:
@@ -106,6 +120,10 @@ class CaptionDataset(ResumableDataset):
         super().__init__(
             steps, seed=config.seed, rank=rank, epochs=config.epochs, split=config.split, fingerprint=fingerprint
         )
+        if groups:
+            self._shards.keep((self._block or 0) + 1)  # a batch may reach into the next block
+        self._lanes = _lanes(steps, groups) if groups and training else None
+        self._groups = groups if training else 0
         self.generations = ("raw", *(one["id"] for one in layout.manifest.get("generations", ())))
         self._policy = config.policy or _suggested_policy(layout)
         self._texts, self._ids = texts.maker(
@@ -123,6 +141,11 @@ class CaptionDataset(ResumableDataset):
     def batch(self, step: int) -> Batch:
         """The batch of this rank at a global step, counted from 0 over all epochs. Stateless."""
         epoch, positions, mask = self.steps.batch(step, self.rank)
+        if self._lanes is not None:
+            positions = self._lanes(positions)
+            worker, size = get_worker_info(), self.steps.batch_size
+            seen = self._lanes.seen(self.rank * size, size, worker.num_workers if worker else 1)
+            self._shards.keep(seen * ((self._block or 0) + 1))
         made = self.load(step, [epoch] * len(positions), self._order(epoch, positions).tolist(), mask)
         return {**made, "step": step, "epoch": epoch}
 
@@ -232,7 +255,14 @@ class CaptionDataset(ResumableDataset):
             self._warned, self._unreported = time.monotonic(), 0
 
     def _identity(self) -> dict[str, int]:
-        return {**super()._identity(), "block": self._block or 0}
+        return {**super()._identity(), "block": self._block or 0, "lanes": self._groups}
+
+
+def _lanes(steps: BatchSchedule, groups: int) -> Lanes:
+    try:
+        return Lanes(steps.samples, steps.global_batch, groups)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _suggested_policy(layout: Layout) -> Policy:

@@ -21,9 +21,20 @@ from trainer_options import OPTIONS
 
 from recaption.export import MODULES, beta_clip, sharegpt4v, tars
 
-WITHOUT_TRAINER = {"recap", "pixelprose", "mllms_augmented", "grain", "cocu", "imagefolder", "coco", "txt"}
+WITHOUT_TRAINER = {
+    "recap",
+    "pixelprose",
+    "mllms_augmented",
+    "grain",
+    "cocu",
+    "imagefolder",
+    "coco",
+    "txt",
+    "sa_co",
+    "openvision",
+}
 """Formats of datasets: no program that trains from them documents arguments, or it reads a configuration file."""
-PATHS = ("train_data", "data_path", "metadata", "train_path", "text_dir")
+PATHS = ("train_data", "data_path", "metadata", "train_path", "text_dir", "dataset")
 """Options with the data."""
 MAPS = {"make": {"visual_concept_caption": "look", "ontology_caption": "diagnosis"}}
 TYPES = {"dreamlip": "csv", "ce_clip": "npy"}
