@@ -65,7 +65,7 @@ def local_runs() -> Iterator[KeptEngines]:
     engines = KeptEngines()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recaption.generate.driver.RayTransport", lambda: engines)
-        patch.setattr("recaption.run.job.RayPool", lambda took: LocalPool())
+        patch.setattr("recaption.run.job.RayPool", lambda took=None: LocalPool())
         patch.setattr("recaption.run.job.ray_cluster", lambda plan: nullcontext())
         patch.setattr("recaption.run.job.Daemons", lambda: nullcontext(_NoDaemons()))
         try:
