@@ -116,8 +116,10 @@ def probe(
     )
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
     if outs == ["demo"]:
-        if exported:
-            raise UserError("--export-arms is for outputs, not for demo")
+        of_outputs = {"--queries": queries, "--policy": policies, "--export-arms": exported}
+        of_outputs |= {"--encoder": encoder != "scene", "--text": text != "trained"}
+        if given_ones := [name for name, value in of_outputs.items() if value]:
+            raise UserError(f"demo has its own captions and queries; leave out {', '.join(given_ones)}")
         return command.demo(options, console, progress)
     compared = command.Compared(
         queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder, text=text

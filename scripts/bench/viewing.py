@@ -1,9 +1,9 @@
 """`recaption inspect --open` over a million sub-captions, and the first page of a report with a thousand samples.
 
-    search      a request for a text that 24 or more images match, until its cards are read; `rare` texts match none
-    statement   a request for a statement that returns keys
-    painted     from opening the report's gallery in headless Chromium until the images in the window are on the screen,
-                with the images in the page, and with `--images folder`
+search      a request for a text that 24 or more images match, until its cards are read; `rare` texts match none
+statement   a request for a statement that returns keys
+painted     from opening the report's gallery in headless Chromium until the images in the window are on the screen,
+            with the images in the page, and with `--images folder`
 """
 
 from __future__ import annotations

@@ -26,13 +26,12 @@
   const articles = (html) =>
     Array.from(new DOMParser().parseFromString(html, "text/html").querySelectorAll(".sample"), (node) => document.adoptNode(node));
 
-  // The samples of a report: `find` returns how many match, `page` returns the nodes of a page of them.
+  // The samples of a report. `find` returns how many match, what to print, and `page`, which returns the nodes of a page.
   const local = () => {
     let index = null;
     const blocks = [Array.from(grid.children)];
     const unread = document.querySelectorAll("noscript.block");
     const total = Number(one("index").dataset.count);
-    let found = Array.from({ length: total }, (_, n) => n);
     const read = () => {
       index = JSON.parse(one("index").dataset.samples);
       for (const sample of index) {
@@ -53,27 +52,26 @@
         (!q || sample.head.includes(q) || captions.some((caption) => caption.text.includes(q)))
       );
     };
+    const nodes = (numbers) =>
+      numbers.map((n) => {
+        const block = Math.floor(n / PAGE);
+        blocks[block] = blocks[block] || articles(unread[block - 1].textContent);
+        return blocks[block][n % PAGE];
+      });
     return {
       find: async (wanted) => {
         const all = Object.values(wanted).every((text) => !text);
         if (!index && !all) read();
-        if (all) found = Array.from({ length: total }, (_, n) => n);
-        else found = [...index.keys()].filter((n) => matches(index[n], { ...wanted, q: fold(wanted.q) }));
-        return { count: found.length, words: `${found.length} of ${total}` };
+        const query = { ...wanted, q: fold(wanted.q) };
+        const found = Array.from({ length: total }, (_, n) => n).filter((n) => all || matches(index[n], query));
+        const page = async (number) => nodes(found.slice(number * PAGE, (number + 1) * PAGE));
+        return { count: found.length, words: `${found.length} of ${total}`, page };
       },
-      page: async (number) =>
-        found.slice(number * PAGE, (number + 1) * PAGE).map((n) => {
-          const block = Math.floor(n / PAGE);
-          blocks[block] = blocks[block] || articles(unread[block - 1].textContent);
-          return blocks[block][n % PAGE];
-        }),
     };
   };
 
   // The same of a server, which searches the whole build.
   const served = () => {
-    let query = "";
-    let first = null;
     const ask = async (path, parameters) => {
       const reply = await fetch(`${path}?${parameters}`);
       const answer = await reply.json();
@@ -83,18 +81,14 @@
     const find = async (path, parameters) => {
       const answer = await ask(path, parameters);
       if (answer.html === undefined) return { rows: answer };
-      [query, first] = [`${path}?${parameters}`, answer.html];
-      const count = answer.count.toLocaleString("en");
-      return { count: answer.count, words: `${answer.more ? "first " : ""}${count} of ${answer.images.toLocaleString("en")}` };
+      const [count, images] = [answer.count, answer.images].map((number) => number.toLocaleString("en"));
+      const page = async (number) =>
+        articles(number ? (await ask(path, `${parameters}&page=${number}`)).html : answer.html);
+      return { count: answer.count, words: `${answer.more ? "first " : ""}${count} of ${images}`, page };
     };
     return {
       find: (wanted) => find("samples", new URLSearchParams(Object.entries(wanted).filter(([, text]) => text))),
       run: (statement) => find("sql", new URLSearchParams({ sql: statement })),
-      page: async (number) => {
-        if (number === 0) return articles(first);
-        const [path, parameters] = query.split("?");
-        return articles((await ask(path, `${parameters}&page=${number}`)).html);
-      },
     };
   };
 
@@ -112,7 +106,8 @@
   );
 
   const store = "served" in grid.dataset ? served() : local();
-  let [count, at, turn] = [0, 0, 0]; // samples found, the page that is shown, the latest request
+  let found = { count: 0 }; // the latest result
+  let [at, turn] = [0, 0]; // the page that is shown, the latest request
   const value = (id) => (one(id) ? one(id).value : "");
   const cards = () => Array.from(grid.children);
 
@@ -132,35 +127,34 @@
     button.setAttribute("aria-label", `Enlarge ${card.dataset.key}`);
     button.tabIndex = 0;
   };
-  const show = async (number) => {
+  const show = async (number, result = found) => {
     const mine = ++turn;
-    const nodes = await store.page(number);
+    const nodes = await result.page(number);
     if (mine !== turn) return;
-    at = number;
+    [found, at] = [result, number];
     nodes.forEach(prepare);
     if (nodes.length !== grid.children.length || nodes.some((node, n) => node !== grid.children[n])) {
       grid.replaceChildren(...nodes);
     }
-    const pages = Math.ceil(count / PAGE);
+    const pages = Math.ceil(found.count / PAGE);
+    one("count").textContent = found.words;
+    one("nothing").hidden = found.count > 0;
     one("pager").hidden = pages < 2;
     one("page").textContent = `Page ${at + 1} of ${pages.toLocaleString("en")}`;
     for (const button of one("pager").querySelectorAll("button")) {
-      button.disabled = !(at + Number(button.dataset.step) in Array.from({ length: pages }));
+      const page = at + Number(button.dataset.step);
+      button.disabled = page < 0 || page >= pages;
     }
   };
   const refresh = async (search) => {
     const mine = ++turn;
     root.classList.add("busy");
     try {
-      const found = await search();
+      const result = await search();
       if (mine !== turn) return;
       problem(null);
-      if (one("rows")) rows(found.rows);
-      if (found.rows) return;
-      count = found.count;
-      one("count").textContent = found.words;
-      one("nothing").hidden = count > 0;
-      await show(0);
+      if (one("rows")) rows(result.rows);
+      if (!result.rows) await show(0, result);
     } catch (error) {
       if (mine === turn) problem(error);
     } finally {
@@ -241,7 +235,7 @@
     one("picture").replaceChildren(picture);
     one("words").replaceChildren(...copy(".texts"));
     one("words").scrollTop = 0;
-    one("viewer-title").textContent = `Image ${at * PAGE + cards().indexOf(card) + 1} of ${count.toLocaleString("en")}`;
+    one("viewer-title").textContent = `Image ${at * PAGE + cards().indexOf(card) + 1} of ${found.count.toLocaleString("en")}`;
     for (const caption of one("words").querySelectorAll(".caption")) {
       caption.querySelectorAll(".sub").forEach((sub, n) => {
         sub.setAttribute("role", "button");
@@ -258,7 +252,7 @@
     const next = cards().indexOf(current) + by;
     if (cards()[next]) return enlarge(cards()[next]);
     const page = at + by;
-    if (page < 0 || page * PAGE >= count) return;
+    if (page < 0 || page * PAGE >= found.count) return;
     await show(page);
     enlarge(by > 0 ? cards()[0] : cards().at(-1));
   };

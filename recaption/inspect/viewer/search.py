@@ -8,7 +8,7 @@ from typing import Final
 from recaption.errors import UserError
 from recaption.inspect.report.gallery import ORDER, WEIGHT_LIMITS, WEIGHTS
 
-FILTERS: Final = ("q", "generation", "model", "status", "flag", "weight", "tag")
+FILTERS: Final[tuple[str, ...]] = ("q", "generation", "model", "status", "flag", "weight", "tag")
 """The parameters of a search, as the page names its fields."""
 
 

@@ -1,42 +1,30 @@
-"""The process that runs the statements of the viewer, so that their time and memory are bounded.
+"""Runs the statements of the viewer in another process (`process`), so that their time and memory are bounded.
 
 DuckDB's `memory_limit` does not count all memory: `SELECT repeat('x', 1000000000)` takes gigabytes with any limit. So
 statements run in a process with a limit of the operating system. It is started again if a statement ends it.
-
-Requests and answers are lines of JSON on standard input and output. A request has `sql`, `values`, and the field names
-of `Limits`. An answer has `columns`, `rows` and `more`, or `error`. The first line is sent when the output is open.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import select
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recaption.errors import DatasetError, UserError
-from recaption.inspect.connection import open_outputs
-from recaption.inspect.paths import find
-from recaption.inspect.query import arrow_sql
-from recaption.inspect.table import shown
 from recaption.inspect.viewer.limits import Limits
 
-if TYPE_CHECKING:
-    import duckdb
-
+_PROCESS = f"{__package__}.process"
 _GRACE = 3.0  # seconds after which a statement that cannot be interrupted ends its process
 _START = 120.0  # seconds in which an output has to open
-_AGAIN = 0.1  # seconds between two interrupts: one just before a query starts has no effect
-_MIB = 1 << 20
+_PIECE = 1 << 20  # bytes that are read at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +64,10 @@ class Worker:
             answer = self._exchange({"sql": sql, "values": values or {}}, self.limits.seconds + _GRACE)
         except EOFError as error:
             self._end()
-            raise UserError(_too_large(self.limits)) from error
+            raise UserError(self.limits.too_large) from error
         except TimeoutError as error:
             self._end()
-            raise UserError(_too_long(self.limits.seconds)) from error
+            raise UserError(self.limits.too_long) from error
         finally:
             self._lock.release()
         if "error" in answer:
@@ -93,7 +81,7 @@ class Worker:
     def _start(self) -> None:
         arguments = json.dumps({"path": self.path, **asdict(self.limits)})
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, arguments],
+            [sys.executable, "-P", "-m", _PROCESS, arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -125,7 +113,7 @@ class Worker:
             ready, _, _ = select.select([pipe], [], [], max(0.0, end - monotonic()))
             if not ready:
                 raise TimeoutError
-            piece = os.read(pipe, _MIB)
+            piece = os.read(pipe, _PIECE)
             if not piece:
                 raise EOFError
             line += piece
@@ -141,93 +129,3 @@ class Worker:
         for pipe in (process.stdin, process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
-
-
-def _too_long(seconds: float) -> str:
-    return f"the statement was stopped after {seconds:g} s. Add conditions, or run it with recaption inspect OUT SQL"
-
-
-def _too_large(limits: Limits) -> str:
-    return f"the statement needs more than {limits.memory_mib:,} MiB of memory. Select fewer rows or shorter values"
-
-
-def main(arguments: str) -> None:
-    """The process. `arguments` are a path and `Limits` as JSON."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
-    given = json.loads(arguments)
-    path = given.pop("path")
-    limits = Limits(**given)
-    memory = 2 * limits.memory_mib * _MIB
-    with suppress(ValueError, OSError):  # a lower limit is set already
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    try:
-        bounds = {"memory_limit": f"{limits.memory_mib}MiB", "max_temp_directory_size": f"{limits.disk_mib}MiB"}
-        connection = open_outputs(find(path), limits=bounds)
-    except Exception as error:  # noqa: BLE001 - sent to the server
-        _send({"error": str(error)})
-        return
-    _send({})
-    for line in sys.stdin.buffer:
-        request = json.loads(line)
-        _send(_answer(connection, request["sql"], request["values"], limits))
-
-
-def _send(answer: Mapping[str, Any]) -> None:
-    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, str], limits: Limits) -> Any:
-    with _interrupted_after(connection, limits.seconds) as late:
-        try:
-            return _rows(connection, sql, values, limits)
-        except UserError as error:
-            if late.is_set():
-                return {"error": _too_long(limits.seconds)}
-            return {"error": _too_large(limits) if "Out of Memory Error" in str(error) else str(error)}
-        except MemoryError:
-            return {"error": _too_large(limits)}
-        except (ValueError, OverflowError) as error:  # such as a date outside of Python's range
-            return {"error": f"a value of the result cannot be shown: {error}. Cast its column: column::VARCHAR"}
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, str], limits: Limits) -> Any:
-    schema, batches = arrow_sql(connection, sql, values=values, rows=2048)
-    most = limits.keys if "key" in schema.names else limits.rows
-    rows: list[tuple[str, ...]] = []
-    for batch in batches:
-        columns = [[_cell(value, limits.cell) for value in column.to_pylist()] for column in batch.columns]
-        rows += zip(*columns, strict=True)
-        if len(rows) > most:
-            break
-    return {"columns": schema.names, "rows": rows[:most], "more": len(rows) > most}
-
-
-def _cell(value: Any, most: int) -> str:
-    text = "" if value is None else value if isinstance(value, str) else shown(value)
-    return text if len(text) <= most else f"{text[:most]}…"
-
-
-@contextmanager
-def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
-    """Interrupts what runs on the connection after so many seconds. Yields an event that is then set."""
-    late, done = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        wait = seconds
-        while not done.wait(wait):
-            late.set()
-            connection.interrupt()
-            wait = _AGAIN
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield late
-    finally:
-        done.set()
-        thread.join()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

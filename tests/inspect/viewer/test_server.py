@@ -167,6 +167,26 @@ def test_a_port_in_use_is_a_user_error(capsys: pytest.CaptureFixture[str]) -> No
     assert f"cannot serve at 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
 
 
+def test_ctrl_c_ends_the_server_and_its_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    processes: list[Any] = []
+
+    def interrupted(server: Server) -> None:
+        processes.append(server.pages._worker._process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(Server, "serve_forever", interrupted)
+    assert main(["inspect", str(GOLDEN), "--open"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert opened == [printed[1]] and printed[1].startswith("http://127.0.0.1:")
+    assert len(printed[1].split("/")[3]) >= 32  # the token
+    assert processes[0].returncode is not None
+
+
 def test_an_output_without_a_build_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "index").mkdir()
     from rich.console import Console
