@@ -164,3 +164,34 @@ def report(
     if made.without_thumbnail:
         print_plain(console, f"{made.without_thumbnail:,} of the samples have no image; the page names the reasons")
     return 0
+
+
+def balance(
+    out: Output,
+    t: Annotated[
+        int | None, typer.Option(parser=positive, metavar="N", help="Thin out objects that are in more than N images")
+    ] = None,
+    tail: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Choose N so that rarer objects have this share of mentions. Default: 0.1",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Default: balance.parquet in the output folder")
+    ] = None,
+) -> int:
+    """Compute how often each training image is kept, so that frequent objects do not dominate (MetaCLIP)."""
+    from recaption.inspect.balance import lines, write_balance
+
+    if t is not None and tail is not None:
+        raise UserError("--t and --tail exclude each other; give one of them")
+    console = Console(highlight=False)
+    path, about = write_balance(out, file, t=t, tail=tail)
+    for line in lines(about):
+        print_plain(console, line)
+    print_plain(console, short_path(path.absolute()))
+    return 0

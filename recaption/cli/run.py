@@ -161,6 +161,10 @@ def estimate(
             help="Dollars per million tokens of prompts and of answers, for models with engine openai. Repeatable",
         ),
     ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Compare these prompts on the same images, in an output OUT-prompts"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON")] = False,
 ) -> int:
     """Estimate time and cost with a pilot over the first images. Its answers are stored."""
@@ -172,8 +176,16 @@ def estimate(
     with display_on(unfailing_console(), quiet=as_json) as display:
         context.obj.failed = display.failed
         prices = {name: pilot.TokenPrice(input=into, output=out) for name, into, out in token_prices or ()}
-        found = pilot.estimate(loaded, path, display, images=images, price=price, token_prices=prices)
-    if as_json:
+        if prompts is None:
+            found = pilot.estimate(loaded, path, display, images=images, price=price, token_prices=prices)
+        else:
+            from recaption.compare.prompts import compare_prompts, print_prompts
+
+            named = [name.strip() for name in prompts.split(",") if name.strip()]
+            compared = compare_prompts(loaded, path, named, display, images=images, price=price, token_prices=prices)
+    if prompts is not None:
+        print_prompts(compared, console, as_json=as_json)
+    elif as_json:
         print(json.dumps(pilot.as_json(found, loaded), indent=2))
     else:
         pilot.print_estimate(found, loaded, console)

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recaption.errors import DatasetError, UserError
-from recaption.load import pixels, texts
+from recaption.load import balance, pixels, texts
+from recaption.load.balance import Balance
 from recaption.load.cache import Cache
 from recaption.load.config import LoaderConfig
 from recaption.load.files import Files
@@ -96,19 +98,27 @@ class CaptionDataset(ResumableDataset):
         )
         self._names = [file.shard for file in layout.files]
         self._ends = list(accumulate(self._shards.counts))
+        self._samples = self._ends[-1] if self._ends else 0
+        fingerprint = layout.fingerprint(config.split, self._shards.counts)
+        self._block = self._shards.block if config.block is None else config.block or None
+        order = Order(
+            self._shards.units, config.seed, block=self._block, shuffle=training, families=self._shards.families
+        )
+        self._order: Order | Balance = order
+        epoch_samples = self._samples
+        if config.balance is not None and self._samples:
+            p, draw = balance.opened(str(config.balance), layout, self._shards.counts, files)
+            self._order = Balance(p, draw, order, config.seed)
+            epoch_samples = self._order.samples
+            fingerprint = mix(fingerprint, zlib.crc32(p.tobytes())) >> 1
         steps = BatchSchedule(
-            samples=self._ends[-1] if self._ends else 0,
+            samples=epoch_samples,
             batch_size=config.batch_size,
             world_size=world_size,
             drop_last=config.drop_last if training else "pad",
         )
-        fingerprint = layout.fingerprint(config.split, self._shards.counts)
         super().__init__(
             steps, seed=config.seed, rank=rank, epochs=config.epochs, split=config.split, fingerprint=fingerprint
-        )
-        self._block = self._shards.block if config.block is None else config.block or None
-        self._order = Order(
-            self._shards.units, config.seed, block=self._block, shuffle=training, families=self._shards.families
         )
         if groups:
             self._shards.keep((self._block or 0) + 1)  # a batch may reach into the next block
@@ -182,8 +192,8 @@ class CaptionDataset(ResumableDataset):
 
     def sample(self, index: int) -> Sample:
         """A sample by its number: the record, and the bytes of the image. Raises IndexError, DatasetError."""
-        if not 0 <= index < self.steps.samples:
-            raise IndexError(f"sample {index} of {self.steps.samples}")
+        if not 0 <= index < self._samples:
+            raise IndexError(f"sample {index} of {self._samples}")
         file = bisect_right(self._ends, index)
         row = index - (self._ends[file - 1] if file else 0)
         try:
@@ -231,7 +241,7 @@ class CaptionDataset(ResumableDataset):
         if slot.failed == _TRIES:
             raise DatasetError(f"none of {_TRIES + 1} samples could be read; the last error: {error}") from error
         self._report(error)
-        slot.index = mix(self.seed, slot.epoch, slot.index, slot.failed) % self.steps.samples
+        slot.index = mix(self.seed, slot.epoch, slot.index, slot.failed) % self._samples
         slot.failed += 1
 
     def _random_epoch(self, epoch: int) -> int:

@@ -170,6 +170,11 @@ def mix(*key: int) -> int:
     return state
 
 
+def uniform(words: _Words, *key: int) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each word, drawn by a key of integers."""
+    return (_mixed(words ^ np.uint64(mix(*key))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
 def _mixed(values: _Words) -> _Words:
     values = values + np.uint64(_GOLDEN)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(_FIRST)

@@ -12,7 +12,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.images import IN_THE_PAGE, Pictures
 from recaption.inspect.paths import OutputPaths, find
-from recaption.inspect.report import gallery, probed, provenance, statistics, support
+from recaption.inspect.report import balance, gallery, probed, prompts, provenance, statistics, support
 from recaption.inspect.report.images_folder import ImagesFolder
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.statistics import run_progress
@@ -93,7 +93,7 @@ def gather(
 def _gathered(output: OutputPaths, samples: int, title: str | None, pictures: Pictures) -> Report:
     with closing(open_outputs(output)) as connection:
         if output.build is None:
-            summary = found = verified = None
+            summary = found = verified = generations = None
             progress = run_progress(connection, output)
             sources = provenance.of_pipeline(output)
             shown = gallery.of_run(connection, output, samples, pictures)
@@ -103,6 +103,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None, pictures: Pi
             summary, progress = from_manifest(manifest), None
             found = statistics.gather(connection)
             verified = support.gather(connection, output, manifest)
+            generations = prompts.section(connection)
             sources = provenance.of_manifest(manifest)
             pairs = [(one.generation, one.fingerprint) for one in sources]
             shown = gallery.of_build(connection, output, summary.format, pairs, samples, pictures)
@@ -115,6 +116,8 @@ def _gathered(output: OutputPaths, samples: int, title: str | None, pictures: Pi
         summary=summary,
         statistics=found,
         support=verified,
+        generations=generations,
+        balance=balance.section(output, summary.build) if summary else None,
         probe=probed.read(output),
         progress=progress,
         sources=sources,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from recaption.formatting import duration
 from recaption.inspect.report import charts
@@ -55,6 +56,8 @@ class Report:
     rates: Sequence[Row]
     samples: tuple[Row, ...]  # see `gallery`
     support: Support | None = None  # None: no sub-caption is verified
+    generations: Markup | None = None  # a section, as the next one
+    balance: Markup | None = None
     images: str | None = None  # the folder of the pictures, beside the page; None: they are in it
     served: bool = False  # by `recaption inspect --open`, which adds the samples; then it has no statistics
     probe: Probed | None = None
