@@ -1,6 +1,6 @@
 """Utilisation and memory of the GPUs of an engine, from NVML.
 
-Needs the package nvidia-ml-py and NVIDIA's driver. Without them there are no figures, and nothing fails.
+Needs the extra `nvml` (nvidia-ml-py) and NVIDIA's driver. Without them there are no figures, and nothing fails.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def _open_clip(model: str, given: str) -> tuple[Any, Any, Any]:
     try:
         import open_clip
     except ImportError as error:
-        raise UserError(f"{given} needs the package open_clip: pip install open_clip_torch") from error
+        raise MissingExtra("open_clip", "probe") from error
     if Path(model).is_dir():
         name, tag = f"local-dir:{model}", None
     elif model.startswith("hf-hub:"):

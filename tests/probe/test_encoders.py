@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from tiny_models import make_tiny_dual_encoder, make_tiny_text
 
-from recaption.errors import UserError
+from recaption.errors import MissingExtra, UserError
 from recaption.probe.encoders import image_encoder, text_encoder
 
 IMAGES = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
@@ -86,5 +86,5 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 def test_without_open_clip_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(UserError, match="needs the package open_clip: pip install open_clip_torch"):
+    with pytest.raises(MissingExtra, match=r"pip install 'recaption\[probe\]'"):
         image_encoder("open_clip:ViT-B-32:openai")
