@@ -249,7 +249,7 @@ def test_boxes_in_another_scale_are_a_warning() -> None:
         return {"tasks": [{"id": "check", "model": "m"}, {**task, "id": "none", "counts": {"boxes": 0}}, task]}
 
     (said,) = box_warnings(tasks(300))
-    assert said.startswith("generate boxes: 300 of 1,000 boxes end beyond the image. The model qwen probably does not write")
+    assert said.startswith("generate boxes: 300 of 1,000 boxes end beyond the image. The model qwen probably does not")
     assert box_warnings(tasks(299)) == [] and box_warnings({}) == []
 
 
