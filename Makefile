@@ -21,7 +21,7 @@ demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no dow
 test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
 	@$(PY) -m pytest -m "not soak and not systems" -n 2 $(ARGS)
 
-systems: setup ## the demo pipelines that `make test` leaves out, from images to the trainer's reader
+systems: setup ## the long tests: the demos of all systems to the trainer's reader, failing stores, more kills
 	@$(PY) -m pytest -m systems -n 2 $(ARGS)
 
 test-pythons: ## the tests that need no engine and no torch, on each supported Python on PATH, one after the other

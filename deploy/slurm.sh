@@ -1,6 +1,7 @@
 #!/bin/bash
 # Run recaption on a Slurm allocation. Ray starts on every node, and one run uses all of them. A job that is preempted
-# or reaches its time limit is requeued and continues.
+# or reaches its time limit is requeued and continues. So is one whose driver, store or network fails, until the job was
+# requeued RESTARTS times (5).
 #
 #   sbatch --nodes=4 --gpus-per-node=8 --cpus-per-task=64 deploy/slurm.sh flair --set output.path=/shared/out
 #
@@ -8,7 +9,7 @@
 # - The same Python environment with recaption and the engine on every node: VENV, by default .venv in the folder in
 #   which sbatch is called.
 # - Source and output on a shared file system or in an object store.
-# If a node fails, the run continues on the other nodes. If the first node fails, the job ends.
+# If a node fails, the run continues on the other nodes. If the first node fails, Slurm requeues the job.
 #
 # Tested in tests/test_deploy.py: the script's logic with stand-ins for srun, scontrol and ray; and a run with real Ray
 # on one machine, with stand-ins for srun and scontrol. Not tested on a Slurm cluster.
@@ -62,5 +63,10 @@ if [ "$code" -eq 143 ]; then # SIGTERM interrupted `wait`; the run is still stop
   wait "$run"
   code=$?
 fi
-[ "$code" -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"
+restart=false
+case "$code" in
+75) restart=true ;; # interrupted
+3 | 129 | 13? | 14?) [ "${SLURM_RESTART_COUNT:-0}" -lt "${RESTARTS:-5}" ] && restart=true ;; # failed, or killed by a signal
+esac
+"$restart" && scontrol requeue "$SLURM_JOB_ID"
 exit "$code"

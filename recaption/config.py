@@ -15,6 +15,7 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     SerializerFunctionWrapHandler,
     ValidationError,
     WithJsonSchema,
@@ -312,6 +313,23 @@ class GenerationConfig(Section):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+class Dissimilar(Section):
+    """A factor for sub-captions that a dual encoder finds dissimilar to the image. Scales differ between models, so
+    `low` and `high` have no defaults."""
+
+    generation: str = Field(description="The generation with `task: score`")
+    column: Literal["score", "logit", "f_clip_score"] = Field("score", description="Column of the table `scores`")
+    low: FiniteFloat = Field(description="At most this value: `factor`")
+    high: FiniteFloat = Field(description="At least this value: no effect. Linear in between")
+    factor: Share = Field(0.1, description="Factor of the weight")
+
+    @model_validator(mode="after")
+    def _rises(self) -> Dissimilar:
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low:g} and high is {self.high:g}; low must be below high")
+        return self
+
+
 class Weights(Section):
     """Factors of a sub-caption's weight. Factors that apply are multiplied: 1 has no effect, 0 excludes the text."""
 
@@ -333,13 +351,17 @@ class Weights(Section):
     unsupported: Share = Field(
         0.1, description="A verification of it is clearly negative; the factor rises to 1 for a clearly positive one"
     )
+    dissimilar: Dissimilar | None = Field(
+        None, description="Is dissimilar to the image, by a generation with task `score`"
+    )
 
     @model_serializer(mode="wrap")
     def _as_in_the_file(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `unsupported` where it has its default: builds from before 1.3 keep their names."""
+        """Without newer keys where they have their defaults: builds from before 1.3 keep their names."""
         dumped: dict[str, Any] = dump(self)
-        if self.unsupported == type(self).model_fields["unsupported"].default:
-            dumped.pop("unsupported", None)
+        for name in ("unsupported", "dissimilar"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                dumped.pop(name, None)
         return dumped
 
 
@@ -372,7 +394,8 @@ class Holdout(Section):
 
 
 class SamplingPolicy(Section):
-    """The sampling policy recommended to trainers; written into the manifest."""
+    """The sampling policy recommended to trainers; written into the manifest. The defaults are an opinion: no
+    measurement with photographs supports them."""
 
     policy: Literal["weighted", "flair", "dreamlip", "long", "short", "raw"] = Field(
         "weighted", description="Name of the policy"
@@ -380,6 +403,11 @@ class SamplingPolicy(Section):
     k: int = Field(8, ge=1, description="Texts per image and step")
     max_merge: int = Field(3, ge=1, description="Consecutive sub-captions joined into one text, at most")
     p_raw: float = Field(0.1, ge=0, le=1, description="Share of texts that are the raw caption")
+
+    @property
+    def basis(self) -> Literal["opinion", "pipeline"]:
+        """Where the values come from: `opinion` for the defaults, `pipeline` for any other."""
+        return "opinion" if self == SamplingPolicy() else "pipeline"
 
 
 _Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]  # BCP 47
@@ -495,7 +523,7 @@ class Pipeline(Section):
     def _names_agree(self) -> Pipeline:
         known = [*(generation.id for generation in self.generate), "raw"]
         named = [*_of_names(known[:-1], self.generate, self.models), *_of_generations(self.generate, self.models)]
-        if wrong := [*named, *_of_output(self.output, known)]:
+        if wrong := [*named, *_of_weights(self.annotate.weights, self.generate), *_of_output(self.output, known)]:
             raise ValueError("\n".join(wrong))
         return self
 
@@ -547,6 +575,14 @@ def _of_generations(generate: Sequence[GenerationConfig], models: Mapping[str, M
         needs_prompt = generation.task == "caption"  # the plan checks the prompts of other tasks
         if not from_column and (generation.column or (needs_prompt and not generation.prompt)):
             yield f"generate {generation.id}: needs `prompt`; `column` is for engine column only"
+
+
+def _of_weights(weights: Weights, generate: Sequence[GenerationConfig]) -> Iterator[str]:
+    """Problems of the weights that read a task."""
+    scores = [generation.id for generation in generate if generation.task == "score"]
+    if weights.dissimilar is not None and (named := weights.dissimilar.generation) not in scores:
+        known = f"known are {', '.join(scores)}" if scores else "add one"
+        yield f"annotate.weights.dissimilar.generation: {named!r} is no generation with `task: score`; {known}"
 
 
 def _of_output(output: Output, known: Sequence[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -130,6 +131,15 @@ TABLES: Mapping[str, tuple[TableSpec | pa.Schema, Rows]] = {
     "triples": (_strings("subject", "relation", "object"), triples),
     "attribute_pairs": (_strings("object", "attribute"), pairs),
 }
+
+
+def full_tables() -> dict[str, tuple[TableSpec | pa.Schema, Rows]]:
+    """All tables, with rows of each for every record: those of the first record."""
+
+    def as_first(rows: Rows) -> Rows:
+        return lambda record: rows(replace(record, row=0))
+
+    return {name: (columns, as_first(rows)) for name, (columns, rows) in TABLES.items()}
 
 
 def tables(*names: str) -> dict[str, tuple[TableSpec | pa.Schema, Rows]]:

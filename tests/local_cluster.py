@@ -158,6 +158,9 @@ class LocalTransport:
     def gpus(self) -> list[int]:
         return [0] * self._nodes
 
+    def cpus(self) -> list[int]:
+        return [2] * self._nodes
+
     def close(self) -> None:
         async def cancel() -> None:
             until = time.monotonic() + 5

@@ -19,10 +19,15 @@ from recaption.source import open_source
 
 
 class LocalPool:
-    """See `recaption.build.pool.Pool`. `ran` has the names of the functions that were run."""
+    """See `recaption.build.pool.Pool`. `ran` has the names of the functions that were run.
 
-    def __init__(self, seed: int = 0) -> None:
+    `eager`: `poll` runs tasks too; otherwise they run when they are collected.
+    """
+
+    def __init__(self, seed: int = 0, *, eager: bool = False) -> None:
         self.ran: list[str] = []
+        self._eager = eager
+        self._done: list[Any] = []
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._rng = random.Random(seed)
 
@@ -33,9 +38,17 @@ class LocalPool:
         self._waiting.append((function, args))
 
     def poll(self) -> None:
-        pass
+        if self._eager:
+            self._done += self._run(lambda: False)
+
+    def take(self) -> list[Any]:
+        done, self._done = self._done, []
+        return done
 
     def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
+        return [*self.take(), *self._run(stopping)]
+
+    def _run(self, stopping: Callable[[], bool]) -> list[Any]:
         waiting, self._waiting = self._waiting, []
         self._rng.shuffle(waiting)
         done = []
@@ -66,6 +79,7 @@ def build(
         listing = list_shard(store, source, shard, plan.questions, job.excluded, left)
         left = left and left - listing.images
         builder.add(listing)
+        builder.poll()
         if left == 0:
             break
     name, new = builder.finish(lambda done, total: None, stopping)

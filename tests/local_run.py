@@ -59,24 +59,15 @@ class KeptEngines(LocalTransport):
         super().close()
 
 
-class _Task:
-    """Stands for a Ray task: it runs where it is called."""
-
-    def __init__(self, function: Any) -> None:
-        self.remote = function
-
-
 @contextmanager
 def local_runs() -> Iterator[KeptEngines]:
     """Meanwhile, `recaption run` and its like use this process instead of Ray."""
     engines = KeptEngines()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recaption.generate.driver.RayTransport", lambda: engines)
-        patch.setattr("recaption.run.job.RayPool", LocalPool)
+        patch.setattr("recaption.run.job.RayPool", lambda took=None: LocalPool())
         patch.setattr("recaption.run.job.ray_cluster", lambda plan: nullcontext())
         patch.setattr("recaption.run.job.Daemons", lambda: nullcontext(_NoDaemons()))
-        patch.setattr("recaption.run.job.remote_task", _Task)
-        patch.setattr("recaption.run.job.get", lambda done: done)
         try:
             yield engines
         finally:

@@ -1,6 +1,8 @@
-"""A real S3 server for tests: moto's, on loopback, in a thread of the test's process. It can be told to fail.
+"""A real S3 server for tests: moto's, on loopback, in a thread of the test's process. Requests can fail, take time, or
+exceed a rate.
 
     with s3_server(monkeypatch) as server:
+        server.latency, server.limits = 0.03, RateLimits()
         store = open_store(server.bucket())
 
 Needs the extra `dev` (s3fs and moto); where they are missing, `needs_s3` skips.
@@ -14,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 import uuid
 from collections import Counter
@@ -29,15 +32,48 @@ needs_s3 = pytest.mark.skipif(
 )
 Fault = Literal["refuse", "lose"]  # 503 and nothing done; or done, and the connection cut before the answer
 
+READS = ("GET", "HEAD", "LIST")  # operations; all others write
+
 _SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>'
 
 
+class RateLimits:
+    """Refuses requests beyond a number of reads and of writes per second, counted in whole seconds of `clock`.
+
+    The defaults are those of one prefix of S3, as a new bucket has it:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
+    """
+
+    def __init__(self, reads: int = 5_500, writes: int = 3_500, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits, self._clock = {True: reads, False: writes}, clock
+        self._second = -1
+        self._used: Counter[bool] = Counter()
+
+    def admits(self, operation: str) -> bool:
+        if (second := int(self._clock())) != self._second:
+            self._second = second
+            self._used.clear()
+        reads = operation in READS
+        self._used[reads] += 1
+        return self._used[reads] <= self._limits[reads]
+
+
 class S3Server:
-    """`fault(method, path)` is asked before every request and says whether and how it fails."""
+    """`fault(method, path)` is called before each request and returns whether and how it fails.
+
+    `latency`: seconds that each request takes in addition. `limits`: requests beyond them get 503 SlowDown.
+    """
 
     def __init__(self, app: Any) -> None:
         self.fault: Callable[[str, str], Fault | None] = lambda method, path: None
+        self.latency = 0.0
+        self.limits: RateLimits | None = None
         self.requests: Counter[str] = Counter()  # by method
+        self.operations: Counter[str] = Counter()  # by method, with LIST and DELETE_MANY apart from GET and POST
+        self.slowed = 0  # requests beyond the limits
+        self.most_at_once = 0  # requests
+        self._at_once = 0
+        self._counting = threading.Lock()
         self.lost = 0
         self.endpoint = ""
         self._app = app
@@ -45,8 +81,24 @@ class S3Server:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
-        self.requests[method] += 1
-        fault = self.fault(method, environ["PATH_INFO"])
+        operation = _operation(method, environ["QUERY_STRING"])
+        with self._counting:
+            self.requests[method] += 1
+            self.operations[operation] += 1
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            slow_down = self.limits is not None and not self.limits.admits(operation)
+            self.slowed += slow_down
+        try:
+            if self.latency:
+                time.sleep(self.latency)
+            return self._answer(environ, start_response, "refuse" if slow_down else None)
+        finally:
+            with self._counting:
+                self._at_once -= 1
+
+    def _answer(self, environ: dict[str, Any], start_response: Any, fault: Fault | None) -> Iterable[bytes]:
+        fault = fault or self.fault(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         if fault == "refuse":
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response("503 Slow Down", [("Content-Type", "application/xml")])
@@ -63,8 +115,14 @@ class S3Server:
         """The URL of a new, empty bucket."""
         name = f"bucket-{uuid.uuid4().hex[:12]}"  # moto's memory is the process's and outlives a server
         with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")):
-            self.requests.clear()
+            self.forget()
             return f"s3://{name}/out"
+
+    def forget(self) -> None:
+        """Set the counts to 0."""
+        self.requests.clear()
+        self.operations.clear()
+        self.slowed = self.most_at_once = 0
 
     def fill(self, url: str, names: Iterable[str]) -> None:
         """Empty objects under `url`, put past HTTP: thousands of them in no time."""
@@ -74,6 +132,12 @@ class S3Server:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         for name in names:
             s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket, f"{prefix}/{name}", b"")
+
+
+def _operation(method: str, query: str) -> str:
+    if method == "GET" and "list-type=" in query:
+        return "LIST"
+    return "DELETE_MANY" if method == "POST" and query.startswith("delete") else method
 
 
 def sometimes(share: float, fault: Fault, seed: int = 0) -> Callable[[str, str], Fault | None]:

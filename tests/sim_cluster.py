@@ -126,6 +126,9 @@ class SimTransport:
     def gpus(self) -> list[int]:
         return [8] * (self._count // 8) + ([self._count % 8] if self._count % 8 else [])
 
+    def cpus(self) -> list[int]:
+        return [16 * gpus for gpus in self.gpus()]
+
     def _later(self, seconds: float, value: Callable[[], Any]) -> int:
         self.calls += 1
         ticket = next(self._tickets)

@@ -57,6 +57,16 @@ def changed(path: str, value: object) -> dict:
         ("generate.0.id", "No Good", r"generate\.0\.id"),
         ("generate.0.sampling", {"max_token": 3}, r"sampling\.max_token: unknown key; allowed here: max_tokens"),
         ("generate.0.sampling", {"temperature": 9}, r"less than or equal to 2 \(given: 9\)"),
+        (
+            "annotate",
+            {"weights": {"dissimilar": {"generation": "long", "low": 0, "high": 1}}},
+            r"annotate\.weights\.dissimilar\.generation: 'long' is no generation with `task: score`; add one",
+        ),
+        (
+            "annotate",
+            {"weights": {"dissimilar": {"generation": "long", "low": 1, "high": 0}}},
+            r"annotate\.weights\.dissimilar: .*low is 1 and high is 0; low must be below high",
+        ),
         ("output.require", ["shrt"], r"output\.require: unknown shrt; known are long, raw"),
         ("output.samples_per_shard", 0, r"output\.samples_per_shard: .*greater than or equal to 1.*given: 0"),
         ("output.samples_per_shard", "many", r"output\.samples_per_shard: .*'source'.*given: 'many'"),
@@ -398,3 +408,8 @@ def test_variables_of_a_chat_template(engine: str, variables: object, message: s
     data = changed("models.m", {"engine": engine, "model": "org/name", "chat_template_kwargs": variables})
     with pytest.raises(ConfigError, match=message):
         config.validate(data)
+
+
+def test_the_suggested_policy_is_an_opinion_unless_the_pipeline_sets_it() -> None:
+    assert config.SamplingPolicy().basis == config.SamplingPolicy(p_raw=0.1).basis == "opinion"
+    assert config.SamplingPolicy(p_raw=0.5).basis == "pipeline"

@@ -1,7 +1,8 @@
-"""deploy/: the Slurm script with stand-ins for Slurm, the RayJob's fields."""
+"""deploy/: the Slurm script with stand-ins for Slurm, the RayJob's fields, the alerting rules and the dashboard."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -10,14 +11,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from samples import jpeg, sample, write_tar
+
+from recaption.generate import part_writer
+from recaption.generate.driver import DRAIN_SECONDS, FLUSH_SECONDS
+from recaption.generate.fleet import STOP_SECONDS
+from recaption.run.monitor.prometheus import METRICS
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -139,7 +147,17 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("code", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("code", "restarts", "requeued"), [(3, 0, True), (137, 4, True), (3, 5, False), (134, 9, False)]
+)
+def test_a_lost_driver_is_started_again_a_few_times(job: Job, code: int, restarts: int, requeued: bool) -> None:
+    (job.calls / "code").write_text(str(code))
+    job.environment["SLURM_RESTART_COUNT"] = str(restarts)
+    assert job.start("flair").wait(timeout=30) == code
+    assert job.requeued == requeued
+
+
+@pytest.mark.parametrize("code", [1, 2])
 def test_what_running_again_would_not_mend_is_not_queued_again(job: Job, code: int) -> None:
     (job.calls / "code").write_text(str(code))
     assert job.start("flair").wait(timeout=30) == code
@@ -189,28 +207,92 @@ def end(step: int) -> None:
         time.sleep(0.5)
 
 
+# Fields of KubeRay 1.6, without those that are not used: ray-operator/config/crd/bases/ray.io_rayjobs.yaml, version v1.
+RAYJOB = {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"}
+CLUSTER = {"rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions"} | {
+    "headGroupSpec",
+    "workerGroupSpecs",
+}
+AUTOSCALER = {"version", "idleTimeoutSeconds", "upscalingMode"}
+WORKERS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+POD = {"terminationGracePeriodSeconds", "nodeSelector", "tolerations", "containers", "volumes"}
+CONTAINER = {"name", "image", "envFrom", "env", "lifecycle", "resources", "volumeMounts"}
+
+
 def test_the_rayjob_has_what_a_rayjob_needs() -> None:
-    found = yaml.safe_load((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
+    claim, found = yaml.safe_load_all((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
     assert (found["apiVersion"], found["kind"]) == ("ray.io/v1", "RayJob")
     assert found["metadata"]["name"]
     spec = found["spec"]
+    assert set(spec) <= RAYJOB and set(spec["rayClusterSpec"]) <= CLUSTER
     assert spec["entrypoint"].startswith("recaption run ")
     assert spec["shutdownAfterJobFinishes"] and spec["backoffLimit"] > 0
     cluster = spec["rayClusterSpec"]
     head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
-    assert workers["groupName"] and workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    assert set(head) <= {"rayStartParams", "template"} and set(workers) <= WORKERS
+    assert workers["groupName"] and 1 <= workers["minReplicas"] <= workers["replicas"] < workers["maxReplicas"]
+    assert cluster["enableInTreeAutoscaling"] and set(cluster["autoscalerOptions"]) <= AUTOSCALER
     for group in (head, workers):
         assert isinstance(group["rayStartParams"], dict)
         pod = group["template"]["spec"]
+        assert set(pod) <= POD, "the autoscaler v2 refuses restartPolicy"
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
+            assert set(container) <= CONTAINER
             assert container["image"] and container["resources"]["limits"]
             assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
     mounted = {m["mountPath"] for m in head["template"]["spec"]["containers"][0]["volumeMounts"]}
     assert str(Path(shlex.split(spec["entrypoint"])[-1]).parent) in mounted, "the pipeline is where it is looked for"
-    assert "nvidia.com/gpu" in workers["template"]["spec"]["containers"][0]["resources"]["limits"]
+    (worker,) = workers["template"]["spec"]["containers"]
+    assert "nvidia.com/gpu" in worker["resources"]["limits"]
     text = (DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8")
     assert "runtimeEnvYAML" not in text, "secrets would be shown with it"
+    # The cache of models
+    claims = [v["persistentVolumeClaim"]["claimName"] for v in volumes_of(workers) if "persistentVolumeClaim" in v]
+    assert (claim["kind"], claims) == ("PersistentVolumeClaim", [claim["metadata"]["name"]])
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"], "pods of several machines mount it"
+    (cache,) = (each["value"] for each in worker["env"] if each["name"] == "HF_HOME")
+    assert cache in {mount["mountPath"] for mount in worker["volumeMounts"] if mount["name"] == "models"}
+
+
+def volumes_of(group: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = group["template"]["spec"]["volumes"]
+    return found
+
+
+def test_the_rayjobs_pods_have_time_to_drain() -> None:
+    _, found = yaml.safe_load_all((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
+    cluster = found["spec"]["rayClusterSpec"]
+    head, worker = (g["template"]["spec"] for g in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]))
+    drain = DRAIN_SECONDS + FLUSH_SECONDS + STOP_SECONDS
+    _, _, script = head["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    waits = int(re.search(r"seq (\d+)", script)[1])  # type: ignore[index]
+    assert drain < waits < head["terminationGracePeriodSeconds"]
+    assert worker["terminationGracePeriodSeconds"] > part_writer.FLUSH_SECONDS
+    # Spot machines are for the engines only: the run ends with the driver.
+    assert head["nodeSelector"] != worker["nodeSelector"]
+
+
+def test_the_pod_of_the_driver_stops_the_run_before_ray(tmp_path: Path) -> None:
+    _, found = yaml.safe_load_all((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
+    (container,) = found["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    command = container["lifecycle"]["preStop"]["exec"]["command"]
+    name = f"rec{os.getpid()}"[:15]  # not the runs of other tests
+    run = tmp_path / name
+    run.write_text(
+        "#!/bin/bash\ntrap 'sleep 0.2; touch done; exit 75' TERM\ntouch running\nwhile :; do sleep 0.05; done\n"
+    )
+    run.chmod(0o755)
+    process = subprocess.Popen([str(run)], cwd=tmp_path)
+    try:
+        wait_for(tmp_path / "running", process)
+        reaper = threading.Thread(target=process.wait)  # a zombie would count as running
+        reaper.start()
+        subprocess.run([word.replace("-x recaption", f"-x {name}") for word in command], timeout=30, check=True)
+        assert (tmp_path / "done").exists(), "it waits until the run has stored its answers"
+        reaper.join(10)
+    finally:
+        process.kill()
 
 
 def test_files_say_how_far_they_were_tested() -> None:
@@ -219,17 +301,166 @@ def test_files_say_how_far_they_were_tested() -> None:
         assert any("ested" in line and ("Not " in line or "not " in line) for line in head), name
 
 
+FAMILY = re.compile(r"_(?:bucket|sum|count)$")
+
+
+def served() -> dict[str, set[str]]:
+    """The series of each name that a run serves, with their labels."""
+    found = {"recaption_run_info": {"command", "version"}}
+    for name, metric in METRICS.items():
+        labels = set(metric.labels)
+        if metric.kind == "histogram":
+            found |= {f"{name}_bucket": labels | {"le"}, f"{name}_sum": labels, f"{name}_count": labels}
+        else:
+            found[f"{name}_total" if metric.kind == "counter" else name] = labels
+    return found
+
+
+def check_expression(expression: str, where: str) -> None:
+    """Its metrics of recaption exist and have the labels by which it groups."""
+    for opening, closing in ("()", "[]", "{}"):
+        assert expression.count(opening) == expression.count(closing), where
+    named = set(re.findall(r"recaption_\w+", expression))
+    assert named <= served().keys(), f"{where}: {named - served().keys()} do not exist"
+    labels = {label for of in re.findall(r"(?:by|on) \(([\w, ]+)\)", expression) for label in of.split(", ")}
+    for name in named:
+        assert labels <= served()[name] | {"instance"}, f"{where}: {name} lacks {labels - served()[name]}"
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"]
+    assert set(group) == {"name", "rules"}
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((DEPLOY / "grafana" / "recaption.json").read_text("utf-8"))["panels"]
+    return found
+
+
+def expressions() -> list[tuple[str, str]]:
+    """The title of each panel with each of its expressions."""
+    return [(panel["title"], target["expr"]) for panel in panels() for target in panel.get("targets", [])]
+
+
 def test_the_alert_rules_are_a_rule_file_over_metrics_that_exist() -> None:
     """The fields are those of https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/."""
-    from recaption.run.monitor.prometheus import METRICS
-
-    served = {f"{name}_total" if metric.kind == "counter" else name: metric for name, metric in METRICS.items()}
-    (group,) = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"]
-    assert set(group) == {"name", "rules"} and len({rule["alert"] for rule in group["rules"]}) == len(group["rules"])
-    for rule in group["rules"]:
+    assert len({rule["alert"] for rule in rules()}) == len(rules())
+    for rule in rules():
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"} and {"alert", "expr"} <= set(rule)
-        assert re.fullmatch(r"(\d+[smh])?", rule.get("for", "")) and rule["expr"].count("(") == rule["expr"].count(")")
+        assert re.fullmatch(r"(\d+[smh])?", rule.get("for", ""))
+        check_expression(rule["expr"], rule["alert"])
         named = set(re.findall(r"recaption_\w+", rule["expr"]))
-        assert named and named <= set(served), rule["alert"]
         shown = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) - {"instance"}
-        assert all(shown <= set(served[name].labels) for name in named), rule["alert"]
+        assert named and all(shown <= served()[name] for name in named), rule["alert"]
+
+
+def test_the_dashboards_panels_show_metrics_that_exist_and_leave_out_none() -> None:
+    """https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/"""
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+    taken: set[tuple[int, int]] = set()
+    for panel in panels():
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken and max(x for x, _ in cells) < 24, f"{panel['title']} overlaps another panel"
+        taken |= cells
+        assert panel["type"] == "row" or (panel["type"] in ("stat", "timeseries") and panel["targets"])
+        for target in panel.get("targets", []):
+            check_expression(target["expr"], panel["title"])
+            grouped = re.findall(r"by \(([\w, ]+)\)", target["expr"])
+            shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            assert not grouped or shown <= set(grouped[0].split(", ")), f"{panel['title']}: {shown} is summed away"
+    shown = {FAMILY.sub("", name) for _, text in expressions() for name in re.findall(r"recaption_\w+", text)}
+    missing = {FAMILY.sub("", name) for name in served()} - shown
+    others_show_it = {"recaption_in_flight_requests", "recaption_engine_answers_total"}
+    not_shown = {"recaption_run_info", "recaption_generating_seconds_total", "recaption_duplicate_images"}
+    assert missing == others_show_it | not_shown
+
+
+def test_the_dashboards_metrics_of_ray_and_vllm_are_those_of_the_installed_versions() -> None:
+    text = " ".join(expression for _, expression in expressions())
+    of_ray, of_vllm = set(re.findall(r"\bray_(\w+)", text)), set(re.findall(r"vllm:\w+", text))
+    assert len(of_ray) >= 6 and len(of_vllm) >= 5
+    folder = Path(ray.__file__).parent / "dashboard" / "modules"
+    sources = [folder / "reporter" / "reporter_agent.py", folder / "metrics/dashboards/default_dashboard_panels.py"]
+    known = "".join(path.read_text("utf-8") for path in sources)
+    assert [name for name in of_ray if not re.search(rf"\b(ray_)?{name}\b", known)] == []
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        pytest.skip("vllm is not installed")
+    known = (Path(spec.origin).parent / "v1" / "metrics" / "loggers.py").read_text("utf-8")
+    names = {re.sub(r"_(total|bucket)$", "", name) for name in of_vllm}
+    assert [name for name in names if f'"{name}"' not in known] == []
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_accepts_the_rules_and_all_expressions_of_the_dashboard(tmp_path: Path) -> None:
+    records = [
+        {"record": f"panel:{n}", "expr": text.replace("$__rate_interval", "5m")}
+        for n, (_, text) in enumerate(expressions())
+    ]
+    (tmp_path / "panels.yaml").write_text(json.dumps({"groups": [{"name": "panels", "rules": records}]}))
+    for path in (DEPLOY / "alerts.yaml", tmp_path / "panels.yaml"):
+        done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+RUN, LONG = 'instance="a"', 'instance="a",model="m",generation="long"'
+FIRING: dict[str, dict[str, str]] = {  # alert -> series with a value per minute, after which it fires
+    "RecaptionStalled": {f"recaption_last_progress_timestamp_seconds{{{RUN}}}": "0x120"},
+    "RecaptionNoAnswers": {
+        f"recaption_answers_total{{{LONG}}}": "7x120",
+        f'recaption_in_flight_requests{{{RUN},model="m"}}': "32x120",
+    },
+    "RecaptionRejects": {
+        f"recaption_answers_total{{{LONG}}}": "0+7x120",
+        f'recaption_rejects_total{{{LONG},reason="refusal"}}': "0+3x120",
+    },
+    "RecaptionEnginesFail": {f'recaption_engine_deaths_total{{{RUN},model="m"}}': "0+1x120"},
+    "RecaptionStoreSilent": {f"recaption_store_silent_seconds{{{RUN}}}": "0+60x120"},
+    "RecaptionStoreSlow": {
+        f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="{le}"}}': f"0+{count}x120"
+        for le, count in (("30.0", 1), ("60.0", 9), ("+Inf", 9))
+    },
+    "RecaptionEnginesWait": {f'recaption_engine_share_ratio{{{RUN},model="m"}}': "0.5x120"},
+}
+HEALTHY = {
+    f"recaption_last_progress_timestamp_seconds{{{RUN}}}": "0+60x120",
+    f"recaption_answers_total{{{LONG}}}": "0+9x120",
+    f'recaption_rejects_total{{{LONG},reason="refusal"}}': "0+1x120",
+    f'recaption_in_flight_requests{{{RUN},model="m"}}': "32x120",
+    f'recaption_engine_deaths_total{{{RUN},model="m"}}': "2x120",
+    f"recaption_store_silent_seconds{{{RUN}}}": "0x120",
+    f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="30.0"}}': "0+9x120",
+    f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="+Inf"}}': "0+9x120",
+    f'recaption_engine_share_ratio{{{RUN},model="m"}}': "0.97x120",
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_each_alert_fires_on_its_condition_and_none_in_a_healthy_run(tmp_path: Path) -> None:
+    """https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/"""
+    assert FIRING.keys() == {rule["alert"] for rule in rules()}
+
+    def case(series: dict[str, str], firing: dict[str, bool]) -> dict[str, Any]:
+        query = "count(ALERTS{alertstate='firing',alertname='%s'}) or vector(0)"
+        return {
+            "interval": "1m",
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "promql_expr_test": [
+                {"expr": query % alert, "eval_time": "100m", "exp_samples": [{"labels": "{}", "value": int(fires)}]}
+                for alert, fires in firing.items()
+            ],
+        }
+
+    cases = [case(series, {alert: True}) for alert, series in FIRING.items()]
+    cases.append(case(HEALTHY, dict.fromkeys(FIRING, False)))
+    test = {"rule_files": [str(DEPLOY / "alerts.yaml")], "evaluation_interval": "1m", "tests": cases}
+    (tmp_path / "test.yaml").write_text(json.dumps(test))
+    done = subprocess.run(["promtool", "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

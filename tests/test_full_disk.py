@@ -7,14 +7,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from exported_tables import full_tables
 from samples import jpeg
 from small_output import answer_all, build_all, pipeline_data, write_source
+from written_build import write_build
 
 from recaption import cli
 from recaption.errors import RecaptionError, StoreError
+from recaption.export import MODULES, WITHOUT_IMAGE_FILES, beta_clip, load, sharegpt4v
+from recaption.export.base import Options
+from recaption.export.dataset import Dataset
 from recaption.generate.plan import Plan
 from recaption.io.outfile import outfile
 from recaption.io.store import LocalStore
@@ -108,7 +114,7 @@ OF_CAPTIONS = [
     *("flair", "cosmos", "dreamlip", "open_clip", "recap", "pixelprose", "llava", "fg_clip", "mllms_augmented"),
     *("monkey", "txt", "imagefolder", "coco"),
 ]
-"""Formats that need no more than captions. The others have the same writers, and need tables, or 1,001 samples."""
+"""Formats that need no more than captions."""
 
 
 @pytest.mark.parametrize("name", OF_CAPTIONS)
@@ -126,6 +132,37 @@ def test_export(answered: Plan, disk: SmallDisk, name: str, capsys: pytest.Captu
 
     code_of_last = [3]
     fails_then_works(disk, export, capsys)
+
+
+@pytest.fixture(scope="module")
+def with_tables(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A build with the tables and translations that exporters read, on a disk with space."""
+    row = {"raw": "a kite", "short": "A kite.", "long": "A red kite flies over dunes. The sky is grey."}
+    rows = [{**row, "long_zh": "风筝。", "short_zh": "风筝", "long": f"{row['long']} {'It is red. ' * 50}"}] * 20
+    kinds = {"short": "short", "long": "long", "long_zh": "long", "short_zh": "short"}
+    langs = {"long_zh": "zh", "short_zh": "zh"}
+    out = tmp_path_factory.mktemp("with_tables") / "out"
+    return write_build(out, rows, kinds=kinds, langs=langs, tables=full_tables())
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - set(OF_CAPTIONS)))
+def test_export_of_tables(name: str, with_tables: Dataset, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sharegpt4v, beta_clip):
+        monkeypatch.setattr(module, "LAYOUT", replace(module.LAYOUT, least=1))
+    dest = disk.path / "exported"
+    maps = {"make": {"visual_concept_caption": "look", "ontology_caption": "diagnosis"}}
+    options = Options(map=maps.get(name, {}), images="none" if name in WITHOUT_IMAGE_FILES else "jpg")
+
+    def export() -> None:
+        if dest.exists() and any(dest.iterdir()):
+            shutil.rmtree(dest)
+        try:
+            load(name).export(with_tables, str(dest), options)
+        except StoreError:
+            assert not dest.exists() or list(dest.iterdir()) == []
+            raise
+
+    fails_then_works(disk, export)
 
 
 def test_report(answered: Plan, disk: SmallDisk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,15 @@ def disturb(work: KilledRun, kills: list[tuple[str, int]], *, all_of_them: bool 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("seed", "kind"), list(enumerate(("driver", "gcs", "dashboard agent", "actor", "engine", "render")))
+    ("seed", "kind"),
+    [
+        (0, "driver"),
+        pytest.param(1, "gcs", marks=pytest.mark.systems),
+        pytest.param(2, "dashboard agent", marks=pytest.mark.systems),
+        (3, "actor"),
+        (4, "engine"),
+        pytest.param(5, "render", marks=pytest.mark.systems),
+    ],
 )
 def test_a_run_with_killed_processes_has_the_same_result(
     work: KilledRun, undisturbed: dict[str, bytes], seed: int, kind: str

@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "problems",
             "tokenids",
             "embeddings",
+            "balance",
             "tokenizer",
             "threads",
             "tablefile",
@@ -49,7 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("export", "validate", "push"),
     ("progress",),
     ("run",),
-    ("doctor", "probe"),
+    ("doctor", "probe", "compare"),
     ("cli", "__main__"),
 )
 NEIGHBOURS_ALLOWED = {0, 1, 2, 4, 14}
@@ -61,9 +62,10 @@ APART["load"] |= {
     "tokenids",
     "tokenizer",
     "embeddings",
+    "balance",
 }  # what write and load share, as they share schema: no more than numpy
 APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
-APART["inspect"] |= {"embeddings", "formatting", "tablefile"}  # no more than pyarrow
+APART["inspect"] |= {"embeddings", "balance", "formatting", "tablefile"}  # no more than pyarrow
 APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
@@ -168,8 +170,8 @@ def breach(found: Import) -> str | None:
     if target.split(".")[0] in APART:
         return (
             None
-            if layer(found.module) == len(LAYERS) - 1 or unit(found.module) == "probe"
-            else f"{found}: only the command line and probe use load, inspect and objectives"
+            if layer(found.module) == len(LAYERS) - 1 or unit(found.module) in ("probe", "compare")
+            else f"{found}: only the command line, probe and compare use load, inspect and objectives"
         )
     mine, theirs = layer(found.module), layer(target)
     if mine is None or theirs is None:

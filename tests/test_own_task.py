@@ -65,6 +65,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KilledRun:
     return work
 
 
+@pytest.mark.systems
 def test_a_task_of_a_users_package_needs_no_change_anywhere_else(
     work: KilledRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,13 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SHIPPED = ("pipelines", "prompts", "schemas")
 # Import name → distribution, where they differ.
-DISTRIBUTION = {"PIL": "pillow", "yaml": "pyyaml", "cv2": "opencv-python-headless"}
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "open_clip": "open_clip_torch",
+    "pynvml": "nvidia-ml-py",
+    "yaml": "pyyaml",
+}
 # Imported, but brought along by what is named: these are a library's own dependencies and follow its version.
 COMES_WITH = {"tokenizers": "transformers", "safetensors": "transformers", "thinc": "spacy", "cloudpickle": "vllm"}
 
@@ -193,7 +199,8 @@ def test_constraints_are_versions_that_the_ranges_admit() -> None:
     assert wrong == []
     untested = {n for n in names(asked) if n not in tested}
     # torchvision goes with torch's build (scripts/setup.py); standard-imghdr is for newer Pythons than the tested set's
-    assert untested <= {"recaption", "vllm", "torchvision", "standard-imghdr"}
+    # nvidia-ml-py needs NVIDIA's driver
+    assert untested <= {"recaption", "vllm", "nvidia-ml-py", "torchvision", "standard-imghdr"}
 
 
 @pytest.mark.parametrize(("version", "wanted"), [("3.11", False), ("3.12", False), ("3.13", True)])

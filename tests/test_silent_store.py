@@ -68,6 +68,7 @@ def silent(make_source: Callable[..., Path], tmp_path: Path, monkeypatch: pytest
             run.clean_up()
 
 
+@pytest.mark.systems
 def test_a_silent_store_is_reported_and_costs_only_time(silent: Silent) -> None:
     run = silent.run
     run.start()
@@ -89,6 +90,7 @@ def test_a_silent_store_is_reported_and_costs_only_time(silent: Silent) -> None:
     )
 
 
+@pytest.mark.systems
 def test_a_signal_stops_a_run_while_the_store_is_silent(silent: Silent) -> None:
     run = silent.run
     run.start()

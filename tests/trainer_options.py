@@ -42,6 +42,7 @@ OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "fgclip2/train/train_fgclip2.py, DataArguments",
         {"data_path": str, "image_folder": str, "add_box_loss": ("True", "False"), "use_hard_neg": ("True", "False")},
     ),
+    "GOAL": ("goal_loss_finetuning.py", {"dataset": str, "model": str, "output_dir": str}),
     "β-CLIP": ("main_clip_ft.py", {"metadata": str, "root": str}),
     "Monkey": ("finetune_multitask.py, DataArguments", {"data_path": str}),
     "CE-CLIP": ("src/training/params.py", {"train-data": str, "dataset-type": (*OPEN_CLIP_TYPES, "npy")}),

@@ -6,6 +6,8 @@ What makes a trainer die raises here too, of the same type; what it does without
 from __future__ import annotations
 
 import csv
+import functools
+import io
 import json
 import random
 import re
@@ -15,9 +17,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from PIL import Image
 
 NEEDY = {"fgclip2", "grain", "ce_clip", "sharegpt4v", "structure_clip", "beta_clip", "cocu"}
-NEEDY |= {"maya", "make", "gist", "adaptclipzs"}
+NEEDY |= {"maya", "make", "gist", "adaptclipzs", "goal", "sa_co"}
 """Formats that need more than a build of captions has, or more than a few samples."""
 IMAGES = {"png", "jpg", "jpeg", "webp"}
 
@@ -133,6 +138,90 @@ def llava(path: Path) -> list[tuple[str, str, str]]:
         assert rest == "" and len(turn.split(" ASSISTANT: ")) == 2
         assert not row["image"].startswith("/")
         found.append((row["image"], question["value"], answer["value"]))
+    return found
+
+
+def sa_co(path: Path) -> list[tuple[str, str, int, list[list[float]]]]:
+    """Image, phrase, category and boxes of each row, as SAM 3's evaluation reads them."""
+    body = json.loads(path.read_bytes())
+    boxes: dict[int, list[list[float]]] = {row["id"]: [] for row in body["images"]}
+    assert len(boxes) == len(body["images"]) and [category["id"] for category in body["categories"]] == [1]
+    for annotation in body["annotations"]:
+        x, y, wide, high = annotation["bbox"]
+        assert 0 <= x < x + wide <= 1 and 0 <= y < y + high <= 1 and annotation["category_id"] == 1
+        boxes[annotation["image_id"]].append(annotation["bbox"])
+    return [
+        (row["file_name"], row["text_input"], int(row["queried_category"]), boxes[row["id"]]) for row in body["images"]
+    ]
+
+
+def openvision(folder: Path) -> list[tuple[tuple[int, int], str, list[str], str]]:
+    """Size of the image, `txt`, the pieces that one is drawn of, and the whole text of each example."""
+    info = json.loads((folder / "dataset_info.json").read_bytes())
+    features = json.loads((folder / "features.json").read_bytes())["featuresDict"]["features"]
+    assert info["fileFormat"] == "parquet" and set(features) == {"jpg", "txt", "llava_caption"}
+    (split,) = info["splits"]
+    total, found = len(split["shardLengths"]), []
+    for number, length in enumerate(split["shardLengths"]):
+        file = split["filepathTemplate"].format(
+            DATASET=info["name"], SPLIT=split["name"], FILEFORMAT="parquet", SHARD_X_OF_Y=f"{number:05d}-of-{total:05d}"
+        )
+        rows = pq.read_table(folder / file)["data"].to_pylist()
+        assert len(rows) == int(length)
+        for row in rows:
+            message = _example().FromString(row)
+            values = {entry.key: entry.value.bytes_list.value[0] for entry in message.features.feature}
+            with Image.open(io.BytesIO(values["jpg"])) as image:
+                size = image.size
+            whole = values["llava_caption"].decode()
+            pieces = [piece for piece in re.sub(r"[.!]+", "|", whole).split("|") if piece]
+            found.append((size, values["txt"].decode(), pieces, whole))
+    return found
+
+
+@functools.cache
+def _example() -> Any:
+    """The message tf.train.Example with features of bytes."""
+    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="t", syntax="proto3")
+    repeated, single = 3, 1
+    text, binary, message = 9, 12, 11
+    messages: dict[str, list[tuple[str, int, int, int, str | None]]] = {
+        "BytesList": [("value", 1, repeated, binary, None)],
+        "Feature": [("bytes_list", 1, single, message, "BytesList")],
+        "Entry": [("key", 1, single, text, None), ("value", 2, single, message, "Feature")],
+        "Features": [("feature", 1, repeated, message, "Entry")],
+        "Example": [("features", 1, single, message, "Features")],
+    }
+    for name, fields in messages.items():
+        made = file.message_type.add(name=name)
+        for field, number, label, kind, of in fields:
+            made.field.add(name=field, number=number, label=label, type=kind, type_name=of and f".t.{of}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Example"))
+
+
+def goal(path: Path, patch: int = 16, side: int = 224) -> list[tuple[str, str, tuple[int, int], set[int]]]:
+    """Image, crop, the place of the segment's text in the caption, and the patches of its box."""
+    found = []
+    for row in json.loads(path.read_bytes()):
+        caption = row["original_caption"]
+        segment = max(row["segment"], key=lambda one: one["similarity_score"])
+        start = caption.find(segment["caption"])
+        assert start >= 0, "the loader would take the tokens before the last character"
+        box = segment["bbox_coordinates"]
+        scaled = {
+            name: round(box[name] * side / box["width" if name[0] == "x" else "height"])
+            for name in ("x1", "y1", "x2", "y2")
+        }
+        x1, y1 = (max(0, min(scaled[name], side - 1)) for name in ("x1", "y1"))
+        x2, y2 = (max(0, min(scaled[name], side)) for name in ("x2", "y2"))
+        columns, rows = (range(a // patch, (b + patch - 1) // patch) for a, b in ((x1, x2), (y1, y2)))
+        patches = {y * (side // patch) + x + 1 for y in rows for x in columns}
+        assert patches, "the mean of no patch is NaN"
+        for name in (row["original_filename"], segment["filename"]):
+            Image.open(name).convert("RGB")
+        found.append((row["original_filename"], segment["filename"], (start, start + len(segment["caption"])), patches))
     return found
 
 

@@ -18,7 +18,7 @@ from recaption.export.dataset import Dataset
 from recaption.io.store import LocalStore
 from recaption.tasks.base import TableSpec
 from recaption.text import normalise
-from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption
+from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption, Tag
 from recaption.write import GenerationCounts, publish
 
 Texts = Mapping[str, str]  # by generation, with raw
@@ -48,6 +48,7 @@ def record_of(
                 char_end=span.start() + len(span[0].rstrip()),
                 n_words=len(span[0].split()),
                 content_start=span.start() + len(span[0]) - len(span[0].lstrip().removeprefix(OPENER)),
+                tags=_tags(span[0], span.start()),
             )
             for idx, span in enumerate(spans)
         ]
@@ -76,6 +77,14 @@ def record_of(
         width=48,
         height=40,
         captions=tuple(captions),
+    )
+
+
+def _tags(text: str, start: int) -> tuple[Tag, ...]:
+    """Objects: the words "kite", "boat" and "sky"."""
+    return tuple(
+        Tag(lemma=found[0], text=found[0], char_start=start + found.start(), char_end=start + found.end())
+        for found in re.finditer(r"\b(?:kite|boat|sky)\b", text)
     )
 
 

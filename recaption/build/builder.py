@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import recaption
 from recaption.annotate import Annotator
 from recaption.build import rekeyed
 from recaption.build.pool import Pool
-from recaption.build.repack import Survey, cut, identity, pack, survey
+from recaption.build.repack import EarlyCuts, Packing, Survey, cut, identity, pack, survey
 from recaption.build.results import specs_of
-from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
+from recaption.build.shard import BuildSpec, Built, finish_shard, profile_of, token_encoders
+from recaption.build.unique import KeyTable, check_keys
 from recaption.config import Output, Pipeline, Trainer
 from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import Job, ShardListing
@@ -29,6 +30,7 @@ from recaption.types import SCHEMA_VERSION
 from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
 
 Collect = Callable[..., list[Any]]
+_Entries = tuple[list[ShardEntry] | None, dict[str, Any]]
 _MANY_BEYOND = 0.3  # share of the boxes
 
 
@@ -38,7 +40,8 @@ class Builder:
     A build is named by the fingerprint of its inputs. If that build is already published and nothing has changed,
     nothing is done. If the answers have changed since, the next revision is built next to it.
     By default, a dataset shard corresponds to a source shard and is written as soon as that is complete. With
-    `output.samples_per_shard`, shards of equal counts are cut once all source shards are complete.
+    `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete; if a
+    build is already published, once all source shards are complete.
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Builder:
             self._published = {shard["name"]: shard["inputs"] for shard in manifest["shards"]}
             self._published_inputs = manifest["provenance"].get("source_inputs", "")
         self.build = _name(base, 0 if revision is None else revision + 1)
+        self.is_first = revision is None
+        """Whether no build with these settings is finished: a new one is written in any case."""
         self._spec = BuildSpec(
             pipeline=plan.pipeline,
             questions=plan.questions,
@@ -79,6 +84,10 @@ class Builder:
         self.changed_keys: str | None = None  # a warning, once finished: images whose keys differ from the last build
         self._order: dict[str, int] = {}
         self._images = 0
+        # If a build is already published, samples are not counted yet, because usually nothing has changed.
+        self._early = EarlyCuts(self._size) if self._size and self._newest is None else None
+        self._made: list[Survey | ShardEntry] = []  # results of tasks that were taken from the pool
+        self._started: set[tuple[str, str]] = set()  # name and inputs of dataset shards that are cut early
 
     def add(self, listing: ShardListing) -> None:
         """A shard has all its answers. Returns at once."""
@@ -94,6 +103,19 @@ class Builder:
     def poll(self) -> None:
         """Keep the pool busy. Raises the error of a failed task."""
         self._pool.poll()
+        if self._early is not None:
+            made = self._pool.take()
+            self._made += made
+            for counted in made:
+                if isinstance(counted, Survey):
+                    for packing in self._early.add(counted):
+                        self._pack(packing)
+
+    def _pack(self, packing: Packing) -> None:
+        """Have a dataset shard of equal counts written, once."""
+        if (shard := (packing.name, packing.inputs)) not in self._started:
+            self._started.add(shard)
+            self._pool.add(pack, self._shared, packing)
 
     def finish(self, building: Callable[[int, int], None], stopping: Callable[[], bool]) -> tuple[str, bool]:
         """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new.
@@ -102,9 +124,10 @@ class Builder:
         """
 
         def collect(report: Callable[[int, int], None] = building) -> list[Any]:
-            return self._pool.collect(report, stopping)
+            taken = len(self._made)  # early, and so not counted by the pool
+            return self._pool.collect(lambda done, total: report(done + taken, total + taken), stopping)
 
-        entries, provenance = self._repacked(collect) if self._size else self._by_source(collect)
+        entries, provenance = (self._repacked if self._size else self._by_source)(collect, stopping)
         if entries is None:
             assert self._newest is not None
             newest = self._newest
@@ -128,7 +151,7 @@ class Builder:
         waited(put_and_publish, stopping)
         return self.build, True
 
-    def _by_source(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
+    def _by_source(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
         """The entries of the dataset shards (None if nothing changed), and any further inputs of their bytes."""
         built: list[Built] = collect()
         unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
@@ -142,41 +165,38 @@ class Builder:
         entries = [b.entry for b in built if b.entry is not None]
         if len(entries) != len(self._order):
             raise DatasetError(f"{len(self._order)} shards were listed, but {len(entries)} are in the build")
-        prefix = self._spec.prefix
-        self._check_keys(
-            [KeyTable(name=e.name, path=f"{prefix}/images/{e.name}.parquet", rows=e.counts["images"]) for e in entries],
-            collect,
-        )
+        self._check_keys(built, stopping)
         return entries, {}
 
-    def _repacked(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
+    def _repacked(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
         """As `_by_source`, for shards of equal counts."""
         assert self._size is not None
-        surveys = self._in_order(collect())
+        made = [*self._made, *collect()]
+        surveys = self._in_order([each for each in made if isinstance(each, Survey)])
         if self._newest and surveys and identity(surveys) == self._published_inputs:
             return None, {}
-        # If a build is already published, samples are not counted yet, because usually nothing has changed.
         for uncounted in (s for s in surveys if s.samples is None):
             self._pool.add(survey, self._shared, uncounted.shard, uncounted.limit, True)
         surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
-        self._check_keys(
-            [KeyTable(name=s.shard.id, path=paths.index_file(s.shard.id), rows=s.limit) for s in surveys], collect
-        )
-        for packing in cut(surveys, self._size):
-            self._pool.add(pack, self._shared, packing)
-        entries: list[ShardEntry] = sorted(collect(), key=lambda entry: int(entry.name))
+        self._check_keys(surveys, stopping)
+        packings = cut(surveys, self._size)
+        for packing in packings:
+            self._pack(packing)
+        written = {(each.name, each.inputs): each for each in [*made, *collect()] if isinstance(each, ShardEntry)}
+        entries = [written[packing.name, packing.inputs] for packing in packings]
         return entries, {"samples_per_shard": self._size, "source_inputs": identity(surveys)}
 
     def _in_order(self, surveys: list[Survey]) -> list[Survey]:
         return sorted(surveys, key=lambda s: self._order[s.shard.id])
 
-    def _check_keys(self, shards: list[KeyTable], collect: Collect) -> None:
-        self._pool.add(check_keys, self._spec.store_url, shards)
-        collect(lambda done, total: None)
+    def _check_keys(self, shards: Sequence[Built | Survey], stopping: Callable[[], bool]) -> None:
+        tables = [KeyTable(name=s.shard.id, path=paths.index_file(s.shard.id), rows=s.limit) for s in shards]
+        hashes = [shard.keys for shard in shards if shard.keys is not None]
+        waited(lambda: check_keys(self._store, tables, hashes), stopping)
 
     def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
         pipeline = self._plan.pipeline
-        holdout = pipeline.output.holdout
+        holdout, sampling = pipeline.output.holdout, pipeline.output.sampling
         info = BuildInfo(
             name=pipeline.name,
             build=self.build,
@@ -186,7 +206,7 @@ class Builder:
             tables=[*specs_of(self._plan.questions).values(), *self._annotator.table_specs],
             require=pipeline.require,
             primary=pipeline.primary,
-            sampling=pipeline.output.sampling.model_dump(mode="json"),
+            sampling=sampling.model_dump(mode="json") | {"basis": sampling.basis},
             tokenizers=self._annotator.tokenizers,
             provenance={
                 **_provenance(self._plan, self._annotator),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,6 +11,8 @@ import ray
 
 from recaption.errors import Interrupted
 from recaption.generate.ray_tasks import get, remote_task
+
+POLL_SECONDS = 0.05  # between two polls that `add` makes; with hundreds of running tasks, one takes milliseconds
 
 
 class Pool(Protocol):
@@ -27,6 +30,10 @@ class Pool(Protocol):
         """Start waiting tasks and collect finished ones. Raises the error of a failed task."""
         ...
 
+    def take(self) -> list[Any]:
+        """The results that are there; `collect` does not return them again."""
+        ...
+
     def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
         """Wait for all added tasks and return their results. `report` is called with the number done and the total.
 
@@ -38,26 +45,46 @@ class Pool(Protocol):
 class RayPool:
     """See `Pool`. Waiting tasks are kept here: in Ray, a task of a hundred bytes takes several kilobytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, took: Callable[[float], None] = lambda seconds: None) -> None:
+        """`took` is called with the seconds of each finished task, from its start to the poll that finds its result."""
+        self._took = took
         self._waiting: deque[tuple[Any, tuple[Any, ...]]] = deque()
-        self._running: list[ray.ObjectRef] = []
+        self._running: dict[ray.ObjectRef, float] = {}  # with the time of its start
         self._done: list[Any] = []
+        self._cores = 0
+        self._polled = float("-inf")
 
     def share(self, value: Any) -> Any:
         return ray.put(value)
 
     def add(self, function: Callable[..., Any], *args: Any) -> None:
         self._waiting.append((remote_task(function, cpus=1), args))
-        self.poll()
+        if time.monotonic() - self._polled > POLL_SECONDS:
+            self.poll()
+        else:
+            self._start()
 
     def poll(self, timeout: float = 0.0) -> None:
-        cores = int(ray.cluster_resources().get("CPU", 1)) if self._waiting else 0
-        while self._waiting and len(self._running) < cores:
-            task, args = self._waiting.popleft()
-            self._running.append(task.remote(*args))
+        self._polled = time.monotonic()
         if self._running:
-            ready, self._running = ray.wait(self._running, num_returns=len(self._running), timeout=timeout)
-            self._done.extend(get(ref) for ref in ready)
+            running = list(self._running)
+            ray.wait(running, num_returns=1, timeout=timeout)
+            ready, _ = ray.wait(running, num_returns=len(running), timeout=0)
+            for ref in ready:
+                self._took(time.monotonic() - self._running.pop(ref))
+                self._done.append(get(ref))
+        if self._waiting:
+            self._cores = int(ray.cluster_resources().get("CPU", 1))
+            self._start()
+
+    def take(self) -> list[Any]:
+        done, self._done = self._done, []
+        return done
+
+    def _start(self) -> None:
+        while self._waiting and len(self._running) < self._cores:
+            task, args = self._waiting.popleft()
+            self._running[task.remote(*args)] = time.monotonic()
 
     def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
         total = len(self._done) + len(self._waiting) + len(self._running)
@@ -66,5 +93,4 @@ class RayPool:
                 raise Interrupted("stopped on request; run the same command again to continue")
             self.poll(timeout=0.5)
             report(len(self._done), total)
-        done, self._done = self._done, []
-        return done
+        return self.take()

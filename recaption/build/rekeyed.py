@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recaption.build.shard import KeyTable
+from recaption.build.unique import KeyTable
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.output import paths
 from recaption.output.locate import current_build, read_manifest
 from recaption.source.keys import KeyRule
 from recaption.tablefile import read_table
+from recaption.threads import each
 
 _COLUMNS = ("key", "sha256")
+_THREADS = 16  # shards that are read at a time
 _Hashes = npt.NDArray[np.uint64]
 
 
@@ -54,19 +56,24 @@ def warning(build: str, shared: int, changed: int, rule: KeyRule) -> str | None:
 
 
 def _compared(store: Store, build: str, shards: Sequence[KeyTable]) -> tuple[int, int]:
-    same, earlier = 0, []
     now = {shard.name: shard for shard in shards}
-    for name in (shard["name"] for shard in read_manifest(store, paths.build_folder(build))["shards"]):
+
+    def look(name: str) -> int | tuple[_Hashes, _Hashes]:
+        """The rows of a shard that has not changed; for any other shard the hashes of its earlier version."""
         table = _read(store, f"{paths.build_folder(build)}/{paths.table_file('images', name)}")
-        if name in now and table.equals(_read(store, now[name].path).slice(0, now[name].rows)):
-            same += table.num_rows
-            del now[name]
-        else:
-            earlier.append(_hashes(table))
+        shard = now.get(name)
+        same = shard is not None and table.equals(_read(store, shard.path).slice(0, shard.rows))
+        return table.num_rows if same else _hashes(table)
+
+    names = [shard["name"] for shard in read_manifest(store, paths.build_folder(build))["shards"]]
+    found = dict(zip(names, each(look, names, _THREADS), strict=True))
+    same = sum(rows for rows in found.values() if isinstance(rows, int))
+    earlier = [hashes for hashes in found.values() if not isinstance(hashes, int)]
     if not earlier:
         return same, 0
     old_images, old_keys = _joined(earlier)
-    new_images, new_keys = _joined(_hashes(_read(store, s.path).slice(0, s.rows)) for s in now.values())
+    changed = [shard for name, shard in now.items() if not isinstance(found.get(name), int)]
+    new_images, new_keys = _joined(each(lambda s: _hashes(_read(store, s.path).slice(0, s.rows)), changed, _THREADS))
     shared = int(np.isin(old_images, new_images).sum())
     removed, removed_counts = np.unique(old_images[~np.isin(old_keys, new_keys)], return_counts=True)
     added, added_counts = np.unique(new_images[~np.isin(new_keys, old_keys)], return_counts=True)

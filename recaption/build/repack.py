@@ -1,4 +1,4 @@
-"""Dataset shards of equal counts, cut out of the source's shards once all of those are complete.
+"""Dataset shards of equal counts, cut out of the source's shards.
 
     survey, per source shard      how many samples a trainer will see, and their inputs: a hundred bytes
     cut                           which samples of which source shards make a dataset shard
@@ -11,17 +11,20 @@ is a number of samples, and the packing task assembles the source shard again to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from recaption.build.assemble import Assembled
 from recaption.build.shard import BuildSpec, assemble_images, compact_shard, load_answers, write_assembled
+from recaption.build.unique import KeyHashes, key_hashes
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.types import Answer, CaptionFailure, Image, Record, Reject, SourceShard
 from recaption.write import GenerationCounts, ShardEntry, written_shard
+
+DIGITS = 5  # of a dataset shard's name, at least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,7 @@ class Survey:
     limit: int  # rows of it that are within the run's scope
     inputs: str
     samples: int | None
+    keys: KeyHashes | None = field(default=None, compare=False)  # of its images; None: not counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,11 +74,12 @@ def survey(spec: BuildSpec, shard: SourceShard, limit: int, count: bool) -> Surv
     """Compact a finished source shard and, with `count`, assemble it to know how many samples it gives."""
     store = open_store(spec.store_url)
     images, inputs = compact_shard(store, spec, shard, limit)
-    samples = None
+    samples = keys = None
     if count:
+        keys = key_hashes(image.key for image in images)
         assembled = assemble_images(spec, shard, images, load_answers(store, spec, shard, images), name=shard.id)
         samples = sum(_is_sample(record) for record in assembled.records)
-    return Survey(shard=shard, limit=limit, inputs=inputs, samples=samples)
+    return Survey(shard=shard, limit=limit, inputs=inputs, samples=samples, keys=keys)
 
 
 def identity(surveys: Iterable[Survey]) -> str:
@@ -82,28 +87,67 @@ def identity(surveys: Iterable[Survey]) -> str:
     return _digest((survey.shard.id, survey.inputs) for survey in surveys)
 
 
-def cut(surveys: Sequence[Survey], size: int) -> list[Packing]:
-    """Dataset shards of exactly `size` train samples each, in source order. The last one has the remaining samples.
+class Cutter:
+    """Cuts source shards, given in source order, into dataset shards of exactly `size` train samples each.
 
     Each row of each source shard is in exactly one dataset shard. A cut is always directly before a sample. At a cut
     between two source shards, source shards without samples stay with the shards before them, so that no dataset shard
-    is without samples unless it is the only one. Names are 00000, 00001, …, with more digits above 100,000 shards.
+    is without samples unless it is the only one.
     """
-    shards: list[list[Segment]] = []
-    room = size
-    for source in surveys:
+
+    def __init__(self, size: int) -> None:
+        self._size = self._room = size
+        self.rest: list[Segment] = []
+        """What is not in a complete dataset shard yet."""
+
+    def add(self, source: Survey) -> list[list[Segment]]:
+        """The segments of the dataset shards that are complete now: later source shards cannot change them."""
         assert source.samples is not None
+        complete = []
         first: int | None = 0
         while first is not None:
-            if not shards or (room == 0 and source.samples):
-                shards.append([])
-                room = size
-            stop = first + room if first + room < source.samples else None
-            shards[-1].append(Segment(source=source, first=first, stop=stop))
-            room -= shards[-1][-1].samples
+            if self._room == 0 and source.samples:
+                complete.append(self.rest)
+                self.rest, self._room = [], self._size
+            stop = first + self._room if first + self._room < source.samples else None
+            self.rest.append(Segment(source=source, first=first, stop=stop))
+            self._room -= self.rest[-1].samples
             first = stop
-    digits = max(5, len(str(len(shards) - 1)))
+        return complete
+
+
+def cut(surveys: Sequence[Survey], size: int) -> list[Packing]:
+    """The dataset shards of all source shards, in source order; see `Cutter`. The last one has the remaining samples.
+
+    Names are 00000, 00001, …, with more digits above 100,000 shards.
+    """
+    cutter = Cutter(size)
+    shards = [shard for source in surveys for shard in cutter.add(source)]
+    if cutter.rest:
+        shards.append(cutter.rest)
+    digits = max(DIGITS, len(str(len(shards) - 1)))
     return [Packing(name=f"{n:0{digits}d}", segments=tuple(segments)) for n, segments in enumerate(shards)]
+
+
+class EarlyCuts:
+    """Cuts dataset shards while source shards are still generated, once all source shards before a cut are counted.
+
+    The names have `DIGITS` digits: of a build with more shards, the shards are written again under their final names.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._cutter = Cutter(size)
+        self._waiting: dict[int, Survey] = {}  # by the number of the source shard
+        self._next = self._made = 0
+
+    def add(self, counted: Survey) -> Iterator[Packing]:
+        """The dataset shards that are complete now."""
+        self._waiting[counted.shard.number] = counted
+        while (source := self._waiting.pop(self._next, None)) is not None:
+            self._next += 1
+            for segments in self._cutter.add(source):
+                yield Packing(name=f"{self._made:0{DIGITS}d}", segments=tuple(segments))
+                self._made += 1
 
 
 def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:

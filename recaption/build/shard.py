@@ -9,23 +9,22 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 
-import numpy as np
 import pyarrow as pa
 
 from recaption.annotate import Annotator
 from recaption.annotate.confidence import with_confidence
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
 from recaption.build.results import Result, is_whole, result_of, task_tables
-from recaption.build.support import VERIFICATIONS, weighed
+from recaption.build.support import weighed
+from recaption.build.unique import KeyHashes, key_hashes
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
-from recaption.output.index import duplicate_keys, load_index
+from recaption.output.index import load_index
 from recaption.output.paths import STORED
 from recaption.output.units import ShardAnswers
 from recaption.source import Source
-from recaption.tablefile import read_table
 from recaption.tasks.question import Question
 from recaption.types import Answer, Caption, Image, Reject, SourceShard
 from recaption.write import (
@@ -62,15 +61,7 @@ class Built:
     limit: int
     inputs: str
     entry: ShardEntry | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeyTable:
-    """The file in the output that has the keys of a shard, in its first `rows` rows."""
-
-    name: str
-    path: str
-    rows: int
+    keys: KeyHashes | None = field(default=None, compare=False)  # of its images; None without an entry
 
 
 def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inputs: str | None) -> Built:
@@ -86,7 +77,8 @@ def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inpu
     if entry is None or entry.inputs != inputs:
         assembled = assemble_images(spec, shard, images, load_answers(store, spec, shard, images), name=shard.id)
         entry = write_assembled(store, spec, shard.id, assembled, [images], inputs)
-    return Built(shard=shard, limit=limit, inputs=inputs, entry=entry)
+    keys = key_hashes(image.key for image in images)
+    return Built(shard=shard, limit=limit, inputs=inputs, entry=entry, keys=keys)
 
 
 def compact_shard(store: Store, spec: BuildSpec, shard: SourceShard, limit: int) -> tuple[list[Image], str]:
@@ -178,7 +170,7 @@ def write_assembled(
     if assembled.confident:
         records = [replace(r, captions=tuple(_confident(c, assembled) for c in r.captions)) for r in records]
     custom_tables = {**annotated.tables, **assembled.tables}
-    records = weighed(records, custom_tables.get(VERIFICATIONS), pipeline.annotate.weights)
+    records = weighed(records, custom_tables, pipeline.annotate.weights)
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
     content = ShardContent(
@@ -220,32 +212,6 @@ def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfil
         return None
     kinds = {q.id: q.generation.granularity for q in questions if q.generation.granularity is not None}
     return flair_profile(kinds, {str(name): of for name, of in output.profile_map.items()}, output.profile_fill)
-
-
-def check_keys(store_url: str, shards: Sequence[KeyTable]) -> None:
-    """Raises UserError if two of the shards share a key. Holds eight bytes per key, not the keys."""
-    store = open_store(store_url)
-    hashes = [np.array([_hash(key) for key in _keys(store, shard)], dtype=np.uint64) for shard in shards]
-    everything = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
-    values, counts = np.unique(everything, return_counts=True)
-    twice = set(values[counts > 1].tolist())
-    seen: dict[str, str] = {}
-    for shard, found in zip(shards, hashes, strict=True) if twice else ():
-        if not twice.intersection(found.tolist()):
-            continue
-        for key in _keys(store, shard):
-            if _hash(key) in twice and (other := seen.setdefault(key, shard.name)) != shard.name:
-                raise duplicate_keys(key, other, shard.name)
-
-
-def _keys(store: Store, shard: KeyTable) -> list[str]:
-    table = read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
-    keys: list[str] = table["key"].slice(0, shard.rows).to_pylist()
-    return keys
-
-
-def _hash(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
 @lru_cache(maxsize=1)

@@ -21,14 +21,14 @@ from typer.exceptions import TyperException
 
 import recaption
 from recaption import signals, stdio, supervise
-from recaption.cli import look, probe, run, setup, share
+from recaption.cli import compare, look, probe, run, setup, share
 from recaption.cli.terminal import Invocation
 from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionError, UserError
 
 PANELS = {
     "Run a pipeline": (run.run, run.generate, run.build, run.estimate, run.retry, run.reproduce),
-    "Look into an output": (look.status, look.inspect, look.report, probe.probe),
-    "Share and check": (share.export, share.validate, share.push),
+    "Look into an output": (look.status, look.inspect, look.report, probe.probe, compare.compare),
+    "Share and check": (look.balance, share.export, share.validate, share.push),
     "Set up": (setup.init, setup.doctor, setup.download),
 }
 """The commands, as `recaption --help` groups them."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from recaption.cli.options import Output, positive
+from recaption.cli.options import Output, port, positive
 from recaption.cli.terminal import needs_run_extra, print_plain, short_path
 from recaption.errors import UserError
 
@@ -26,7 +27,8 @@ def status(
     errors = Console(stderr=True, highlight=False)
 
     def read() -> progress.Status:
-        return progress.read_patiently(out, lambda text: errors.print(text, markup=False))
+        say = partial(errors.print, markup=False)
+        return progress.read_patiently(out, say, with_builds=not watch)  # it reads the builds' manifests
 
     if as_json:
         print(json.dumps(progress.as_json(read()), indent=2))
@@ -78,6 +80,12 @@ def inspect(
         bool,
         typer.Option("--unsafe", help="Allow SQL to read, write, attach and install without limits"),
     ] = False,
+    in_browser: Annotated[
+        bool, typer.Option("--open", help="Serve a page with all images, search and SQL to this machine")
+    ] = False,
+    at_port: Annotated[
+        int | None, typer.Option("--port", parser=port, metavar="PORT", help="Port of --open; default: any free one")
+    ] = None,
 ) -> int:
     """Query an output with DuckDB."""
     from recaption import inspect as views
@@ -85,7 +93,15 @@ def inspect(
     console = Console()
     answer = views.ResultFormat(format=form, file=file, limit=limit, unsafe=unsafe)
     _check_inspect(sql, ask, other, others, show_sql)
-    if other:
+    if at_port and not in_browser:
+        raise UserError("--port is the port of --open; give both")
+    if in_browser:
+        if sql or ask or other or others or form or file or limit or show_sql or unsafe:
+            raise UserError("--open serves one output and takes no other option than --port; the page runs SQL")
+        from recaption.inspect.viewer import serve
+
+        serve(out, console, port=at_port or 0)
+    elif other:
         views.output_diff(out, other, answer, console, show=show_sql)
     elif ask:
         words = (ask,) if sql is None else (ask, sql)
@@ -129,16 +145,53 @@ def report(
     title: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Title of the page; default: the pipeline's name")
     ] = None,
+    images: Annotated[
+        Literal["page", "folder"],
+        typer.Option(help="folder: pictures are files in a folder beside the page, for thousands of samples"),
+    ] = "page",
 ) -> int:
     """Write one HTML page about an output, with samples. Needs no network."""
     from recaption.inspect.report import write_report
 
     console = Console(highlight=False)
-    made = write_report(out, file, samples=samples, title=title)
+    made = write_report(out, file, samples=samples, title=title, images_folder=images == "folder")
     size = f"{made.size / 1e6:.1f} MB, {made.samples:,} sample{'s' * (made.samples != 1)}"
     print_plain(console, f"{short_path(made.path.absolute())}  {size}")
+    if made.images:
+        print_plain(console, f"Keep the folder {made.images.name} beside the page: it has the pictures")
     if not made.built:
         print_plain(console, "This run has no build yet: the page shows what exists so far")
     if made.without_thumbnail:
         print_plain(console, f"{made.without_thumbnail:,} of the samples have no image; the page names the reasons")
+    return 0
+
+
+def balance(
+    out: Output,
+    t: Annotated[
+        int | None, typer.Option(parser=positive, metavar="N", help="Thin out objects that are in more than N images")
+    ] = None,
+    tail: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Choose N so that rarer objects have this share of mentions. Default: 0.1",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Default: balance.parquet in the output folder")
+    ] = None,
+) -> int:
+    """Compute how often each training image is kept, so that frequent objects do not dominate (MetaCLIP)."""
+    from recaption.inspect.balance import lines, write_balance
+
+    if t is not None and tail is not None:
+        raise UserError("--t and --tail exclude each other; give one of them")
+    console = Console(highlight=False)
+    path, about = write_balance(out, file, t=t, tail=tail)
+    for line in lines(about):
+        print_plain(console, line)
+    print_plain(console, short_path(path.absolute()))
     return 0

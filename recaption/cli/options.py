@@ -29,6 +29,18 @@ def price(value: str) -> float:
     return dollars
 
 
+def token_price(value: str) -> tuple[str, float, float]:
+    """[MODEL=]IN,OUT: the model ("" for all), and the dollars for a million tokens of prompts and of answers.
+
+    Raises typer.BadParameter.
+    """
+    model, _, prices = value.rpartition("=")
+    both = prices.split(",")
+    if len(both) != 2:
+        raise typer.BadParameter(f"{value!r} is not [MODEL=]IN,OUT in dollars per million tokens, such as 0.40,1.60")
+    return model, price(both[0].strip()), price(both[1].strip())
+
+
 def port(value: str) -> int:
     """The number of a TCP port. Raises typer.BadParameter."""
     if not value.isdecimal() or not 0 < int(value) < 65536:
@@ -86,6 +98,9 @@ Preset = Annotated[
     typer.Option("--preset", metavar="NAME", help="Apply a preset of the pipeline file, before --set. E.g. demo"),
 ]
 Output = Annotated[str, typer.Argument(metavar="OUT", help="An output: a folder, or a URL of an object store")]
+FilePreset = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="Apply a preset of the file that --pipeline names")
+]
 PipelineFile = Annotated[
     Path | None,
     typer.Option(

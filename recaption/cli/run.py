@@ -17,6 +17,7 @@ from rich.markup import escape
 import recaption
 from recaption.cli import summary
 from recaption.cli.options import (
+    FilePreset,
     JsonLines,
     Limit,
     MetricsHost,
@@ -30,6 +31,7 @@ from recaption.cli.options import (
     Takeover,
     positive,
     price,
+    token_price,
 )
 from recaption.cli.terminal import needs_run_extra, unfailing_console
 from recaption.errors import UserError
@@ -150,6 +152,19 @@ def estimate(
     overrides: Set = None,
     images: Annotated[int, typer.Option(parser=positive, metavar="N", help="Images of the pilot")] = 256,
     price: Annotated[float | None, typer.Option(parser=price, metavar="DOLLARS", help="Price of a GPU hour")] = None,
+    token_prices: Annotated[
+        list[Any] | None,
+        typer.Option(
+            "--token-price",
+            parser=token_price,
+            metavar="[MODEL=]IN,OUT",
+            help="Dollars per million tokens of prompts and of answers, for models with engine openai. Repeatable",
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Compare these prompts on the same images, in an output OUT-prompts"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON")] = False,
 ) -> int:
     """Estimate time and cost with a pilot over the first images. Its answers are stored."""
@@ -160,8 +175,17 @@ def estimate(
         from recaption.run import estimate as pilot
     with display_on(unfailing_console(), quiet=as_json) as display:
         context.obj.failed = display.failed
-        found = pilot.estimate(loaded, path, display, images=images, price=price)
-    if as_json:
+        prices = {name: pilot.TokenPrice(input=into, output=out) for name, into, out in token_prices or ()}
+        if prompts is None:
+            found = pilot.estimate(loaded, path, display, images=images, price=price, token_prices=prices)
+        else:
+            from recaption.compare.prompts import compare_prompts, print_prompts
+
+            named = [name.strip() for name in prompts.split(",") if name.strip()]
+            compared = compare_prompts(loaded, path, named, display, images=images, price=price, token_prices=prices)
+    if prompts is not None:
+        print_prompts(compared, console, as_json=as_json)
+    elif as_json:
         print(json.dumps(pilot.as_json(found, loaded), indent=2))
     else:
         pilot.print_estimate(found, loaded, console)
@@ -177,6 +201,7 @@ def _retry(
         typer.Option("--reason", metavar="REASON", help="Reason of rejects: refusal, repetition, poison, … Repeatable"),
     ],
     pipeline_file: PipelineFile = None,
+    preset: FilePreset = None,
     limit: Annotated[
         int | None,
         typer.Option(parser=positive, metavar="N", help="Only the first N images; default: the last run's limit"),
@@ -185,7 +210,16 @@ def _retry(
 ) -> _Result:
     from recaption.run.retry_rejects import retry_rejects
 
-    done = retry_rejects(out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, listeners=listeners)
+    done = retry_rejects(
+        out,
+        reasons,
+        display,
+        takeover=takeover,
+        limit=limit,
+        path=pipeline_file,
+        preset=preset,
+        listeners=listeners,
+    )
     fields = {"asked": done.retried, "now_answered": done.answered}
     return _Result(outcome=done.outcome, pipeline=done.pipeline, fields=fields, sentence=done.sentence)
 
@@ -199,13 +233,15 @@ def reproduce(
     out: Output,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Key of an image, in the output or in the source")],
     pipeline_file: PipelineFile = None,
+    preset: FilePreset = None,
     generation: Annotated[str | None, typer.Option(metavar="ID", help="Only this generation; default: all")] = None,
 ) -> int:
     """Send the requests of one image again and compare with the stored answers. Stores nothing."""
     with needs_run_extra():
         from recaption.run.reproduce import print_reproduced
         from recaption.run.reproduce import reproduce as reproduced
-    print_reproduced(reproduced(out, key, generation=generation, path=pipeline_file), Console())
+    found = reproduced(out, key, generation=generation, path=pipeline_file, preset=preset)
+    print_reproduced(found, Console())
     return 0
 
 

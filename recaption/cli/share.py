@@ -55,6 +55,15 @@ def export(
             help="With --to txt: one caption, lines that the dataset's sampling policy draws, or tags (the objects)"
         ),
     ] = "one",
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="With --to txt: text files beside the images of a local folder, which DEST names"
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --in-place: replace text files that have other contents")
+    ] = False,
     pipeline_file: Annotated[
         Path | None,
         typer.Option(
@@ -76,6 +85,10 @@ def export(
     exporter = load(to)
     if captions != "one" and to != "txt":
         raise UserError(f"--captions {captions} is for --to txt; leave the option out")
+    if in_place and to != "txt":
+        raise UserError("--in-place is for --to txt; leave the option out")
+    if overwrite and not in_place:
+        raise UserError("--overwrite is for --in-place; leave the option out")
     dataset = Dataset.open(out, pipeline_file)
     with progress(console) as report:
         options = Options(
@@ -85,6 +98,8 @@ def export(
             samples_per_shard=samples_per_shard,
             images=images,
             captions=captions,
+            in_place=in_place,
+            overwrite=overwrite,
             draw=_drawing(dataset) if captions == "lines" else all_texts,
             progress=report,
         )

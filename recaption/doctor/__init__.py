@@ -1,7 +1,7 @@
 """`recaption doctor`: diagnose problems of this machine and of a pipeline, with a fix for each.
 
-Changes nothing: a probe that is written to the output is deleted again. Starts no Ray and no engine. Each check is a
-function that returns findings; `finding.examine` runs them in parallel.
+Changes nothing: a probe that is written to the output is deleted again. Starts no engine and no Ray; to a cluster at
+RAY_ADDRESS, it connects. Each check is a function that returns findings; `finding.examine` runs them in parallel.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _of_parts(invalid: InvalidPipeline) -> Sequence[Finding]:
 def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> Sequence[Check]:
     replicas = [model.replicas for model in pipeline.models.values() if model.engine != "column"] if pipeline else []
     replicated = max((1 if count == "auto" else count for count in replicas), default=1)
-    tagger = "reinstall recaption, or set another annotate.spacy_model; if it is only slow, run doctor again"
+    tagger = "reinstall recaption, or set another annotate.spacy_model"
     run = partial(packages.versions, "run", needed=pipeline is not None)
     disk = Check("disk", partial(machine.disk, "disk", Path.cwd()), "see df -h")
     engines = Check("engines", packages.engines, "pip install 'recaption[vllm]'")
@@ -64,8 +64,8 @@ def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> 
         Check("temporary files", machine.temporary, "set TMPDIR to a writable folder"),
         Check("open files", machine.open_files, "ulimit -n 65536"),
         Check("shared memory", partial(machine.shared_memory, replicated), "see df -h /dev/shm"),
-        Check("ray", packages.ray, "correct or unset RAY_ADDRESS"),
-        Check("spacy", partial(packages.spacy, annotate), tagger, late="warning"),
+        Check("ray", packages.ray, "correct RAY_ADDRESS, or unset it to use this machine"),
+        Check("spacy", partial(packages.spacy, annotate), tagger),
     ]
 
 
@@ -80,10 +80,10 @@ def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
     return [
         Check("source", partial(parts.source, pipeline, path), _hint("source.path", pipeline.source.path)),
         *models,
-        Check("tasks", partial(tasks.look, pipeline), "correct generate or models in the pipeline", late="warning"),
+        Check("tasks", partial(tasks.look, pipeline), "correct generate or models in the pipeline"),
         Check("output", partial(parts.output, pipeline), _hint("output.path", pipeline.output.path)),
         Check("disk", partial(parts.disk_of_output, pipeline), "see df -h"),
-        Check("build", partial(parts.build, pipeline), "correct annotate or output in the pipeline", late="warning"),
+        Check("build", partial(parts.build, pipeline), "correct annotate or output in the pipeline"),
     ]
 
 

@@ -33,7 +33,6 @@ class Check:
     name: str
     look: Callable[[], Finding | Sequence[Finding]]
     hint: str  # the fix when `look` raises or does not return in time
-    late: Status = "error"  # status when `look` does not return in time; imports are slow on some machines
 
 
 def ok(name: str, found: str) -> Finding:
@@ -53,7 +52,8 @@ def error(name: str, found: str, todo: str, fault: Fault = "infrastructure") -> 
 
 
 def examine(checks: Sequence[Check], seconds: float = SECONDS) -> list[Finding]:
-    """The findings of all checks, in order, after at most `seconds`.
+    """The findings of all checks, in order, after at most `seconds`. A check that takes longer is a warning, because
+    imports, file systems and servers may only be slow.
 
     Each check runs in a separate thread. A thread that does not finish is abandoned, because a blocked call to the
     network or the file system cannot be cancelled.
@@ -71,7 +71,9 @@ def examine(checks: Sequence[Check], seconds: float = SECONDS) -> list[Finding]:
         thread.join(max(0.0, deadline - time.monotonic()))
     findings: list[Finding] = []
     for number, check in enumerate(checks):
-        late = Finding(name=check.name, status=check.late, found=f"no answer within {seconds:g} s", todo=check.hint)
+        late = warning(
+            check.name, f"not finished within {seconds:g} s; run doctor again if it is only slow", check.hint
+        )
         findings += found.get(number, [late])
     return findings
 

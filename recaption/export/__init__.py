@@ -21,12 +21,14 @@ MODULES: Final = MappingProxyType(
         "cosmos": "recaption.export.cosmos",
         "dreamlip": "recaption.export.dreamlip",
         "open_clip": "recaption.export.open_clip",
+        "openvision": "recaption.export.openvision",
         "recap": "recaption.export.recap",
         "pixelprose": "recaption.export.pixelprose",
         "llava": "recaption.export.llava",
         "fg_clip": "recaption.export.fg_clip",
         "fgclip2": "recaption.export.fgclip2",
         "sharegpt4v": "recaption.export.sharegpt4v",
+        "goal": "recaption.export.goal",
         "mllms_augmented": "recaption.export.mllms_augmented",
         "grain": "recaption.export.grain",
         "monkey": "recaption.export.monkey",
@@ -41,12 +43,15 @@ MODULES: Final = MappingProxyType(
         "txt": "recaption.export.txt",
         "imagefolder": "recaption.export.imagefolder",
         "coco": "recaption.export.coco",
+        "sa_co": "recaption.export.sa_co",
     }
 )
 """The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""
 
-WITHOUT_IMAGE_FILES: Final = frozenset({"flair", "cosmos", "open_clip", "recap", "pixelprose", "cocu", "adaptclipzs"})
-"""Formats that name no image files: they have the images in tars, or none."""
+WITHOUT_IMAGE_FILES: Final = frozenset(
+    {"flair", "cosmos", "open_clip", "openvision", "recap", "pixelprose", "cocu", "adaptclipzs"}
+)
+"""Formats that name no image files: they have the images in tars or Parquet, or none."""
 
 
 def load(name: str) -> Exporter:

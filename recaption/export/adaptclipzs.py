@@ -9,7 +9,6 @@ by the name of the class, without looking at them. Other lines would lose their 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -23,11 +22,13 @@ from recaption.export.base import (
     described,
     found_in,
     named,
+    refuse_classes_without_texts,
     refuse_shard_size,
     removed_on_failure,
     shards,
 )
 from recaption.export.dataset import Dataset
+from recaption.export.image_files import make_folder, put_text
 from recaption.export.needs import CLASS_TEXTS, only_table
 from recaption.export.rows import path_of
 from recaption.io import files
@@ -37,31 +38,38 @@ from recaption.text import fold
 WRITES: Final = "a text file per class with one description per line"
 READ_BY: Final = "AdaptCLIPZS"
 _SUBJECT: Final = re.compile(r"An? [\w-]+ (?:with|that|which|whose|of|in|on|at|has|having)\b")
+_REMEDY: Final = (
+    f"AdaptCLIPZS opens a file for each class. Texts of more than {CLIP_WORDS} words do not count. Request them again "
+    "(recaption retry OUT --reason REASON; the table rejects has the reasons), or remove these classes from the source"
+)
 _PREFIX: Final = "A photo showing "
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. The samples are classes."""
+    """See `base.Exporter.export`. The samples are classes. Raises UserError if some have no texts."""
     refuse_shard_size(options, "one for each class")
-    tables = only_table(dataset, options, CLASS_TEXTS)
+    generation = only_table(dataset, options, CLASS_TEXTS)
     store = begin(dataset, dest, options)
-    left_out: Counter[str] = Counter()
+    without: list[str] = []
     written = 0
     with removed_on_failure(store):
+        if (folder := store.local("")) is not None:
+            make_folder(folder)
         for shard in shards(dataset, options):
-            found = dataset.table_rows(shard, CLASS_TEXTS.table, tables[CLASS_TEXTS.table])
-            for record in dataset.records(shard, options.split):
+            found = dataset.table_rows(shard, CLASS_TEXTS.table, CLASS_TEXTS.made_by(generation))
+            for record in dataset.records(shard, options.split, generations=()):
                 rows = found.get(record.key, ())
                 lines = [line_of(row["text"]) for row in rows if len(row["text"].split()) <= CLIP_WORDS]
                 if not lines:
-                    left_out[f"no text of at most {CLIP_WORDS} words" if rows else "no texts"] += 1
+                    without.append(record.source_key)
                     continue
                 name = record.source_key.replace("/", "SLASH")
-                store.put(f"{name}.txt", "".join(f"{line}\n" for line in lines).encode())
+                put_text(store, f"{name}.txt", "".join(f"{line}\n" for line in lines))
                 written += 1
+        refuse_classes_without_texts(without, _REMEDY)
     usage = Usage(program="AdaptCLIPZS (main of 2025-10)", arguments=f"--text_dir {path_of(dest)}")
-    notes = (described(tables),)
-    return Exported(samples=written, files=written, left_out=left_out, notes=notes, usage=(usage,))
+    notes = (described({CLASS_TEXTS.table: generation}),)
+    return Exported(samples=written, files=written, notes=notes, usage=(usage,))
 
 
 def line_of(text: str) -> str:

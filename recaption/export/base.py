@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -25,6 +25,8 @@ IMAGES: Final = "images"
 Captions = Literal["one", "lines", "tags"]
 """Content of a text file beside an image: a caption; several texts, one per line; or the objects as a list."""
 
+SHOWN_CLASSES: Final = 20
+"""Classes that a message names."""
 CLIP_WORDS: Final = 45
 """Longest text about a class, in words. With the name of the class, a longer one may exceed the 77 tokens of CLIP."""
 
@@ -52,6 +54,8 @@ class Options:
     samples_per_shard: int | None = None  # None: the trainer's default; only where shards are written
     images: Images = "none"  # only for formats that name image files
     captions: Captions = "one"  # only for txt
+    in_place: bool = False  # only for txt: beside the images of the source, which are below `dest`
+    overwrite: bool = False  # only with `in_place`: text files that exist
     draw: Callable[[Record], Sequence[str]] = all_texts  # for `captions` "lines": the lines of a text file
     progress: Callable[[int, int], None] = _silent  # called with the number of finished shards and of all
 
@@ -129,8 +133,7 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
     """
     if options.images != "none" and not names_images:
         raise UserError(f"--images {options.images} is for formats that name image files; leave the option out")
-    if not dataset.samples(options.split):
-        raise UserError(f"{dataset.name} has no usable samples of split {options.split}; choose another with --split")
+    require_samples(dataset, options)
     try:
         store = open_store(dest)
         used = next(iter(store.list("")), None) or next(iter(store.folders("")), None)
@@ -146,6 +149,12 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
     return store
 
 
+def require_samples(dataset: Dataset, options: Options) -> None:
+    """Raises UserError if the split has no samples."""
+    if not dataset.samples(options.split):
+        raise UserError(f"{dataset.name} has no usable samples of split {options.split}; choose another with --split")
+
+
 def chosen(dataset: Dataset, wanted: Mapping[str, str], options: Options, fill: Fill) -> dict[str, str | None]:
     """The generation for each text of a trainer; `fill` is the trainer's default. Raises UserError."""
     return places(wanted, dataset.granularities, options.map, options.fill or fill)
@@ -157,6 +166,14 @@ def refuse_fill(options: Options) -> None:
         raise UserError(
             "--fill is for flair, cosmos and dreamlip only, which have several places for texts of one granularity"
         )
+
+
+def refuse_classes_without_texts(classes: Collection[str], remedy: str) -> None:
+    """Raises UserError, which names classes, if there are any."""
+    if classes:
+        shown = sorted(classes)[:SHOWN_CLASSES]
+        more = f", and {len(classes) - len(shown):,} others" if len(classes) > len(shown) else ""
+        raise UserError(f"{len(classes):,} classes have no texts: {', '.join(shown)}{more}. {remedy}")
 
 
 def refuse_shard_size(options: Options, file: str) -> None:

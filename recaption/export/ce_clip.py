@@ -25,7 +25,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.needs import NEGATIVES, only_table
-from recaption.export.negatives import changed, first_of
+from recaption.export.negatives import changed, first_of, tables_of
 from recaption.export.rows import Add, Layout, Made, Row, Sample, export_rows, path_of
 from recaption.io import files
 from recaption.io.store import Store
@@ -49,7 +49,7 @@ ROWS: Final = 50_000  # in a file, as in CE-CLIP's own data
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. There is a row for each sub-caption with a negative."""
-    negatives = only_table(dataset, options, NEGATIVES)
+    generation = only_table(dataset, options, NEGATIVES)
     where = files.absolute(dest)
     if "coco" in where:
         raise UserError(f'{where} contains "coco": CE-CLIP would open images of COCO instead. Name another folder')
@@ -61,7 +61,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         written += len(made)
         return [(FILE, line) for line in made] or "no sub-caption with a negative"
 
-    notes = [described(negatives)]
+    notes = [described({NEGATIVES.table: generation})]
     if options.images == "none":
         notes.append("image_path is KEY.jpg: start the training in the folder of the images, or use --images jpg")
     arguments = f"--dataset-type npy --train-data {path_of(dest)}"
@@ -69,8 +69,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         kinds={FILE: _numpy_files},
         notes=notes,
         usage=(Usage(program="CE-CLIP (cvpr of 2024-03)", arguments=arguments),),
-        tables=negatives,
-        sub_captions=True,
+        tables=tables_of(generation),
+        generations=(),
     )
     done = export_rows(dataset, dest, options, layout, row)
     return replace(done, files=math.ceil(written / ROWS))
@@ -79,7 +79,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 def _rows(sample: Sample) -> Iterator[Row]:
     for sub, negatives in changed(sample):
         false = {name: first_of(negatives, categories) or NONE for name, categories in SLOTS.items()}
-        about = {"caption": fold(sub.text), **false, "valid_caption": [1, *(int(t != NONE) for t in false.values())]}
+        about = {"caption": fold(sub["text"]), **false, "valid_caption": [1, *(int(t != NONE) for t in false.values())]}
         yield {**about, "image_id": sample.record.key, "image_path": sample.path}
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -18,7 +19,7 @@ from recaption.errors import RecaptionError
 from recaption.export.base import Exported, Finding, Options, described, found_in, free_names, named
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
-from recaption.export.rows import Add, Layout, Made, Sample, export_rows
+from recaption.export.rows import Add, Layout, Made, Sample, export_rows, items
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -28,6 +29,7 @@ from recaption.text import fold
 FILE: Final = "captions.json"
 WRITES: Final = "one JSON file with images and annotations, one annotation for each caption"
 READ_BY: Final = "pycocotools, torchvision, FiftyOne"
+_HEAD: Final = b'{"info": {"description": "recaption"}, "licenses": [], '
 _IN_MEMORY: Final = 64 << 20  # bytes of annotations
 
 
@@ -46,27 +48,29 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         captions = [{"caption": caption.text, "generation": caption.generation} for caption in made]
         return [(FILE, (image, captions))]
 
-    layout = Layout(kinds={FILE: coco_file}, notes=(described(sources),))
+    layout = Layout(kinds={FILE: partial(coco_kind, _HEAD)}, notes=(described(sources),))
     return export_rows(dataset, dest, options, layout, row)
 
 
 @contextmanager
-def coco_file(store: Store, path: str) -> Iterator[Add]:
-    """A file to which pairs of an image and its captions are added. Annotations are held back until all images are
-    written."""
+def coco_kind(head: bytes, store: Store, path: str) -> Iterator[Add]:
+    """A file to which pairs of an image and its annotations are added; both get their ids here.
+
+    `head` is the beginning of the JSON object, before `images`. Annotations are held back until all images are written.
+    """
     images = annotations = 0
     with outfile(store, path, hashed=False) as sink, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as waiting:
-        sink.write(b'{"info": {"description": "recaption"}, "licenses": [], "images": [')
+        sink.write(head + b'"images": [')
+        add_image, add_annotation = items(sink.write), items(waiting.write)
 
-        def add(row: tuple[Mapping[str, Any], list[Mapping[str, Any]]]) -> None:
+        def add(row: tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]) -> None:
             nonlocal images, annotations
-            image, captions = row
+            image, about = row
             images += 1
-            sink.write((b",\n" if images > 1 else b"\n") + orjson.dumps({"id": images, **image}))
-            for caption in captions:
+            add_image(orjson.dumps({"id": images, **image}))
+            for annotation in about:
                 annotations += 1
-                made = {"id": annotations, "image_id": images, **caption}
-                waiting.write((b",\n" if annotations > 1 else b"\n") + orjson.dumps(made))
+                add_annotation(orjson.dumps({"id": annotations, "image_id": images, **annotation}))
 
         yield add
         sink.write(b'\n], "annotations": [')
@@ -83,14 +87,11 @@ def validate(path: str, *, loaders: int | None = None, images: str | None = None
 
 
 def _findings(file: str, folder: str | None) -> Iterator[Finding]:
-    try:
-        body, what = orjson.loads(files.read_all(file)), "it is not an object with the lists images and annotations"
-    except (orjson.JSONDecodeError, RecaptionError) as error:
-        body, what = None, str(error)
-    images, annotations = (_objects(body, name) for name in ("images", "annotations"))
-    if images is None or annotations is None:
+    body, what = objects_in(file, "images", "annotations")
+    if body is None:
         yield what, "Write both, each a list of objects", "not a COCO file"
         return
+    images, annotations = body
     ids = Counter(image.get("id") for image in images)
     for name, rows in (("images", images), ("annotations", annotations)):
         repeated = [id for id, count in Counter(str(row.get("id")) for row in rows).items() if count > 1]
@@ -106,6 +107,13 @@ def _findings(file: str, folder: str | None) -> Iterator[Finding]:
     yield from missing_images(file, names, folder)
 
 
-def _objects(body: Any, name: str) -> list[dict[str, Any]] | None:
-    rows = body.get(name) if isinstance(body, dict) else None
-    return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None
+def objects_in(file: str, *names: str) -> tuple[list[list[dict[str, Any]]] | None, str]:
+    """These lists of objects of a JSON file; None, and the reason, if it does not have all of them."""
+    try:
+        body = orjson.loads(files.read_all(file))
+    except (orjson.JSONDecodeError, RecaptionError) as error:
+        return None, str(error)
+    lists: list[Any] = [body.get(name) if isinstance(body, dict) else None for name in names]
+    if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
+        return None, f"it is not an object with the lists {' and '.join(names)}"
+    return lists, ""

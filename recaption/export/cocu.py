@@ -37,7 +37,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. A concept has the score of its object, or else of the sub-caption that names it."""
     refuse_fill(options)
     generation = required(dataset, options, SCORES)
-    tables = required_tables(dataset, TABLE) | {SCORES.table: generation}
+    tables = {**required_tables(dataset, TABLE), SCORES.table: SCORES.made_by(generation)}
     (source,) = one_text(dataset, TEXTS, texts_only(options, SCORES)).values()
 
     def members(sample: Sample) -> Members | str:
@@ -51,7 +51,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         lines = (text.encode(), orjson.dumps(concepts), orjson.dumps({"0": concepts}))
         return (("txt", b"\n".join(lines)),)
 
-    done = export_samples(dataset, dest, options, members, tables=tables, jpeg=True)
+    done = export_samples(dataset, dest, options, members, tables=tables, generations={source}, jpeg=True)
     return replace(done, notes=(described({"caption": source, SCORES.table: generation}), loading_limit(done)))
 
 

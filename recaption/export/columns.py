@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recaption.errors import RecaptionError
@@ -23,12 +23,11 @@ from recaption.export.base import (
     one_text,
     removed_on_failure,
     rotated,
+    shards,
 )
 from recaption.export.dataset import Dataset
 from recaption.io import files
 from recaption.problems import Problem
-from recaption.types import Record
-from recaption.write.entry import ShardEntry
 from recaption.write.tables import file_writer
 
 _ROWS = 10_000  # of a row group, which is held in memory
@@ -40,13 +39,14 @@ def export_table(
     options: Options,
     target: pa.Schema,
     texts: Mapping[str, str],
-    row: Callable[[Record, str, str], dict[str, Any]],
+    columns: Callable[[pa.Table, pa.ChunkedArray, pa.ChunkedArray], Mapping[str, Any]],
 ) -> Exported:
     """Write `<dest>/data/train-00000-of-00012.parquet`, …, which Hugging Face's `load_dataset` reads as a split.
 
     One file per shard of the build, or per `options.samples_per_shard` rows, with the columns of `target`. `texts` has
-    the granularities of two columns: the original caption and the new one. `row` makes a row of a record, its original
-    caption ("" if it has none) and its new caption; a record without a new caption is left out.
+    the granularities of two columns: the original caption and the new one; a sample without a new one is left out.
+    `columns` makes the columns, arrays or lists, of the table `images` of the samples of a shard, their original
+    captions ("" if there is none) and their new ones.
     """
     sources = one_text(dataset, texts, options)
     original, new = sources.values()
@@ -56,38 +56,44 @@ def export_table(
     split = {"val": "validation"}.get(options.split, "train")
     size = options.samples_per_shard
 
-    def rows(shards: Sequence[ShardEntry]) -> Iterator[dict[str, Any]]:
-        for shard in shards:
-            options.progress(dataset.shards.index(shard), len(dataset.shards))
-            for record in dataset.records(shard, options.split):
-                found = record.texts()
-                if new in found:
-                    yield row(record, found.get(original, ""), found[new])
-                else:
-                    left_out[f"no text of {new}"] += 1
+    def tables() -> Iterator[pa.Table]:
+        for shard in shards(dataset, options):
+            images, found = dataset.texts(shard, options.split, sources.values())
+            has_new = pc.is_valid(found[new])
+            if missing := len(images) - pc.sum(has_new).as_py():
+                left_out[f"no text of {new}"] += missing
+            old = pc.fill_null(found[original], "")
+            made = columns(images.filter(has_new), old.filter(has_new), found[new].filter(has_new))
+            yield pa.table([_column(made[field.name], field.type) for field in target], schema=target)
 
-    # The number of files is in their names: with a size, the rows are counted before they are written.
-    total = sum(1 for _ in rows(dataset.shards)) if size else 0
-    left_out.clear()
-    parts: list[Iterator[dict[str, Any]]]
-    if size:
-        all_rows = rows(dataset.shards)
-        parts = [itertools.islice(all_rows, size) for _ in range(max(1, math.ceil(total / size)))]
-    else:
-        parts = [rows([shard]) for shard in dataset.shards]
+    count, parts = len(dataset.shards), tables()
+    if size:  # the number of files is in their names, so the rows are counted before they are written
+        count, parts = max(1, math.ceil(sum(map(len, tables())) / size)), _of_size(tables(), size)
+        left_out.clear()
     with removed_on_failure(store):
         for number, part in enumerate(parts):
-            path = f"data/{split}-{number:05d}-of-{len(parts):05d}.parquet"
-            with file_writer(store, path, target) as (writer, _):
-                while True:
-                    group = list(itertools.islice(part, _ROWS))
-                    writer.write_table(pa.Table.from_pylist(group, schema=target))
-                    written += len(group)
-                    if len(group) < _ROWS:
-                        break
-    options.progress(len(dataset.shards), len(dataset.shards))
+            with file_writer(store, f"data/{split}-{number:05d}-of-{count:05d}.parquet", target) as (writer, _):
+                for start in range(0, len(part) + 1, _ROWS):
+                    writer.write_table(part.slice(start, _ROWS).combine_chunks())
+            written += len(part)
     notes = (described(sources), *rotated(dataset))
-    return Exported(samples=written, files=len(parts), left_out=left_out, notes=notes)
+    return Exported(samples=written, files=count, left_out=left_out, notes=notes)
+
+
+def _column(values: Any, kind: pa.DataType) -> Any:
+    return values.cast(kind) if isinstance(values, pa.ChunkedArray) else pa.array(values, kind)
+
+
+def _of_size(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
+    """The rows in tables of `size`; the last one has the rest, and there is at least one."""
+    rest = next(tables)
+    for table in tables:
+        while len(rest) >= size:
+            yield rest.slice(0, size)
+            rest = rest.slice(size)
+        rest = pa.concat_tables([rest, table])
+    for start in range(0, max(len(rest), 1), size):
+        yield rest.slice(start, size)
 
 
 def table_problems(path: str, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:

@@ -1,12 +1,13 @@
 """Reads a finished build, shard by shard and sample by sample, in source order.
 
-Texts are read from the flat tables, so that exporters of texts read no images. Memory holds the texts of one shard and
-the image of one sample (format parquet: of one row group).
+Texts are read from the flat tables, so that exporters of texts read no images. Rows and columns that an exporter does
+not need are left out before Python objects are made of them, because that takes most of the time. Memory holds the
+texts of one shard and the image of one sample (format parquet: of one row group).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from operator import itemgetter
@@ -24,7 +25,7 @@ from recaption.io.store import Store, open_store
 from recaption.output.locate import find_build, read_manifest
 from recaption.output.paths import ANSWERS, INDEX, PIPELINE
 from recaption.tablefile import read_table
-from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
+from recaption.types import SCHEMA_VERSION, Caption, Record
 from recaption.write import ShardEntry
 
 Split = Literal["train", "val", "all"]
@@ -32,19 +33,26 @@ TableRows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows of a table by the key of their image."""
 
 
-def _fields(table: pa.Schema, kind: type[Any]) -> tuple[str, ...]:
-    """The columns of a flat table that are fields of a dataclass."""
-    known = {field.name for field in fields(kind)}
-    return tuple(name for name in table.names if name in known)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Select:
+    """The rows and columns of a table that an exporter reads.
+
+    `generations` are those that made the rows, None for all of them; custom tables do not name any. With `named_in`,
+    rows are about the sub-captions that rows of these tables are about. `columns` are read beside `key`; None: all.
+    """
+
+    columns: Sequence[str] | None = None
+    generations: Collection[str] | None = None
+    named_in: Sequence[str] = ()
 
 
-_OF_IMAGES: Final = _fields(schema.IMAGES, Record)
-_OF_CAPTIONS: Final = _fields(schema.CAPTIONS, Caption)
-_OF_SUBS: Final = (
-    *("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start"),
-    *("is_fragment", "is_meta"),
+SUB_CAPTIONS: Final = "sub_captions"
+_OF_IMAGES: Final = tuple(name for name in schema.IMAGES.names if name in {field.name for field in fields(Record)})
+_OF_CAPTIONS: Final = (
+    *("caption_id", "generation", "source", "granularity", "text"),
+    *("lang", "translated_from", "aspect", "region_id"),
 )
-"""What exporters read of sub-captions: each further column costs time for every one of them."""
+"""What exporters read of captions."""
 _READ_AS_BUILT: Final = {"flair": "webdataset", "cosmos": "webdataset", "open_clip": "webdataset"}
 """Trainers that read a build of this format without an export."""
 
@@ -101,38 +109,67 @@ class Dataset:
         counts = self.manifest["splits"]
         return int(sum(counts.values()) if split == "all" else counts[split])
 
-    def records(self, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False) -> Iterator[Record]:
-        """The shard's usable samples with their captions, in source order.
+    def records(
+        self, shard: ShardEntry, split: Split = "train", *, generations: Collection[str] | None = None
+    ) -> Iterator[Record]:
+        """The shard's usable samples, in source order, with the captions of these generations (None: with all).
 
-        Captions have sub-captions only if `sub_captions` is set, and these have only the columns `_OF_SUBS`. Raises
-        DatasetError if the tables are inconsistent.
+        Captions have the columns `_OF_CAPTIONS` and no sub-captions: see `table_rows`. Raises DatasetError if the
+        tables are inconsistent.
         """
+        reads_texts = generations is None or len(generations) > 0
+        columns = ("key", *_OF_CAPTIONS) if reads_texts else ("key",)
+        images, captions = self._usable(shard, split, columns)
+        if generations is not None:
+            captions = _of_generations(captions, generations) if reads_texts else captions[:0]
+        groups = _Groups(captions, images["key"])
+        for row in _rows(images):
+            made = []
+            for caption in groups.of(row["key"]):
+                del caption["key"]
+                made.append(Caption(**caption))
+            yield Record(**row, captions=tuple(made))
+
+    def texts(
+        self, shard: ShardEntry, split: Split, generations: Collection[str]
+    ) -> tuple[pa.Table, dict[str, pa.ChunkedArray]]:
+        """The shard's usable samples as rows of `images`, and for each generation their first texts, or null."""
+        images, captions = self._usable(shard, split, ("key", "generation", "text"))
+        made = {}
+        for generation in generations:
+            own = _of_generations(captions, [generation])
+            at = pc.index_in(images["key"], value_set=own["key"].combine_chunks())
+            made[generation] = own["text"].take(at.combine_chunks())
+        return images, made
+
+    def _usable(self, shard: ShardEntry, split: Split, columns: tuple[str, ...]) -> tuple[pa.Table, pa.Table]:
+        """The usable rows of `images`, and the columns of `captions`. Each of these images has captions."""
         images = self._table(shard, "images", _OF_IMAGES)
         wanted = pc.is_in(images["status"], pa.array(["ok", "partial"]))
         if split != "all":
             wanted = pc.and_(wanted, pc.equal(images["split"], split))
-        images = images.filter(wanted)
-        captions = _Groups(self._table(shard, "captions", ("key", *_OF_CAPTIONS)), images["key"])
-        columns = ("key", "caption_id", *_OF_SUBS)
-        subs = _Groups(self._table(shard, "sub_captions", columns), images["key"]) if sub_captions else None
-        for row in _rows(images):
-            by_caption: dict[str, list[SubCaption]] = {}
-            for found in subs.of(row["key"]) if subs else ():
-                del found["key"]
-                by_caption.setdefault(found.pop("caption_id"), []).append(SubCaption(**found))
-            made = []
-            for found in captions.of(row["key"]):
-                del found["key"]
-                made.append(Caption(**found, sub_captions=tuple(by_caption.get(found["caption_id"], ()))))
-            if not made:
-                raise DatasetError("a usable image without captions", key=row["key"], shard=shard.name)
-            yield Record(**row, captions=tuple(made))
+        images, captions = images.filter(wanted), self._table(shard, "captions", columns)
+        without = images["key"].filter(pc.invert(pc.is_in(images["key"], captions["key"].combine_chunks())))
+        if len(without):
+            raise DatasetError("a usable image without captions", key=without[0].as_py(), shard=shard.name)
+        return images, captions
 
-    def table_rows(self, shard: ShardEntry, table: str, generation: str | None) -> TableRows:
-        """The rows of a table by key, in its order: those that a generation made, or all of a custom table (None)."""
-        found = self._table(shard, table)
-        if generation is not None:
-            found = found.filter(pc.equal(found["generation"], generation))
+    def table_rows(
+        self, shard: ShardEntry, table: str, select: Select, sub_ids: Collection[str] | None = None
+    ) -> TableRows:
+        """The selected rows of a table by key, in its order; only those about `sub_ids`, if given."""
+        given = select.generations
+        columns = None
+        if select.columns is not None:
+            filtered = [*(["generation"] if given is not None else []), *(["sub_id"] if sub_ids is not None else [])]
+            columns = tuple(dict.fromkeys(("key", *select.columns, *filtered)))
+        found = self._table(shard, table, columns)
+        if given is not None:
+            found = _of_generations(found, given)
+        if sub_ids is not None:
+            found = found.filter(pc.is_in(found["sub_id"], pa.array(sub_ids, pa.string())))
+        if select.columns is not None:
+            found = found.select(list(dict.fromkeys(("key", *select.columns))))
         made: dict[str, list[dict[str, Any]]] = {}
         for row in _rows(found):
             made.setdefault(row["key"], []).append(row)
@@ -161,7 +198,7 @@ class Dataset:
             raise DatasetError(f"{self.file(path)} is missing", shard=shard) from error
 
     def _table(self, shard: ShardEntry, table: str, columns: tuple[str, ...] | None = None) -> pa.Table:
-        """These columns of a flat table, or all columns of another table."""
+        """These columns of a table, or all. A column that the version of the build does not have is left out."""
         path = next((file.path for file in shard.files if file.table == table), None)
         if path is None:
             raise DatasetError(f"the manifest does not list the table {table}", shard=shard.name)
@@ -169,9 +206,12 @@ class Dataset:
             data = pa.BufferReader(self.read(path, shard.name))
             if columns is None:
                 return read_table(data)
-            version = (pq.read_schema(data).metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode()).decode()
-            written = schema.as_of(schema.flat()[table], version).names
-            return read_table(data, columns=[name for name in columns if name in written])
+            stored = pq.read_schema(data)
+            flat = schema.flat().get(table)
+            if flat is not None:
+                version = (stored.metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode()).decode()
+                columns = tuple(name for name in columns if name in schema.as_of(flat, version).names)
+            return read_table(data, columns=columns)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 
@@ -195,6 +235,10 @@ class _Groups:
         rows = list(self._next[1])
         self._next = next(self._groups, None)
         return rows
+
+
+def _of_generations(table: pa.Table, generations: Collection[str]) -> pa.Table:
+    return table.filter(pc.is_in(table["generation"], pa.array(generations, pa.string())))
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -60,6 +61,7 @@ _NULLS: Final = frozenset(
     | {"NULL", "NaN", "None", "n/a", "nan", "null"}
 )
 _OTHER_TYPES: Final = re.compile(r"\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?|true|false)\s*", re.I)
+_LONGEST_NULL: Final = max(map(len, _NULLS))
 
 
 def split(text: str) -> list[str]:
@@ -70,10 +72,11 @@ def split(text: str) -> list[str]:
 def cell(text: str) -> str:
     """A cell that csv and pandas both read as this text."""
     text = text.replace("\0", "")
-    if text.strip() in _NULLS:
-        return f"{text.strip()}."
+    bare = text.strip()
+    if len(bare) <= _LONGEST_NULL and bare in _NULLS:
+        return f"{bare}."
     if _OTHER_TYPES.fullmatch(text):
-        return f"{text.strip()} ."  # "12." would still be a number
+        return f"{bare} ."  # "12." would still be a number
     return text
 
 
@@ -89,7 +92,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
     def row(sample: Sample) -> Made | str:
         cells = _cells(sample.record, sources)
-        if len(_pool(cells)) < 2:
+        if sum(1 for _ in itertools.islice(_pool(cells), 2)) < 2:
             return "fewer than two sentences under DreamLIP's splitter"
         if max(map(len, cells)) > LONGEST:
             return f"a text of more than {LONGEST:,} characters, the limit of Python's csv module"
@@ -109,8 +112,8 @@ def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
     return [cell(text) if text else _NONE for text in found]
 
 
-def _pool(cells: Sequence[str]) -> list[str]:
-    return [sentence for text in cells[1:] for sentence in split(text)]
+def _pool(cells: Sequence[str]) -> Iterator[str]:
+    return (sentence for text in cells[1:] for sentence in split(text))
 
 
 def _is_short(path: str) -> bool:
@@ -166,7 +169,7 @@ def _row_findings(row: list[str]) -> Iterator[Finding]:
     if null:
         advice = "FLAIR's preprocessing turns it into null, which ends the training: add a full stop"
         yield f"pandas reads {', '.join(null)} as null", advice, "read as null", "warning"
-    sentences = len(_pool(row[1:]))
+    sentences = sum(1 for _ in _pool(row[1:]))
     if sentences < 2:
         advice = "Leave the row out: with fewer than two, DreamLIP ends with an IndexError"
         yield f"{sentences} sentences in its six short and long texts", advice, "fewer than two sentences"

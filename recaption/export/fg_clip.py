@@ -17,12 +17,11 @@ from operator import itemgetter, methodcaller
 from typing import Any, Final
 
 from recaption.export.base import Exported, Finding, Options, Usage, described, is_relative, lacking, one_text
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
 from recaption.export.rows import PLACE, FileKind, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
-from recaption.text import fold
 
 WRITES: Final = "one JSON file with f_path (KEY.jpg), caption, short_caption; bbox_info if the build has regions"
 READ_BY: Final = "FG-CLIP and FG-CLIP 2"
@@ -49,7 +48,8 @@ def export_boxes(
     rows: Callable[[Sample, Row], Made | str],
 ) -> Exported:
     """Write the rows that `rows` makes of a sample and its row. Adds the arguments of the stage to `usage`."""
-    tables = {need.table: found for need in NEEDS if (found := maker(dataset, options, need)) is not None}
+    makers = {need.table: found for need in NEEDS if (found := maker(dataset, options, need)) is not None}
+    tables = {need.table: need.made_by(makers[need.table]) for need in NEEDS if need.table in makers}
     sources = one_text(dataset, TEXTS, texts_only(options, *NEEDS))
     boxed = REGIONS.table in tables
 
@@ -62,7 +62,7 @@ def export_boxes(
         return rows(sample, made | ({"bbox_info": boxes_of(sample)} if boxed else {}))
 
     stage = f"--add_box_loss {boxed} --use_hard_neg {boxed and NEGATIVES.table in tables}"
-    notes = [described({**sources, **tables})]
+    notes = [described({**sources, **makers})]
     if len(tables) < len(NEEDS):
         lacking = next(need for need in NEEDS if need.table not in tables)
         notes.append(f"for the second stage, {absent(dataset, f'no {lacking.table}', lacking.generation)}")
@@ -70,8 +70,7 @@ def export_boxes(
         kinds=kinds,
         notes=notes,
         usage=(replace(usage, arguments=f"{usage.arguments} {stage}"),),
-        tables=tables if boxed else {},
-        sub_captions=boxed,
+        tables={**tables, SUB_CAPTIONS: Select(columns=("sub_id", "text"), named_in=[*tables])} if boxed else {},
     )
     return export_rows(dataset, dest, options, layout, row)
 
@@ -84,11 +83,10 @@ def boxes_of(sample: Sample) -> list[Row]:
     compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 lowers only the negatives.
     """
     captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
-    sentences = {sub.sub_id: _lower(sub.text) for caption in captions for sub in caption.sub_captions}
-    negatives: dict[str, dict[str, None]] = {}
+    sentences = {sub["sub_id"]: _lower(sub["text"]) for sub in sample.tables[SUB_CAPTIONS]}
+    negatives: dict[str, list[str]] = {}
     for row in sample.tables.get(NEGATIVES.table, ()):
-        if _lower(row["text"]) != sentences.get(row["sub_id"]):
-            negatives.setdefault(row["sub_id"], {})[_lower(row["text"])] = None
+        negatives.setdefault(row["sub_id"], []).append(row["text"])
     made = []
     for region in sorted(sample.tables[REGIONS.table], key=itemgetter("rank")):
         if region["is_point"]:
@@ -101,18 +99,21 @@ def boxes_of(sample: Sample) -> list[Row]:
         corners = [region[name] for name in ("x0", "y0", "x1", "y1")]
         box: Row = {"bbox": corners if region["score"] is None else [*corners, region["score"]]}
         box |= {"short_expr": _lower(texts[0]), "long_expr": _lower(texts[-1]), "flag_short_neg": 0}
-        changed = [sub.sub_id for caption in own for sub in caption.sub_captions[:1]] or [region["sub_id"]]
-        text = next((sub_id for sub_id in changed if len(negatives.get(sub_id, ())) >= NEGATIVE_TEXTS), None)
-        if text in sentences:
-            false = [*negatives.pop(text)][:NEGATIVE_TEXTS]
-            box |= {"short_expr": sentences[text], "flag_short_neg": 1}
-            box["short_expr_negs"] = {str(n): negative for n, negative in enumerate(false)}
+        changed = [f"{caption.caption_id}#0" for caption in own] or [region["sub_id"]]
+        for sub_id in filter(sentences.__contains__, changed):
+            false = list(dict.fromkeys(map(_lower, negatives.get(sub_id, ()))))
+            false = [text for text in false if text != sentences[sub_id]][:NEGATIVE_TEXTS]
+            if len(false) == NEGATIVE_TEXTS:
+                del negatives[sub_id]
+                box |= {"short_expr": sentences[sub_id], "flag_short_neg": 1}
+                box["short_expr_negs"] = {str(n): negative for n, negative in enumerate(false)}
+                break
         made.append(box)
     return made
 
 
 def _lower(text: str) -> str:
-    return fold(text).lower()
+    return " ".join(text.lower().split())
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

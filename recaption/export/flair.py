@@ -10,17 +10,18 @@ A build with `output.profile: flair` has these lists in its tars and needs no ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, get_args
 
 import orjson
 
 from recaption.export.base import Exported, Finding, Options, Usage, described
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
+from recaption.export.rows import Sample
 from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
 from recaption.problems import Problem
-from recaption.types import FlairList
+from recaption.types import Caption, FlairList
 from recaption.write.profile import flair_profile
 
 WRITES: Final = "tars with image, txt, and json with seven lists of sentences; sizes.json"
@@ -41,7 +42,21 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 def export_lists(dataset: Dataset, dest: str, options: Options) -> Exported:
     """Write tars with the seven lists of sentences."""
     profile = flair_profile(dataset.granularities, options.map, options.fill or "empty")
-    done = export_tars(dataset, dest, options, lambda record: profile.lists(record.captions), sub_captions=True)
+
+    def lists(sample: Sample) -> Mapping[str, list[str]]:
+        first: dict[str, Caption] = {}
+        for caption in sample.record.captions:
+            first.setdefault(caption.generation, caption)
+        of_captions: dict[str, list[str]] = {caption.caption_id: [] for caption in first.values()}
+        for row in sample.tables[SUB_CAPTIONS]:
+            if row["caption_id"] in of_captions:
+                of_captions[row["caption_id"]].append(row["text"])
+        subs = {generation: of_captions[caption.caption_id] for generation, caption in first.items()}
+        return profile.lists_of(subs, sample.record.captions[0].text)
+
+    used = {generation for generation in profile.sources.values() if generation}
+    tables = {SUB_CAPTIONS: Select(columns=("caption_id", "text"), generations=used)}
+    done = export_tars(dataset, dest, options, lists, tables=tables)
     return replace(done, notes=(described(profile.sources), loading_limit(done)))
 
 

@@ -14,14 +14,24 @@ from typing import Any, Final
 import orjson
 
 from recaption.errors import RecaptionError, UserError
-from recaption.export.base import CLIP_WORDS, Exported, Finding, Options, Usage, described, found_in
+from recaption.export.base import (
+    CLIP_WORDS,
+    Exported,
+    Finding,
+    Options,
+    Usage,
+    described,
+    found_in,
+    refuse_classes_without_texts,
+)
 from recaption.export.csv_table import read_rows
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import Dataset, Select
 from recaption.export.image_files import missing_images
 from recaption.export.needs import MATCHES, only_table
 from recaption.export.rows import PLACE, Layout, Made, Sample, csv_file, export_rows, json_object, path_of
 from recaption.io import files
 from recaption.problems import Problem
+from recaption.tasks.match import NO_TEXTS
 from recaption.text import fold
 
 WRITES: Final = "captions_top5.json with five texts per image (KEY.jpg); metadata.csv with its class"
@@ -31,11 +41,16 @@ TABLE: Final = "metadata.csv"
 HEADER: Final = ("filename", "split", "label", "species")
 READ: Final = 4  # texts of an image
 MOST: Final = 5
+_REMEDY: Final = (
+    "Add their texts to the table that `texts` of the task match names, and run its pipeline again; or remove the "
+    "images of these classes from the source"
+)
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. Images of split val have split test."""
-    tables = only_table(dataset, options, MATCHES)
+    """See `base.Exporter.export`. Images of split val have split test. Raises UserError for classes without texts."""
+    generation = only_table(dataset, options, MATCHES)
+    refuse_classes_without_texts(_classes_without_texts(dataset, generation), _REMEDY)
     labels: dict[str, int] = {}
 
     def row(sample: Sample) -> Made | str:
@@ -54,11 +69,20 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     )
     layout = Layout(
         kinds={TEXTS: json_object, TABLE: csv_file(*HEADER)},
-        notes=(described(tables),),
+        notes=(described({MATCHES.table: generation}),),
         usage=(Usage(program="GIST (main of 2023-08)", arguments=arguments),),
-        tables=tables,
+        tables={MATCHES.table: MATCHES.made_by(generation)},
+        generations=(),
     )
     return export_rows(dataset, dest, options, layout, row)
+
+
+def _classes_without_texts(dataset: Dataset, generation: str) -> set[str]:
+    """The classes of images that the generation rejected because their class has no texts."""
+    select = Select(columns=("detail",), generations={generation})
+    rejects = (rows for shard in dataset.shards for rows in dataset.table_rows(shard, "rejects", select).values())
+    details = (row["detail"].partition(NO_TEXTS)[2] for rows in rejects for row in rows)
+    return {name.strip("'\"") for name in details if name}  # as repr writes it
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

@@ -54,7 +54,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     layout = Layout(
         kinds={CAPTIONS: csv_file(), LONG: json_object, BOXES: json_object},
         notes=(described(sources), f"set data_dir to {path_of(dest)}; the paths are below {PLACE}"),
-        tables={REGIONS.table: generation},
+        tables={REGIONS.table: REGIONS.made_by(generation)},
+        generations=set(sources.values()),
     )
     return export_rows(dataset, dest, options, layout, row)
 

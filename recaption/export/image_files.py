@@ -6,22 +6,27 @@ names.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from recaption.decode import decode_whole
 from recaption.errors import DatasetError, StoreError, UserError, in_words
 from recaption.export.base import IMAGES, Finding, Options
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import ImageFile, index_of, with_images
+from recaption.export.pixels import ImageFile, ReadImage, index_of, with_readers
 from recaption.io import files
 from recaption.io.store import Store
-from recaption.types import Image, Record
+from recaption.types import Record
 from recaption.write import ShardEntry, store_image
+from recaption.write.pixels import QUALITY
 
 MISSING = "the image is missing in the source, or has changed"
-WriteImage = Callable[[], object]
-"""Writes the image file of a record, if the export has image files."""
+PixelBox = tuple[int, int, int, int]
+"""Left, upper, right and lower edge in pixels."""
+WriteImage = Callable[[Mapping[str, PixelBox]], object]
+"""Writes the image file of a record, and crops of it by the names of their files, if the export has image files."""
 
 
 def file_name(record: Record) -> str:
@@ -30,9 +35,9 @@ def file_name(record: Record) -> str:
 
 
 def with_files(
-    dataset: Dataset, shard: ShardEntry, options: Options, store: Store, *, sub_captions: bool = False
+    dataset: Dataset, shard: ShardEntry, options: Options, store: Store, records: Iterable[Record]
 ) -> Iterator[tuple[Record, WriteImage | None]]:
-    """The shard's samples of the chosen split, each with a function that writes its image file; None: it is missing.
+    """The records of a shard, each with a function that writes its image file; None: it is missing.
 
     Raises UserError for links to files that are not on a local disk, or are only parts of files.
     """
@@ -41,15 +46,25 @@ def with_files(
         if folder is not None:
             make_folder(folder)
         write = partial(_upload, store) if folder is None else partial(_write, str(folder))
-        for record, image in with_images(dataset, shard, options.split, sub_captions=sub_captions):
-            yield record, None if image is None else partial(write, record, image)
+        for record, read in with_readers(dataset, shard, records):
+            yield record, None if read is None else partial(write, record, read)
         return
-    places = _indexed(dataset, shard, store) if options.images == "symlink" else None
-    for record in dataset.records(shard, options.split, sub_captions=sub_captions):
-        yield record, _nothing if places is None else _link(places, record, store)
+    if options.images == "none":
+        for record in records:
+            yield record, _nothing
+        return
+    folder = store.local(IMAGES)
+    if folder is None:
+        raise UserError(f"--images symlink needs a local folder as DEST, not {store.url}; use --images jpg")
+    image_of = local_images(dataset, shard, "--images symlink", "use --images jpg")
+    for record in records:
+        target = image_of(record)
+        if target is not None:
+            make_folder(folder)
+        yield record, None if target is None else partial(_symlink, folder / file_name(record), target)
 
 
-def _nothing() -> None:
+def _nothing(crops: Mapping[str, PixelBox]) -> None:
     pass
 
 
@@ -60,40 +75,69 @@ def as_jpeg(image: ImageFile, record: Record) -> bytes:
     return store_image(image.data, record.sha256, "jpeg", key=record.key, shard=record.shard).data
 
 
-def _write(folder: str, record: Record, image: ImageFile) -> None:
-    data, path = as_jpeg(image, record), f"{folder}/{file_name(record)}"
+def put_text(store: Store, path: str, text: str) -> None:
+    """Write a file of an export that has one for each sample. Raises StoreError if it cannot be written."""
+    local = store.local(path)
+    if local is None:
+        store.put(path, text.encode())
+    else:
+        _write_file(str(local), text.encode())
+
+
+def _write(folder: str, record: Record, read: ReadImage, crops: Mapping[str, PixelBox]) -> None:
+    data = as_jpeg(read(), record)
+    _write_file(f"{folder}/{file_name(record)}", data)
+    for name, crop in _cropped(data, crops):
+        _write_file(f"{folder}/{name}", crop)
+
+
+def _cropped(data: bytes, crops: Mapping[str, PixelBox]) -> Iterator[tuple[str, bytes]]:
+    if not crops:
+        return
+    image, _ = decode_whole(data)
+    for name, box in crops.items():
+        sink = io.BytesIO()
+        image.crop(box).save(sink, "JPEG", quality=QUALITY, subsampling=0)
+        yield name, sink.getvalue()
+
+
+def _write_file(path: str, data: bytes) -> None:
+    """A file without a sync, which takes longer than to write it: a failed export is removed."""
     try:
-        with open(path, "wb") as file:  # without a sync for each image: a failed export is removed
+        with open(path, "wb") as file:
             file.write(data)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {in_words(error)}") from error
 
 
-def _upload(store: Store, record: Record, image: ImageFile) -> None:
-    store.put(f"{IMAGES}/{file_name(record)}", as_jpeg(image, record))
+def _upload(store: Store, record: Record, read: ReadImage, crops: Mapping[str, PixelBox]) -> None:
+    data = as_jpeg(read(), record)
+    for name, file in ((file_name(record), data), *_cropped(data, crops)):
+        store.put(f"{IMAGES}/{name}", file)
 
 
-def _indexed(dataset: Dataset, shard: ShardEntry, store: Store) -> Mapping[int, Image]:
-    if store.local(IMAGES) is None:
-        raise UserError(f"--images symlink needs a local folder as DEST, not {store.url}; use --images jpg")
+def local_images(dataset: Dataset, shard: ShardEntry, option: str, instead: str) -> Callable[[Record], Path | None]:
+    """A function that returns the image file of a record in the source, or None if it is missing or has another size.
+
+    It raises UserError for images that are not files on a local disk. The message names the `option` that needs them,
+    and what to do `instead`.
+    """
     try:
-        return {image.row: image for image in index_of(dataset, shard.name)}
+        images = {image.row: image for image in index_of(dataset, shard.name)}
     except DatasetError as error:
-        raise UserError(f"--images symlink needs the index of the source; use --images jpg ({error})") from error
+        raise UserError(f"{option} needs the index of the source; {instead} ({error})") from error
 
+    def path(record: Record) -> Path | None:
+        image = images.get(record.row)
+        if image is None or (image.key, image.sha256) != (record.key, record.sha256):
+            raise UserError(f"{option} needs a build with the shards of its source; {instead}")
+        place = image.locator
+        if files.is_url(place.path) or place.member is not None or place.row is not None:
+            raise UserError(f"{option} needs image files on a local disk, not {place.path}; {instead}")
+        found = Path(files.absolute(place.path))
+        return found if found.is_file() and found.stat().st_size == place.size else None
 
-def _link(places: Mapping[int, Image], record: Record, store: Store) -> WriteImage | None:
-    image = places.get(record.row)
-    if image is None or (image.key, image.sha256) != (record.key, record.sha256):
-        raise UserError("--images symlink needs a build with the shards of its source; use --images jpg")
-    place = image.locator
-    if files.is_url(place.path) or place.member is not None or place.row is not None:
-        raise UserError(f"--images symlink needs image files on a local disk, not {place.path}; use --images jpg")
-    target, link = Path(files.absolute(place.path)), store.local(f"{IMAGES}/{file_name(record)}")
-    if link is None or not target.is_file() or target.stat().st_size != place.size:
-        return None
-    make_folder(link.parent)
-    return partial(_symlink, link, target)
+    return path
 
 
 def make_folder(folder: Path) -> None:
@@ -104,7 +148,7 @@ def make_folder(folder: Path) -> None:
         raise StoreError(f"cannot write {folder}: {in_words(error)}") from error
 
 
-def _symlink(link: Path, target: Path) -> None:
+def _symlink(link: Path, target: Path, crops: Mapping[str, PixelBox]) -> None:
     try:
         link.symlink_to(target)
     except OSError as error:  # for example a file system without links

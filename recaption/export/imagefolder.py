@@ -16,7 +16,7 @@ import orjson
 
 from recaption.errors import RecaptionError
 from recaption.export.base import IMAGES, Exported, Finding, Options, described, found_in, named, one_text
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.image_files import missing_images
 from recaption.export.rows import Add, Layout, Made, Sample, export_rows
 from recaption.io import files
@@ -45,14 +45,15 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             {
                 "generation": caption.generation,
                 "text": caption.text,
-                "sub_captions": [sub.text for sub in caption.sub_captions],
+                "sub_captions": [sub["text"] for sub in sample.sub_captions(caption)],
             }
             for caption in record.captions
         ]
         about = {"key": record.key, "sha256": record.sha256, "url": record.url}
         return [(FILE, {"file_name": f"{IMAGES}/{sample.image}", "text": text, **about, "captions": captions})]
 
-    layout = Layout(kinds={FILE: json_lines}, sub_captions=True, notes=(described(sources),))
+    tables = {SUB_CAPTIONS: Select(columns=("caption_id", "text"))}
+    layout = Layout(kinds={FILE: json_lines}, tables=tables, notes=(described(sources),))
     return export_rows(dataset, dest, options, layout, row)
 
 

@@ -24,7 +24,7 @@ class ListFormat:
 
     check: Callable[[Any], Iterator[Finding]]
     check_file: Callable[[list[Any]], Iterator[Finding]]
-    image: Callable[[Row], Any]  # the path of a row's image
+    image: Callable[[Row], Any]  # the path of a row's image, or a list of paths
     advice: str = "Write one JSON list of samples"  # for a file that has no list
     suffix: str | tuple[str, ...] = ".json"
 
@@ -47,8 +47,9 @@ def file_problems(file: str, form: ListFormat, images: str | None = None) -> Ite
     for n, row in enumerate(rows):
         yield from found_in(f"{file}: sample {n}", form.check(row))
     yield from found_in(file, form.check_file(rows))
-    paths = [form.image(row) for row in rows if isinstance(row, dict)]
-    yield from found_in(file, missing_images(file, (p for p in paths if isinstance(p, str)), images))
+    found = (form.image(row) for row in rows if isinstance(row, dict))
+    paths = (path for one in found for path in (one if isinstance(one, list) else [one]) if isinstance(path, str))
+    yield from found_in(file, missing_images(file, paths, images))
 
 
 def repeated(rows: Sequence[Any], field: str, advice: str) -> Iterator[Finding]:

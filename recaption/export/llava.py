@@ -32,17 +32,18 @@ _TOKENS: Final = re.compile(r"<image>|</?s>|<im_(?:start|end|patch)>")
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`."""
     (generation,) = one_text(dataset, TEXTS, options).values()
+    question = question_for(dataset.granularities.get(generation))
 
     def row(sample: Sample) -> Made | str:
         answer = plain(sample.record.texts().get(generation, ""))
         if not answer:
             return f"no text of {generation}"
-        question = question_for(dataset.granularities.get(generation))
         return [(FILE, conversation(sample, question, answer))]
 
     notes = (described({"caption": generation}),)
     usage = Usage(program="LLaVA (main of 2024-05)", arguments=arguments(dest, FILE))
-    return export_rows(dataset, dest, options, Layout(kinds={FILE: json_list}, notes=notes, usage=(usage,)), row)
+    layout = Layout(kinds={FILE: json_list}, notes=notes, usage=(usage,), generations={generation})
+    return export_rows(dataset, dest, options, layout, row)
 
 
 def question_for(granularity: str | None) -> str:

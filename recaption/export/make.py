@@ -17,7 +17,7 @@ from typing import Any, Final
 from recaption.errors import UserError
 from recaption.export.base import Exported, Finding, Options, Usage, described, found_in, named, one_text, refuse_fill
 from recaption.export.csv_table import read_rows
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.dreamlip import cell
 from recaption.export.image_files import missing_images
 from recaption.export.needs import ASPECTS, required
@@ -32,10 +32,10 @@ READ_BY: Final = "MAKE"
 FILE: Final = "make.csv"
 VISUAL: Final = "visual_concept_caption"
 ONTOLOGY: Final = "ontology_caption"
-SUB_CAPTIONS: Final = tuple(f"subcaption_{n}" for n in range(1, 9))
+SUB_COLUMNS: Final = tuple(f"subcaption_{n}" for n in range(1, 9))
 HEADER: Final = (
     *("filename", "caption", "truncated_caption", VISUAL, ONTOLOGY, "sub_captions"),
-    *(*SUB_CAPTIONS, "sub_caption_mask", "knowledge_masks"),
+    *(*SUB_COLUMNS, "sub_caption_mask", "knowledge_masks"),
 )
 KNOWLEDGE: Final = ("caption", ONTOLOGY, VISUAL)
 """The columns of `knowledge_masks`, in the order of the loader."""
@@ -68,12 +68,13 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return "no complete sentence" if cells is None else [(FILE, cells)]
 
     arguments = f"--train-data {path_of(dest, FILE)} --csv-img-key filename --csv-caption-key truncated_caption"
+    subs = Select(columns=("caption_id", "text", "is_fragment"), generations={source})
     layout = Layout(
         kinds={FILE: csv_file(*HEADER)},
         notes=(described({"caption": source, ASPECTS.table: generation}), described(aspects)),
         usage=(Usage(program="MAKE (main of 2026-02)", arguments=f"{arguments} --MKCL --subcaptions"),),
-        tables={ASPECTS.table: generation},
-        sub_captions=True,
+        tables={ASPECTS.table: ASPECTS.made_by(generation), SUB_CAPTIONS: subs},
+        generations={source},
         check=lambda: _check_aspects(aspects, found),
     )
     return export_rows(dataset, dest, options, layout, row)
@@ -91,12 +92,13 @@ def _check_aspects(aspects: Mapping[str, str], found: set[str]) -> None:
 
 def _cells(sample: Sample, caption: Caption, aspects: Mapping[str, str]) -> list[Any] | None:
     """The cells of a row; None if it has no complete sentence."""
-    subs = sentences([sub.text for sub in caption.sub_captions if not sub.is_fragment])[: len(SUB_CAPTIONS)]
+    whole = [sub["text"] for sub in sample.sub_captions(caption) if not sub["is_fragment"]]
+    subs = sentences(whole)[: len(SUB_COLUMNS)]
     if not subs:
         return None
     text = cell(fold(caption.text))
     known = {"caption": text, **{column: cell(said) if said else "" for column, said in aspects.items()}}
-    empty = [""] * (len(SUB_CAPTIONS) - len(subs))
+    empty = [""] * (len(SUB_COLUMNS) - len(subs))
     return [
         *(sample.path, text, text, known[VISUAL], known[ONTOLOGY], len(subs), *map(cell, subs), *empty),
         [1] * len(subs) + [0] * len(empty),
@@ -118,12 +120,12 @@ def _row_findings(row: Mapping[str, str]) -> Iterator[Finding]:
     if not cells["filename"] or not cells["truncated_caption"]:
         yield "its filename or truncated_caption is empty", "Leave the row out", "empty cell"
     subs, knowledge = (_mask(cells[name]) for name in ("sub_caption_mask", "knowledge_masks"))
-    if subs is None or len(subs) != len(SUB_CAPTIONS):
+    if subs is None or len(subs) != len(SUB_COLUMNS):
         yield f"sub_caption_mask is {cells['sub_caption_mask']!r}", "Write a list of eight, 0 or 1", "wrong mask"
     elif not any(subs):
         yield "no sub-caption is valid", "Leave the row out: the loss would be NaN", "no valid sub-caption"
     else:
-        wrong = [name for name, flag in zip(SUB_CAPTIONS, subs, strict=True) if flag and not cells[name]]
+        wrong = [name for name, flag in zip(SUB_COLUMNS, subs, strict=True) if flag and not cells[name]]
         if wrong:
             yield f"{wrong[0]} is valid, but empty", "Set its place in sub_caption_mask to 0", "empty text is valid"
     if knowledge is None or len(knowledge) != len(KNOWLEDGE):

@@ -7,13 +7,13 @@ belong to another image. Here, a caption is the first complete sentence of at mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from operator import methodcaller
 from typing import Any, Final
 
 from recaption.errors import UserError
 from recaption.export.base import Exported, Finding, Options, described, free_names, lacking, of_images
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.rows import PLACE, Layout, Made, Sample, export_rows, json_list
 from recaption.problems import Problem
@@ -23,6 +23,7 @@ from recaption.types import Caption
 WRITES: Final = "one JSON file per generation with image (KEY.jpg) and caption: one sentence; raw.json"
 READ_BY: Final = "programs that read the data of MLLMs-Augmented"
 RAW: Final = "raw.json"
+_OF_SUBS: Final = ("caption_id", "char_end", "content_start", "is_fragment", "is_meta")
 LONGEST: Final = 30  # words of a caption
 
 
@@ -37,7 +38,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         made = []
         for name, generation in generations.items():
             caption = sample.caption(generation)
-            text = None if caption is None else sheared(caption)
+            text = None if caption is None else sheared(caption, sample.sub_captions(caption))
             if text is not None:
                 made.append((f"{name}.json", {"image": sample.image, "caption": text}))
         raw = sample.record.texts().get("raw", "").strip()
@@ -47,16 +48,23 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
     kinds = {**{f"{name}.json": json_list for name in generations}, RAW: json_list}
     notes = (described(generations), f"image is a path below {PLACE}")
-    return export_rows(dataset, dest, options, Layout(kinds=kinds, notes=notes, sub_captions=True), row)
+    used = set(generations.values())
+    layout = Layout(
+        kinds=kinds,
+        notes=notes,
+        tables={SUB_CAPTIONS: Select(columns=_OF_SUBS, generations=used)},
+        generations=used | {"raw"},
+    )
+    return export_rows(dataset, dest, options, layout, row)
 
 
-def sheared(caption: Caption) -> str | None:
+def sheared(caption: Caption, sub_captions: Sequence[Mapping[str, Any]]) -> str | None:
     """The first complete sentence of a caption in one line, without its opener; None if it is too long.
 
     The table `sheared` has the same sentences, of any length.
     """
-    sub = next((sub for sub in caption.sub_captions if not (sub.is_fragment or sub.is_meta)), None)
-    text = "" if sub is None else fold(caption.text[sub.content_start : sub.char_end])
+    sub = next((sub for sub in sub_captions if not (sub["is_fragment"] or sub["is_meta"])), None)
+    text = "" if sub is None else fold(caption.text[sub["content_start"] : sub["char_end"]])
     return text if 0 < len(text.split()) <= LONGEST else None
 
 

@@ -27,6 +27,7 @@ from recaption.text import fold
 WRITES: Final = "monkey.json with conversations, detailed_caption.json; ann_all.json if the build has regions"
 READ_BY: Final = "Monkey"
 TEXTS: Final = {"caption": "long"}
+NEEDS: Final = (REGIONS, OCR)
 FILE: Final = "monkey.json"
 DETAILED: Final = "detailed_caption.json"
 ALL: Final = "ann_all.json"
@@ -37,8 +38,8 @@ _TEXTS_OF_ALL: Final = ("blip2cap", "grit", "ocr", "sam_blip")
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. ann_all.json has the phrases of regions and their captions."""
-    tables = {need.table: found for need in (REGIONS, OCR) if (found := maker(dataset, options, need)) is not None}
-    options = texts_only(options, REGIONS, OCR)
+    makers = {need.table: found for need in NEEDS if (found := maker(dataset, options, need)) is not None}
+    options = texts_only(options, *NEEDS)
     (generation,) = one_text(dataset, TEXTS, options).values()
 
     def row(sample: Sample) -> Made | str:
@@ -47,12 +48,18 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             return f"no text of {generation}"
         made: list[tuple[str, Any]] = [(FILE, _conversation(sample, text))]
         made.append((DETAILED, {"img_id": sample.image, "detailed_caption": text}))
-        return [*made, (ALL, _all_of(sample, text))] if REGIONS.table in tables else made
+        return [*made, (ALL, _all_of(sample, text))] if REGIONS.table in makers else made
 
-    kinds = {FILE: json_list, DETAILED: json_list, **({ALL: json_list} if REGIONS.table in tables else {})}
+    kinds = {FILE: json_list, DETAILED: json_list, **({ALL: json_list} if REGIONS.table in makers else {})}
     usage = Usage(program="Monkey (main of 2025-07)", arguments=f"--data_path {path_of(dest, FILE)}")
-    notes = (described({"caption": generation, **tables}),)
-    return export_rows(dataset, dest, options, Layout(kinds=kinds, notes=notes, usage=(usage,), tables=tables), row)
+    layout = Layout(
+        kinds=kinds,
+        notes=(described({"caption": generation, **makers}),),
+        usage=(usage,),
+        tables={need.table: need.made_by(makers[need.table]) for need in NEEDS if need.table in makers},
+        generations=None if REGIONS.table in makers else {generation},
+    )
+    return export_rows(dataset, dest, options, layout, row)
 
 
 def _conversation(sample: Sample, text: str) -> Row:

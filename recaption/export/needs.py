@@ -10,37 +10,62 @@ from typing import Final
 
 from recaption.errors import UserError
 from recaption.export.base import Options, refuse_fill
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import Dataset, Select
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """A table of a task, and an example of a `generation` that makes it, as in a pipeline file."""
+    """A table of a task, the columns of it that are read, and an example of a `generation` that makes it."""
 
     table: str
     task: str
-    generation: str
+    columns: tuple[str, ...]
+    generation: str  # as in a pipeline file
+
+    def made_by(self, generation: str) -> Select:
+        """The rows that a generation made."""
+        return Select(columns=self.columns, generations={generation})
 
 
+BOX: Final = ("x0", "y0", "x1", "y1")
+"""The columns with the corners of a box."""
 REGIONS: Final = Need(
-    table="regions", task="regions", generation="{id: boxes, model: MODEL, task: regions, over: long}"
+    table="regions",
+    task="regions",
+    columns=("region_id", "sub_id", "phrase", *BOX, "is_point", "score", "rank"),
+    generation="{id: boxes, model: MODEL, task: regions, over: long}",
 )
 NEGATIVES: Final = Need(
-    table="negatives", task="negatives", generation="{id: hard, model: MODEL, task: negatives, over: long}"
+    table="negatives",
+    task="negatives",
+    columns=("sub_id", "text", "category"),
+    generation="{id: hard, model: MODEL, task: negatives, over: long}",
 )
-SCORES: Final = Need(table="scores", task="score", generation="{id: scores, model: MODEL, task: score, over: long}")
+SCORES: Final = Need(
+    table="scores",
+    task="score",
+    columns=("sub_id", "object", "score"),
+    generation="{id: scores, model: MODEL, task: score, over: long}",
+)
 CLASS_TEXTS: Final = Need(
-    table="class_texts", task="class_texts", generation="{id: texts, model: MODEL, task: class_texts}"
+    table="class_texts",
+    task="class_texts",
+    columns=("text",),
+    generation="{id: texts, model: MODEL, task: class_texts}",
 )
 MATCHES: Final = Need(
     table="matches",
     task="match",
+    columns=("class_name", "text", "rank"),
     generation="{id: fit, model: MODEL, task: match, texts: CLASSES/dataset/class_texts, class_column: COLUMN}",
 )
 ASPECTS: Final = Need(
-    table="aspects", task="aspects", generation="{id: about, model: MODEL, task: aspects, over: long, ontology: FILE}"
+    table="aspects",
+    task="aspects",
+    columns=("caption_id", "aspect", "is_valid", "text"),
+    generation="{id: about, model: MODEL, task: aspects, over: long, ontology: FILE}",
 )
-OCR: Final = Need(table="ocr", task="ocr", generation="{id: texts, model: MODEL, task: ocr}")
+OCR: Final = Need(table="ocr", task="ocr", columns=("text", *BOX), generation="{id: texts, model: MODEL, task: ocr}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,15 +105,15 @@ def required(dataset: Dataset, options: Options, need: Need) -> str:
     return found
 
 
-def only_table(dataset: Dataset, options: Options, need: Need) -> dict[str, str]:
-    """The table with its generation, for a format whose texts all follow from it. Raises UserError as `required`."""
+def only_table(dataset: Dataset, options: Options, need: Need) -> str:
+    """The generation of the table, for a format whose texts all follow from it. Raises UserError as `required`."""
     refuse_fill(options)
     if texts_only(options, need).map:
         raise UserError(f"the only name allowed in --map is {need.table}: all texts follow from this table")
-    return {need.table: required(dataset, options, need)}
+    return required(dataset, options, need)
 
 
-def required_tables(dataset: Dataset, *tables: str) -> dict[str, None]:
+def required_tables(dataset: Dataset, *tables: str) -> dict[str, Select]:
     """Tables that `annotate.tables` makes, for `rows.Layout`. Raises UserError if the build lacks one."""
     lacking = [table for table in tables if not dataset.has_table(table)]
     if lacking:
@@ -97,7 +122,7 @@ def required_tables(dataset: Dataset, *tables: str) -> dict[str, None]:
             f"  annotate: {{tables: [{', '.join(tables)}]}}\n"
             "and build it again, without requests: recaption build PIPELINE. Then export the new build"
         )
-    return dict.fromkeys(tables)
+    return dict.fromkeys(tables, Select())
 
 
 def require_translations(dataset: Dataset) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from recaption.export.dataset import SUB_CAPTIONS, Select
 from recaption.export.needs import NEGATIVES
 from recaption.export.rows import Sample
 from recaption.text import fold
-from recaption.types import SubCaption
 
 
-def changed(sample: Sample) -> Iterator[tuple[SubCaption, Mapping[str, str]]]:
-    """The sub-captions that have negatives, each with the first negative of each category."""
+def tables_of(generation: str) -> dict[str, Select]:
+    """The tables that `changed` reads, with the negatives of a generation."""
+    subs = Select(columns=("sub_id", "text"), named_in=(NEGATIVES.table,))
+    return {NEGATIVES.table: NEGATIVES.made_by(generation), SUB_CAPTIONS: subs}
+
+
+def changed(sample: Sample) -> Iterator[tuple[Mapping[str, str], Mapping[str, str]]]:
+    """The rows of sub-captions that have negatives, each with the first negative of each category."""
     negatives: dict[str, dict[str, str]] = {}
     for row in sample.tables[NEGATIVES.table]:
-        negatives.setdefault(row["sub_id"], {}).setdefault(row["category"], fold(row["text"]))
-    for caption in sample.record.captions:
-        for sub in caption.sub_captions:
-            if sub.sub_id in negatives:
-                yield sub, negatives[sub.sub_id]
+        negatives.setdefault(row["sub_id"], {}).setdefault(row["category"], row["text"])
+    for sub in sample.tables[SUB_CAPTIONS]:
+        yield sub, {category: fold(text) for category, text in negatives[sub["sub_id"]].items()}
 
 
 def first_of(negatives: Mapping[str, str], categories: Sequence[str]) -> str | None:

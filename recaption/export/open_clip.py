@@ -21,9 +21,9 @@ from recaption.errors import UserError
 from recaption.export.base import Exported, Finding, Options, Usage, described, free_names, of_images
 from recaption.export.dataset import Dataset
 from recaption.export.flair import json_of
+from recaption.export.rows import Sample
 from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
 from recaption.problems import Problem
-from recaption.types import Record
 from recaption.write.webdataset import flat_name
 
 WRITES: Final = "tars with image, txt, and json with one string per text; sizes.json; the flags for training"
@@ -36,8 +36,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     names = _names(dataset, options)
     missing: Counter[str] = Counter()
 
-    def texts(record: Record) -> dict[str, str]:
-        made = record.texts()
+    def texts(sample: Sample) -> dict[str, str]:
+        made = sample.record.texts()
         missing.update(name for name, generation in names.items() if generation not in made)
         return {name: made[generation] for name, generation in names.items() if generation in made}
 

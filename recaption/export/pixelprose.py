@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recaption.export.base import Exported, Options, one_text
 from recaption.export.columns import export_table, table_problems
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
-from recaption.types import Record
 
 WRITES: Final = "Parquet with uid, url, key, status, original_caption, vlm_model, vlm_caption, width, height, sha256"
 READ_BY: Final = "programs that read PixelProse"
@@ -35,21 +35,18 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     model = {g["id"]: g["model"] for g in dataset.manifest["generations"]}.get(generation, "")
     known = dataset.manifest["provenance"].get("models", {}).get(model) or {}
 
-    def row(record: Record, old: str, new: str) -> dict[str, Any]:
+    def columns(images: pa.Table, old: pa.ChunkedArray, new: pa.ChunkedArray) -> dict[str, Any]:
         return {
-            "uid": record.sha256[:32],
-            "url": record.url or "",
-            "key": record.key,
-            "status": "success",
+            "uid": pc.utf8_slice_codeunits(images["sha256"], 0, 32),
+            "url": pc.fill_null(images["url"], ""),
+            "status": ["success"] * len(images),
             "original_caption": old,
-            "vlm_model": known.get("model") or model,
+            "vlm_model": [known.get("model") or model] * len(images),
             "vlm_caption": new,
-            "width": record.width,
-            "height": record.height,
-            "sha256": record.sha256,
+            **{name: images[name] for name in ("key", "width", "height", "sha256")},
         }
 
-    return export_table(dataset, dest, options, _SCHEMA, TEXTS, row)
+    return export_table(dataset, dest, options, _SCHEMA, TEXTS, columns)
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator, Sequence
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from recaption.errors import ConfigError, DatasetError, ImageError, UserError
 from recaption.export.dataset import Dataset, Split
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.io.files import open_stream
-from recaption.io.tar import BrokenTarError, TarReader
+from recaption.io.tar import BLOCK, BrokenTarError, TarReader, plain_header
 from recaption.output.index import index_from_table
 from recaption.output.paths import PIPELINE, index_file
 from recaption.source import Source, open_source
@@ -36,63 +38,107 @@ class ImageFile(NamedTuple):
     data: bytes
 
 
-def with_images(
-    dataset: Dataset, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False
-) -> Iterator[tuple[Record, ImageFile | None]]:
-    """The shard's usable samples with their images, in source order.
+ReadImage = Callable[[], ImageFile]
+"""Reads the image of a sample. It can be called until the next sample is taken."""
 
-    The image is None if it is missing or has changed in the source (format sidecar only; its sha256 is checked, and
-    other formats are converted to JPEG). Raises DatasetError if texts and images of a build are inconsistent,
-    ShardError if a file of the source is missing.
+
+def with_images(
+    dataset: Dataset, shard: ShardEntry, split: Split = "train"
+) -> Iterator[tuple[Record, ImageFile | None]]:
+    """The shard's usable samples with their images, in source order: see `with_readers`."""
+    for record, read in with_readers(dataset, shard, dataset.records(shard, split)):
+        yield record, None if read is None else read()
+
+
+def with_readers(
+    dataset: Dataset, shard: ShardEntry, records: Iterable[Record]
+) -> Iterator[tuple[Record, ReadImage | None]]:
+    """The usable samples of a shard, each with a function that reads its image: those of samples that are left out are
+    not read from a tar.
+
+    None: the image is missing or has changed in the source (format sidecar only; its sha256 is checked, and other
+    formats are converted to JPEG). Raises DatasetError, here or in that function, if texts and images of a build are
+    inconsistent, ShardError if a file of the source is missing.
     """
-    records = dataset.records(shard, split, sub_captions=sub_captions)
     if dataset.format == "sidecar":
-        yield from _of_source(dataset, shard, list(records))
+        for record, image in _of_source(dataset, shard, list(records)):
+            yield record, None if image is None else partial(_given, image)
         return
     files = {file.split: file.path for file in shard.files if file.table == "data"}
-    read = _of_tar if dataset.format == "webdataset" else _of_parquet
-    rows: dict[str, Iterator[tuple[str, ImageFile]]] = {}
+    readers = _of_tar if dataset.format == "webdataset" else _of_parquet
+    rows: dict[str, Iterator[Callable[[Record], ImageFile]]] = {}
     for record in records:
         if record.split not in rows:
             path = files.get(record.split)
             if path is None:
                 raise DatasetError(f"no data of split {record.split}", key=record.key, shard=shard.name)
-            rows[record.split] = read(dataset, path, shard.name)
-        key, stored = next(rows[record.split], ("", None))
-        if key != record.key or stored is None:
-            found = f"has {key} here" if key else "ends before it"
-            raise DatasetError(f"{dataset.file(files[record.split])} {found}", key=record.key, shard=shard.name)
-        yield record, stored
+            rows[record.split] = readers(dataset, path, shard.name)
+        read = next(rows[record.split], None)
+        if read is None:
+            path = dataset.file(files[record.split])
+            raise DatasetError(f"{path} ends before it", key=record.key, shard=shard.name)
+        yield record, partial(read, record)
 
 
-def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, ImageFile]]:
-    """Key and image of each sample, by the tar's index; the image is a sample's first member (schemas/README.md)."""
+def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Record], ImageFile]]:
+    """A reader of the image of each sample, by the tar's index; it is a sample's first member (schemas/README.md)."""
     index = dataset.read(f"{path}.idx", shard)
     offsets = struct.unpack(f"<{len(index) // 8}Q", index)
-    with open_stream(dataset.file(path)) as file:
+    where, at = dataset.file(path), 0
+    with open_stream(where) as file:
+
+        def read(start: int, end: int, record: Record) -> ImageFile:
+            nonlocal at
+            if start != at:
+                file.seek(start)
+            data, at = file.read(end - start), end
+            name, first, size = _first_member(data, where, shard)
+            key, _, suffix = name.rpartition(".")
+            return _checked(record, key, ImageFile(data=data[first : first + size], suffix=suffix), where)
+
         for start, end in pairwise(offsets):
-            data = file.read(end - start)
-            try:
-                member = next(TarReader(io.BytesIO(data), path).members())
-            except (BrokenTarError, StopIteration) as error:
-                raise DatasetError(
-                    f"{dataset.file(path)} does not agree with its index: {error}", shard=shard
-                ) from error
-            key, _, suffix = member.name.rpartition(".")
-            yield key, ImageFile(data=data[member.offset : member.offset + member.size], suffix=suffix)
+            yield partial(read, start, end)
 
 
-def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, ImageFile]]:
+def _first_member(data: bytes, path: str, shard: str) -> tuple[str, int, int]:
+    """The name of the first member of a sample, and the offset and size of its data."""
+    header = plain_header(data[:BLOCK])
+    if header is not None and header[0] == tarfile.REGTYPE:
+        found = header[1], BLOCK, header[2]
+    else:
+        try:
+            member = next(TarReader(io.BytesIO(data), path).members())
+        except (BrokenTarError, StopIteration) as error:
+            raise DatasetError(f"{path} does not agree with its index: {error}", shard=shard) from error
+        found = member.name, member.offset, member.size
+    if found[1] + found[2] > len(data):
+        raise DatasetError(f"{path} does not agree with its index: it ends within {found[0]}", shard=shard)
+    return found
+
+
+def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Record], ImageFile]]:
+    where = dataset.file(path)
     try:
-        with open_stream(dataset.file(path), sequential=False) as file, pq.ParquetFile(file) as table:
+        with open_stream(where, sequential=False) as file, pq.ParquetFile(file) as table:
             for group in range(table.num_row_groups):
                 rows = table.read_row_group(group, columns=["key", "image.bytes", "image_format"], use_threads=False)
                 for batch in rows.to_batches(max_chunksize=64):
                     for row in batch.to_pylist():
-                        suffix = STORED_SUFFIXES[row["image_format"]]
-                        yield row["key"], ImageFile(data=row["image"]["bytes"], suffix=suffix)
+                        image = ImageFile(data=row["image"]["bytes"], suffix=STORED_SUFFIXES[row["image_format"]])
+                        yield partial(_checked, key=row["key"], image=image, where=where)
     except pa.ArrowException as error:
-        raise DatasetError(f"{dataset.file(path)} cannot be read: {error}", shard=shard) from error
+        raise DatasetError(f"{where} cannot be read: {error}", shard=shard) from error
+
+
+def _given(image: ImageFile) -> ImageFile:
+    return image
+
+
+def _checked(record: Record, key: str, image: ImageFile, where: str) -> ImageFile:
+    """The image, if it is that of the record."""
+    if key != record.key:
+        raise DatasetError(f"{where} has {key} here", key=record.key, shard=record.shard)
+    return image
 
 
 def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> Iterator[tuple[Record, ImageFile | None]]:

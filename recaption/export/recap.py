@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recaption.export.base import Exported, Options
 from recaption.export.columns import export_table, table_problems
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
-from recaption.types import Record
 
 WRITES: Final = "Parquet with url, re_caption, org_caption, sha256, key, re_length, org_length"
 READ_BY: Final = "programs that read Recap-DataComp-1B"
@@ -29,12 +29,15 @@ _SCHEMA: Final = pa.schema(
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. A row without an original caption has "" in that column, as in the dataset."""
 
-    def row(record: Record, old: str, new: str) -> dict[str, Any]:
-        lengths = {"re_length": len(new.split()), "org_length": len(old.split())}
-        about = {"url": record.url or "", "sha256": record.sha256, "key": record.key}
-        return {**about, "re_caption": new, "org_caption": old, **lengths}
+    def columns(images: pa.Table, old: pa.ChunkedArray, new: pa.ChunkedArray) -> dict[str, Any]:
+        about = {"url": pc.fill_null(images["url"], ""), "sha256": images["sha256"], "key": images["key"]}
+        return {**about, "re_caption": new, "org_caption": old, "re_length": _words(new), "org_length": _words(old)}
 
-    return export_table(dataset, dest, options, _SCHEMA, TEXTS, row)
+    return export_table(dataset, dest, options, _SCHEMA, TEXTS, columns)
+
+
+def _words(texts: pa.ChunkedArray) -> list[int]:
+    return [len(text.split()) for text in texts.to_pylist()]
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

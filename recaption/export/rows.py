@@ -6,7 +6,7 @@ import csv
 import io
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -25,11 +25,12 @@ from recaption.export.base import (
     rotated,
     shards,
 )
-from recaption.export.dataset import Dataset, TableRows
-from recaption.export.image_files import MISSING, file_name, with_files
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select, TableRows
+from recaption.export.image_files import MISSING, PixelBox, WriteImage, file_name, with_files
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
+from recaption.text import sha256
 from recaption.types import Caption, Record
 from recaption.write import ShardEntry
 
@@ -53,6 +54,10 @@ class Sample:
         """The first caption of a generation."""
         return next((caption for caption in self.record.captions if caption.generation == generation), None)
 
+    def sub_captions(self, caption: Caption) -> list[Mapping[str, Any]]:
+        """The rows of the table `sub_captions` that are of a caption, in its order. They need `caption_id`."""
+        return [row for row in self.tables[SUB_CAPTIONS] if row["caption_id"] == caption.caption_id]
+
     @property
     def image(self) -> str:
         """The name of its image file."""
@@ -68,16 +73,25 @@ def path_of(dest: str, file: str = "") -> str:
     return shlex.quote(f"{files.absolute(dest).rstrip('/')}/{file}".rstrip("/"))
 
 
+def items(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """A function that writes the items of a JSON list or object: each in a line, with commas between them."""
+    before = b"\n"
+
+    def add(item: bytes) -> None:
+        nonlocal before
+        write(before + item)
+        before = b",\n"
+
+    return add
+
+
 @contextmanager
 def json_list(store: Store, path: str) -> Iterator[Add]:
     """A file with one JSON list; each row is a line."""
     with outfile(store, path, hashed=False) as sink:
         sink.write(b"[")
-
-        def add(row: Any) -> None:
-            sink.write((b",\n" if sink.size > 1 else b"\n") + orjson.dumps(row))
-
-        yield add
+        add = items(sink.write)
+        yield lambda row: add(orjson.dumps(row))
         sink.write(b"\n]\n")
 
 
@@ -86,12 +100,8 @@ def json_object(store: Store, path: str) -> Iterator[Add]:
     """A file with one JSON object; each row is a pair of a name and a value, in a line."""
     with outfile(store, path, hashed=False) as sink:
         sink.write(b"{")
-
-        def add(row: tuple[str, Any]) -> None:
-            name, value = row
-            sink.write((b",\n" if sink.size > 1 else b"\n") + orjson.dumps(name) + b": " + orjson.dumps(value))
-
-        yield add
+        add = items(sink.write)
+        yield lambda row: add(orjson.dumps(row[0]) + b": " + orjson.dumps(row[1]))
         sink.write(b"\n}\n")
 
 
@@ -100,12 +110,15 @@ def csv_file(*header: str) -> FileKind:
 
     @contextmanager
     def opened(store: Store, path: str) -> Iterator[Add]:
+        line = io.StringIO()
+        write_row = csv.writer(line, lineterminator="\n").writerow
         with outfile(store, path, hashed=False) as sink:
 
             def add(cells: Iterable[Any]) -> None:
-                out = io.StringIO()
-                csv.writer(out, lineterminator="\n").writerow(cells)
-                sink.write(out.getvalue().encode())
+                line.seek(0)
+                line.truncate()
+                write_row(cells)
+                sink.write(line.getvalue().encode())
 
             if header:
                 add(header)
@@ -114,8 +127,11 @@ def csv_file(*header: str) -> FileKind:
     return opened
 
 
+Tables = Mapping[str, Select]
+"""The tables whose rows an exporter reads, by name."""
 FileKind = Callable[[Store, str], Any]
 """Opens a file of the store for rows: `json_list`, `json_object`, or one that `csv_file` makes."""
+NO_IMAGE: Final = "it is a class, without an image"
 PLACE: Final = "{images}"
 """Stands for the folder of the images in notes and arguments; FOLDER is printed if there are no image files."""
 
@@ -124,17 +140,19 @@ PLACE: Final = "{images}"
 class Layout:
     """The files of an export, and what it reads and prints.
 
-    `kinds` are the files that are always written; other names in a row are JSON lists. `tables` are the tables whose
-    rows a sample has, each with its generation (see `needs`), or None for a table of `annotate.tables`. With fewer than
-    `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the export is
-    useless. `usage` and `notes` may contain PLACE.
+    `kinds` are the files that are always written; other names in a row are JSON lists. `tables` has the rows of a
+    sample; a table comes after those in its `named_in`. `generations` are those whose captions are read; None: all.
+    `crops` are those of an image that are written beside it, by the names of their files, if there are image files.
+    With fewer than `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the
+    export is useless. `usage` and `notes` may contain PLACE.
     """
 
     kinds: Mapping[str, FileKind]
     notes: Sequence[str] = ()
     usage: Sequence[Usage] = ()
-    tables: Mapping[str, str | None] = field(default_factory=dict)
-    sub_captions: bool = False
+    tables: Tables = field(default_factory=dict)
+    generations: Collection[str] | None = None
+    crops: Callable[[Sample], Mapping[str, PixelBox]] = lambda sample: {}
     least: int = 1
     check: Callable[[], object] | None = None
 
@@ -154,14 +172,15 @@ def export_rows(
     root = "" if options.images == "none" else f"{folder}/"
     with removed_on_failure(store), ExitStack() as opened:
         adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in layout.kinds.items()}
-        for sample, write_image in _samples(dataset, options, store, layout):
-            sample = replace(sample, path=f"{root}{sample.image}")
-            made: Made | str = MISSING if write_image is None else row(sample)
+        for sample, write_image in _samples(dataset, options, store, layout, root):
+            made: Made | str = (
+                NO_IMAGE if _has_no_image(sample.record) else MISSING if write_image is None else row(sample)
+            )
             if isinstance(made, str):
                 left_out[made] += 1
                 continue
             assert write_image is not None
-            write_image()
+            write_image(layout.crops(sample))
             for name, line in made:
                 if name not in adds:
                     adds[name] = opened.enter_context(json_list(store, name))
@@ -185,20 +204,31 @@ def export_rows(
     return Exported(samples=written, files=len(adds), left_out=left_out, notes=tuple(notes), usage=usage)
 
 
+def _has_no_image(record: Record) -> bool:
+    """Whether the record is a class (`source.format: classes`): its sha256 is that of its name."""
+    return record.width is None and record.sha256 == sha256(record.source_key)
+
+
 def _samples(
-    dataset: Dataset, options: Options, store: Store, layout: Layout
-) -> Iterator[tuple[Sample, Callable[[], object] | None]]:
+    dataset: Dataset, options: Options, store: Store, layout: Layout, root: str
+) -> Iterator[tuple[Sample, WriteImage | None]]:
     for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
-        for record, write_image in with_files(dataset, shard, options, store, sub_captions=layout.sub_captions):
-            yield sample_of(record, found), write_image
+        records = dataset.records(shard, options.split, generations=layout.generations)
+        for record, write_image in with_files(dataset, shard, options, store, records):
+            yield sample_of(record, found, root), write_image
 
 
-def rows_of(dataset: Dataset, shard: ShardEntry, tables: Mapping[str, str | None]) -> Mapping[str, TableRows]:
-    """The rows of a shard by table, each with its generation (see `Layout.tables`)."""
-    return {name: dataset.table_rows(shard, name, generation) for name, generation in tables.items()}
+def rows_of(dataset: Dataset, shard: ShardEntry, tables: Tables) -> Mapping[str, TableRows]:
+    """The rows of a shard by table."""
+    made: dict[str, TableRows] = {}
+    for name, select in tables.items():
+        named = (row["sub_id"] for of in select.named_in for rows in made[of].values() for row in rows)
+        made[name] = dataset.table_rows(shard, name, select, sub_ids=set(named) if select.named_in else None)
+    return made
 
 
-def sample_of(record: Record, tables: Mapping[str, TableRows]) -> Sample:
-    """A record with its rows."""
-    return Sample(record=record, tables={name: by_key.get(record.key, ()) for name, by_key in tables.items()})
+def sample_of(record: Record, tables: Mapping[str, TableRows], root: str = "") -> Sample:
+    """A record with its rows. `root` is the folder of the images, with a slash, if the export has image files."""
+    rows = {name: by_key.get(record.key, ()) for name, by_key in tables.items()}
+    return Sample(record=record, tables=rows, path=f"{root}{file_name(record)}")

@@ -10,13 +10,13 @@ that end at an abbreviation ("Dr. Smith") are counted. TULIP ends short captions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from recaption.export import llava
 from recaption.export.base import Exported, Finding, Options, Usage, described, one_text
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.json_list import list_problems
 from recaption.export.llava import conversation, plain
 from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
@@ -29,6 +29,7 @@ READ_BY: Final = "Long-CLIP, HiMo-CLIP, β-CLIP, TULIP"
 TEXTS: Final = {"caption": "long"}
 FILE: Final = "sharegpt4v.json"
 VALIDATION: Final = 1_000  # rows at the start that are not trained on
+_OF_FIRST: Final = ("caption_id", "char_start", "char_end", "content_start")
 FEWEST_WORDS: Final = 3  # of a short caption; with fewer, it has probably ended at an abbreviation
 
 
@@ -41,7 +42,6 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 LAYOUT: Final = Layout(
     kinds={FILE: json_list},
     notes=(f"the first {VALIDATION:,} rows are the validation set",),
-    sub_captions=True,
     least=VALIDATION + 1,
 )
 
@@ -64,14 +64,17 @@ def export_captions(
     def row(sample: Sample) -> Made | str:
         nonlocal openers, early
         caption = sample.caption(generation)
-        text = "" if caption is None else content(caption)
-        if caption is None or not text:
+        if caption is None:
+            return f"no text of {generation}"
+        first = next(iter(sample.sub_captions(caption)), None)
+        text = content(caption, first)
+        if not text:
             return f"no text of {generation}"
         fields = more(sample, caption)
         if isinstance(fields, str):
             return fields
-        openers += has_opener(caption)
-        early += ends_early(text, caption)
+        openers += has_opener(first)
+        early += ends_early(text, caption, first)
         return [(file, conversation(sample, "Describe the image in detail.", text) | fields)]
 
     long_clip = (
@@ -83,23 +86,25 @@ def export_captions(
         layout,
         notes=(described({"caption": generation}), *layout.notes, long_clip),
         usage=(Usage(program="β-CLIP (main of 2026-01)", arguments=arguments),),
+        tables={**layout.tables, SUB_CAPTIONS: Select(columns=_OF_FIRST, generations={generation})},
+        generations={generation},
     )
     done = export_rows(dataset, dest, options, layout, row)
     counts = f"openers removed: {openers:,}; short captions that end before their sentence does: {early:,}"
     return replace(done, notes=(*done.notes, counts))
 
 
-def content(caption: Caption) -> str:
+def content(caption: Caption, first: Mapping[str, Any] | None) -> str:
     """The text of a caption in one line, without the opener of its first sub-caption."""
-    if not has_opener(caption):
+    if first is None or not has_opener(first):
         return plain(fold(caption.text))
-    text = plain(fold(caption.text[caption.sub_captions[0].content_start :]))
+    text = plain(fold(caption.text[first["content_start"] :]))
     return text[:1].upper() + text[1:]
 
 
-def has_opener(caption: Caption) -> bool:
+def has_opener(first: Mapping[str, Any] | None) -> bool:
     """Whether the first sub-caption begins with an opener."""
-    return any(sub.content_start > sub.char_start for sub in caption.sub_captions[:1])
+    return first is not None and first["content_start"] > first["char_start"]
 
 
 def short_caption(text: str) -> str:
@@ -107,12 +112,11 @@ def short_caption(text: str) -> str:
     return text.replace("\n", " ").split(". ")[0]
 
 
-def ends_early(text: str, caption: Caption) -> bool:
+def ends_early(text: str, caption: Caption, first: Mapping[str, Any] | None) -> bool:
     """Whether the short caption is shorter than the first sentence, for example because of an abbreviation."""
-    first = caption.sub_captions[0] if caption.sub_captions else None
     if first is None:
         return False
-    sentence = plain(fold(caption.text[first.content_start : first.char_end]))
+    sentence = plain(fold(caption.text[first["content_start"] : first["char_end"]]))
     return len(short_caption(text)) < len(sentence.rstrip("."))
 
 

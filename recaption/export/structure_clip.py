@@ -15,12 +15,11 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems
 from recaption.export.needs import NEGATIVES, only_table, required_tables
-from recaption.export.negatives import changed, first_of
+from recaption.export.negatives import changed, first_of, tables_of
 from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.tasks.changes import Category
 from recaption.text import fold
-from recaption.types import SubCaption
 
 WRITES: Final = "one JSON file with image (KEY.jpg), text, triples, pairs, neg_text"
 READ_BY: Final = "Structure-CLIP"
@@ -32,7 +31,7 @@ CHANGES: Final[Sequence[Category]] = ("swap", "attribute", "object", "relation",
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. There is a row for each sub-caption with a triple or pair, and a negative."""
-    negatives = only_table(dataset, options, NEGATIVES)
+    generation = only_table(dataset, options, NEGATIVES)
 
     def row(sample: Sample) -> Made | str:
         made = [(FILE, line) for line in _rows(sample)]
@@ -41,28 +40,28 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     layout = Layout(
         kinds={FILE: json_list},
         notes=(
-            described(negatives),
+            described({NEGATIVES.table: generation}),
             f"in model/dataloader.py, replace /root/data/coco_data/ by {PLACE}/",
         ),
         usage=(Usage(program="Structure-CLIP (main of 2024-06)", arguments=f"--train_path {path_of(dest, FILE)}"),),
-        tables={**negatives, **required_tables(dataset, "triples", "attribute_pairs")},
-        sub_captions=True,
+        tables={**tables_of(generation), **required_tables(dataset, "triples", "attribute_pairs")},
+        generations=(),
     )
     return export_rows(dataset, dest, options, layout, row)
 
 
 def _rows(sample: Sample) -> Iterator[Row]:
     for sub, negatives in changed(sample):
-        triples = _elements(sample, "triples", sub, ("subject", "relation", "object"))
-        pairs = _elements(sample, "attribute_pairs", sub, ("object", "attribute"))
+        triples = _elements(sample, "triples", sub["sub_id"], ("subject", "relation", "object"))
+        pairs = _elements(sample, "attribute_pairs", sub["sub_id"], ("object", "attribute"))
         false = first_of(negatives, CHANGES)
         if false is not None and (triples or pairs):
             graph = {"triples": triples[:READ], "pairs": pairs[: max(0, READ - len(triples))]}
-            yield {"image": sample.image, "text": fold(sub.text), **graph, "neg_text": false}
+            yield {"image": sample.image, "text": fold(sub["text"]), **graph, "neg_text": false}
 
 
-def _elements(sample: Sample, table: str, sub: SubCaption, names: Sequence[str]) -> list[list[str]]:
-    return [[row[name] for name in names] for row in sample.tables[table] if row["sub_id"] == sub.sub_id]
+def _elements(sample: Sample, table: str, sub_id: str, names: Sequence[str]) -> list[list[str]]:
+    return [[row[name] for name in names] for row in sample.tables[table] if row["sub_id"] == sub_id]
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

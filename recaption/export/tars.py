@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,15 +19,14 @@ from recaption.errors import DatasetError, RecaptionError, SourceError, UserErro
 from recaption.export.base import Exported, Finding, Options, begin, found_in, removed_on_failure, shards
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import MISSING, as_jpeg
-from recaption.export.pixels import ImageFile, with_images
-from recaption.export.rows import Sample, rows_of, sample_of
+from recaption.export.pixels import ImageFile, with_readers
+from recaption.export.rows import Sample, Tables, rows_of, sample_of
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
 from recaption.io.tar import BrokenTarError, TarReader, split_name
 from recaption.problems import Problem
 from recaption.source.paths import list_files
-from recaption.types import Record
 from recaption.write.webdataset import end_mark, pieces, primary_text
 
 PER_TAR: Final = 5_000
@@ -42,23 +41,23 @@ def export_tars(
     dataset: Dataset,
     dest: str,
     options: Options,
-    texts: Callable[[Record], Mapping[str, Any]],
+    texts: Callable[[Sample], Mapping[str, Any]],
     *,
-    sub_captions: bool = False,
+    tables: Tables | None = None,
 ) -> Exported:
     """Write `<dest>/00000.tar`, … and sizes.json.
 
     A sample is an image, `.txt` (the primary text) and `.json`: key, sha256, url, width and height, named as by
-    img2dataset, and `texts` of the record.
+    img2dataset, and `texts` of the sample, which has rows of `tables`.
     """
 
     def members(sample: Sample) -> Members:
         record = sample.record
         about = {name: getattr(record, name) for name in ("key", "sha256", "url", "width", "height")}
-        body = {name: value for name, value in about.items() if value is not None} | dict(texts(record))
+        body = {name: value for name, value in about.items() if value is not None} | dict(texts(sample))
         return ("txt", primary_text(record, dataset.primary).encode()), ("json", orjson.dumps(body))
 
-    return export_samples(dataset, dest, options, members, sub_captions=sub_captions)
+    return export_samples(dataset, dest, options, members, tables=tables)
 
 
 def export_samples(
@@ -67,13 +66,13 @@ def export_samples(
     options: Options,
     members: Callable[[Sample], Members | str],
     *,
-    tables: Mapping[str, str | None] | None = None,
-    sub_captions: bool = False,
+    tables: Tables | None = None,
+    generations: Collection[str] | None = None,
     jpeg: bool = False,
 ) -> Exported:
     """Write `<dest>/00000.tar`, … and sizes.json. A sample is an image and `members`, or the reason for leaving it out.
 
-    `tables`: see `rows.Layout`. `jpeg`: images of other formats become JPEGs.
+    `tables` and `generations`: see `rows.Layout`. `jpeg`: images of other formats become JPEGs.
     """
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
@@ -81,11 +80,13 @@ def export_samples(
     def samples() -> Iterator[tuple[str, Members]]:
         for shard in shards(dataset, options):
             found = rows_of(dataset, shard, tables or {})
-            for record, stored in with_images(dataset, shard, options.split, sub_captions=sub_captions):
-                made = MISSING if stored is None else members(sample_of(record, found))
-                if stored is None or isinstance(made, str):
+            records = dataset.records(shard, options.split, generations=generations)
+            for record, read in with_readers(dataset, shard, records):
+                made = MISSING if read is None else members(sample_of(record, found))
+                if read is None or isinstance(made, str):
                     left_out[str(made)] += 1
                 else:
+                    stored = read()
                     image = ImageFile("jpg", as_jpeg(stored, record)) if jpeg else stored
                     yield record.key, (image, *made)
 

@@ -8,12 +8,16 @@ caption, so a line end in a caption becomes a space.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
 from typing import Final
 
-from recaption.errors import RecaptionError, StoreError, UserError, in_words
+from recaption.errors import RecaptionError, UserError
 from recaption.export.base import (
     IMAGES,
     Exported,
@@ -23,63 +27,149 @@ from recaption.export.base import (
     found_in,
     named,
     one_text,
+    require_samples,
+    shards,
 )
-from recaption.export.dataset import Dataset
-from recaption.export.image_files import make_folder
-from recaption.export.rows import PLACE, Add, Layout, Made, Sample, export_rows
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
+from recaption.export.image_files import MISSING, local_images, make_folder, put_text
+from recaption.export.rows import PLACE, Add, Layout, Made, Sample, Tables, export_rows, rows_of, sample_of
 from recaption.imagefile import LOADED_SUFFIXES
 from recaption.io import files
-from recaption.io.store import Store
+from recaption.io.store import LocalStore, Store
 from recaption.problems import Problem
 from recaption.text import fold
-from recaption.types import Record, SubCaption
+from recaption.types import Caption, Record, SubCaption
 
 WRITES: Final = f"{IMAGES}/KEY.jpg and {IMAGES}/KEY.txt with a caption, several, or a list of tags"
 READ_BY: Final = "sd-scripts, musubi-tuner, OneTrainer, ai-toolkit, SimpleTuner"
 TEXTS: Final = {"caption": "long"}
+_USAGE: Final = (
+    "sd-scripts: in a [[datasets.subsets]] of its --dataset_config, set image_dir to {folder} "
+    "and caption_extension to .txt"
+)
+_OF_TAGS: Final = Select(columns=("sub_id", "lemma", "kind"))
+_OF_SUBS: Final = tuple(field.name for field in fields(SubCaption))
 FILES: Final = f"{IMAGES}/KEY.txt"
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. `options.captions` chooses the content of the text files. There are always images."""
+    """See `base.Exporter.export`. `options.captions` chooses the content of the text files.
+
+    There are always images, but with `options.in_place`, when the text files are written beside those of the source.
+    """
+    if options.captions == "lines" and options.map:
+        raise UserError("--map is for --captions one and tags; with lines, all captions are used. Leave it out")
+    sources = {} if options.captions == "lines" else one_text(dataset, TEXTS, options)
+    texts = _Texts(
+        tables={"one": {}, "tags": {"tags": _OF_TAGS}, "lines": {SUB_CAPTIONS: Select()}}[options.captions],
+        generations=set(sources.values()) or None,
+        of=partial(_text, options, sources.get("caption", "")),
+    )
+    notes = [described(sources)] if sources else []
+    if options.in_place:
+        return _export_in_place(dataset, dest, options, texts, notes)
     options = replace(options, images="jpg" if options.images == "none" else options.images)
-    sources = one_text(dataset, TEXTS, options) if options.captions == "one" else {}
-    if not sources and options.map:
-        raise UserError(f"--map is for --captions one; with {options.captions}, all captions are used. Leave it out")
-
-    def row(sample: Sample) -> Made | str:
-        if options.captions == "one":
-            lines: Iterable[str] = [sample.record.texts().get(sources["caption"], "")]
-        elif options.captions == "tags":
-            lines = [", ".join(dict.fromkeys(t["lemma"] for t in sample.tables["tags"] if t["kind"] == "object"))]
-        else:
-            lines = options.draw(_with_weights(sample))
-        text = "\n".join(dict.fromkeys(filter(None, map(fold, lines))))
-        return [(FILES, (sample.record.key, text))] if text else f"no text for --captions {options.captions}"
-
-    tables = {"tags": {"tags": None}, "lines": {"sub_captions": None}}.get(options.captions, {})
-    usage = f"sd-scripts: in a [[datasets.subsets]] of its --dataset_config, set image_dir to {PLACE} "
-    usage += "and caption_extension to .txt"
     layout = Layout(
         kinds={FILES: text_files},
-        tables=tables,
-        sub_captions=options.captions == "lines",
-        notes=(*((described(sources),) if sources else ()), usage),
+        tables=texts.tables,
+        generations=texts.generations,
+        notes=(*notes, _USAGE.format(folder=PLACE)),
     )
+
+    def row(sample: Sample) -> Made | str:
+        text = texts.of(sample)
+        return [(FILES, (sample.record.key, text))] if text else f"no text for --captions {options.captions}"
+
     done = export_rows(dataset, dest, options, layout, row)
     return replace(done, files=done.samples)
 
 
-def _with_weights(sample: Sample) -> Record:
-    """The record, with the weights and repetitions of its sub-captions."""
-    known = {row["sub_id"]: row for row in sample.tables["sub_captions"]}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Texts:
+    """What is read of the samples, and the content of the text file of one; "" if it has none."""
 
-    def full(sub: SubCaption) -> SubCaption:
-        row = known[sub.sub_id]
-        return replace(sub, weight=row["weight"], dup_of=row["dup_of"])
+    tables: Tables
+    generations: Collection[str] | None
+    of: Callable[[Sample], str]
 
-    captions = (replace(c, sub_captions=tuple(map(full, c.sub_captions))) for c in sample.record.captions)
-    return replace(sample.record, captions=tuple(captions))
+
+def _text(options: Options, generation: str, sample: Sample) -> str:
+    if options.captions == "one":
+        lines: Iterable[str] = [sample.record.texts().get(generation, "")]
+    elif options.captions == "tags":
+        lines = [", ".join(_objects(sample, generation))]
+    else:
+        lines = options.draw(_with_sub_captions(sample))
+    return "\n".join(dict.fromkeys(filter(None, map(fold, lines))))
+
+
+def _objects(sample: Sample, generation: str) -> Iterable[str]:
+    """The objects of a caption, each once, in the order of the text."""
+    caption = sample.caption(generation)
+    own = "" if caption is None else f"{caption.caption_id}#"
+    tags = (tag for tag in sample.tables["tags"] if own and tag["sub_id"].startswith(own))
+    return dict.fromkeys(tag["lemma"] for tag in tags if tag["kind"] == "object")
+
+
+def _export_in_place(dataset: Dataset, dest: str, options: Options, texts: _Texts, notes: Sequence[str]) -> Exported:
+    """Write the text files beside the images of the source, which have to be below the folder `dest`.
+
+    Each file appears whole; if the export fails, the same command continues it. Raises UserError before anything is
+    written if a file has other contents and is not to be overwritten, or if two images have the same text file.
+    """
+    if options.images != "none":
+        raise UserError(f"--images {options.images} is not for --in-place: the images stay as they are")
+    require_samples(dataset, options)
+    folder = Path(files.absolute(dest))
+    images: dict[Path, Path] = {}
+    other: list[Path] = []
+    left_out: Counter[str] = Counter()
+    for image, text in _beside(dataset, folder, options, texts):
+        if image is None or not text:
+            left_out[MISSING if image is None else f"no text for --captions {options.captions}"] += 1
+            continue
+        file = image.with_suffix(".txt")
+        if images.setdefault(file, image) != image:
+            raise UserError(f"{file} would be the text of both {images[file]} and {image}; rename one of them")
+        if file.exists() and file.read_bytes() != text.encode():
+            other.append(file)
+    if other and not options.overwrite:
+        raise UserError(
+            f"{len(other):,} text files exist with other contents, for example {other[0]}. To replace them, add "
+            "--overwrite; to keep them, export into a new folder without --in-place"
+        )
+    store = LocalStore(folder)
+    for image, text in _beside(dataset, folder, options, texts):
+        if image is not None and text:
+            store.put(str(image.with_suffix(".txt").relative_to(folder)), text.encode())
+    usage = _USAGE.format(folder=shlex.quote(str(folder)))
+    return Exported(samples=len(images), files=len(images), left_out=left_out, notes=(*notes, usage))
+
+
+def _beside(dataset: Dataset, folder: Path, options: Options, texts: _Texts) -> Iterator[tuple[Path | None, str]]:
+    """The image file of each sample, None if it is missing, and its text.
+
+    Raises UserError if an image is not below the folder, or not a file.
+    """
+    for shard in shards(dataset, options):
+        found = rows_of(dataset, shard, texts.tables)
+        image_of = local_images(dataset, shard, "--in-place", "export into a new folder without it")
+        for record in dataset.records(shard, options.split, generations=texts.generations):
+            path = image_of(record)
+            if path is not None and not path.is_relative_to(folder):
+                raise UserError(f"--in-place: {path} is not below {folder}; name the folder of the images as DEST")
+            yield path, texts.of(sample_of(record, found))
+
+
+def _with_sub_captions(sample: Sample) -> Record:
+    """The record with its sub-captions, without tags."""
+
+    def full(caption: Caption) -> Caption:
+        rows = sample.sub_captions(caption)
+        subs = (SubCaption(**{name: row[name] for name in _OF_SUBS if name in row}) for row in rows)
+        return replace(caption, sub_captions=tuple(subs))
+
+    return replace(sample.record, captions=tuple(map(full, sample.record.captions)))
 
 
 @contextmanager
@@ -91,14 +181,7 @@ def text_files(store: Store, path: str) -> Iterator[Add]:
 
     def add(row: tuple[str, str]) -> None:
         name, text = row
-        if folder is None:
-            store.put(f"{IMAGES}/{name}.txt", text.encode())
-            return
-        try:
-            with open(f"{folder}/{name}.txt", "wb") as file:  # without a sync for each: a failed export is removed
-                file.write(text.encode())
-        except OSError as error:
-            raise StoreError(f"cannot write {folder}/{name}.txt: {in_words(error)}") from error
+        put_text(store, f"{IMAGES}/{name}.txt", text)
 
     yield add
 

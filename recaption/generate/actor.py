@@ -24,6 +24,7 @@ from recaption.generate.chunk_state import ChunkState, QueuedImage, QueuedReques
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
 from recaption.generate.engine_state import Assignment
+from recaption.generate.gpu_use import GpuUse, gpu_reader
 from recaption.generate.part_writer import PartWriter
 from recaption.generate.prefetch import Prefetcher
 from recaption.generate.retry import answer_with_retries, first_attempt, reject
@@ -57,6 +58,7 @@ class ActorSpec:
     renderers: int | None = None  # None: as many as are needed
     neighbours: int = 1  # engines on its node, including this one
     all_cores: bool = False  # compute on the node's cores, shared with the neighbours; else on those that Ray reserved
+    on_gpu: bool = False  # Ray has reserved GPUs for it
     hang_seconds: float = 300.0
     retry_reasons: frozenset[str] = frozenset()  # rejects for these reasons count as missing
     host_bytes: int | None = None  # memory limit of the replica; None: its share of 80% of the node
@@ -85,6 +87,8 @@ class Poll:
     renderers: int
     host_bytes: int  # memory of the engine's processes and its renderers
     bloated: bool = False  # the memory is above the limit
+    node: str = ""  # the name of its machine
+    gpus: tuple[GpuUse, ...] = ()  # of its engine, as far as NVML has them
     answers: int = 0  # of the engine, stored or not
     rejected: tuple[Reject, ...] = ()  # the first ones since the last poll, with short details: for the log
     not_named: int = 0  # further rejects since the last poll
@@ -113,6 +117,7 @@ class EngineHost:
         self._loading = asyncio.Lock()
         self._units = ThreadPoolExecutor(1, "recaption-units")
         self._host_bytes = 0
+        self._gpus: tuple[GpuUse, ...] = ()
         self._memory_limit = spec.host_bytes or 0.8 * node_bytes() / spec.neighbours
 
     async def start(self) -> tuple[int, dict[str, str]]:
@@ -213,6 +218,8 @@ class EngineHost:
             renderers=self._pool.size if self._pool else 0,
             host_bytes=self._host_bytes,
             bloated=self._host_bytes > self._memory_limit,
+            node=platform.node(),
+            gpus=self._gpus,
             answers=self._answers,
             rejected=tuple(rejected),
             not_named=not_named,
@@ -378,7 +385,9 @@ class EngineHost:
             raise
         except Exception as error:
             raise EngineDead(f"the engine failed: {type(error).__name__}: {error}") from error
-        self._meter.spent("engine", time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._meter.spent("engine", seconds)
+        self._meter.took("engine", seconds)
         generation = queued.request.question.id
         self._counters.prompt_tokens[generation] += completion.prompt_tokens
         self._counters.cached_tokens[generation] += completion.cached_tokens
@@ -452,6 +461,7 @@ class EngineHost:
 
     async def _watch(self) -> None:
         """Once a second, update the meter, scale the renderers, and check the engine's progress and memory."""
+        read_gpus = await asyncio.to_thread(gpu_reader) if self._spec.on_gpu else tuple
         scale = render.RenderScale(max(1, (os.cpu_count() or 2) // self._spec.neighbours - 1))
         before, last = self._gauge(), time.monotonic()
         alive, progress = last, (before.output_tokens, self._completed)
@@ -484,6 +494,7 @@ class EngineHost:
                     EngineDead(f"the engine hangs: no token for {now - alive:.0f} s while requests are in flight")
                 )
             self._host_bytes = await asyncio.to_thread(host_bytes)
+            self._gpus = await asyncio.to_thread(read_gpus)
             before, last = gauge, now
             self._least_in_flight = self._in_flight
 

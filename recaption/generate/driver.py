@@ -7,7 +7,7 @@ its decisions to the cluster (`transport`) and the replies back to it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -28,13 +28,24 @@ from recaption.generate.totals import Totals
 from recaption.generate.transport import RayTransport, Reply, Transport
 
 HORIZON = 16 * CHUNK_SIZE  # queued requests below which more shards are listed, at least
-LIST_AHEAD = 4, 64  # shards that are indexed at once: at least, at most
+LIST_AHEAD = 4, 256  # shards that are indexed at once: at least, at most
+LIST_PER_NODE = 16  # of these, on a node; one for four cores on smaller nodes
+NODES_SECONDS = 10.0  # between two checks of the cluster's nodes
 MAX_ATTEMPTS = 5  # to read the images of one chunk: then the run stops
 DRAIN_SECONDS = 15.0  # Slurm and Kubernetes send SIGKILL 30 s after SIGTERM
 FLUSH_SECONDS = 5.0  # in which the other chunks of a failed engine store their answers
 ROUND_SECONDS = 0.2  # that a round waits for replies
 
 Handler = Callable[[Reply], None]
+
+
+def list_ahead(cpus: Sequence[int]) -> int:
+    """How many shards to index at once on nodes with these cores.
+
+    Indexing a shard of a complete output is some twenty requests to the store, one after the other, so it waits most of
+    the time; indexing a new shard reads it whole.
+    """
+    return min(max(LIST_AHEAD[0], sum(min(LIST_PER_NODE, cores // 4) for cores in cpus)), LIST_AHEAD[1])
 
 
 class ModelPass:
@@ -71,10 +82,12 @@ class ModelPass:
         self._poison: list[Chunk] = []  # not stored before any engine has proved to work
         self._poison_stored = 0
         self._last_error = ""
-        self._levelled = float("-inf")
+        self._levelled = self._nodes_read = float("-inf")
+        self._ahead = LIST_AHEAD[0]
         self._reachable = False  # the engine's server was checked
         self._phase, self._all_listed, self._deaths = "listing", False, 0
         self._provenance: dict[str, str] = {}
+        self._began, self._listed = self._transport.now(), 0.0  # the pass; when all shards were listed
         self._started: float | None = None  # when the first engine was ready
         self._ended: float | None = None  # when the last answer was stored
         self._engine_seconds = 0.0  # of all engines, starting ones too
@@ -136,6 +149,8 @@ class ModelPass:
             model=self._model.title,
             phase=self._phase,
             all_listed=self._all_listed,
+            shards=self._totals.shards,
+            listing_seconds=round((self._listed or self._transport.now()) - self._began, 3),
             images=self._totals.rows,
             seconds=0.0 if self._started is None else round(until - self._started, 3),
             in_flight=sum(poll.in_flight for poll in polls),
@@ -147,6 +162,8 @@ class ModelPass:
             generations=self._totals.generations(self._totals.counters(engines)),
             engine=self._provenance,
             meter=self._totals.meter(engines).report(max(1, started)),
+            fleet=tuple(engine.progress(engine.poll) for engine in engines if engine.poll is not None),
+            latency=self._totals.latency(engines),
         )
 
     def _expect(self, ticket: int, handler: Handler) -> None:
@@ -156,8 +173,10 @@ class ModelPass:
 
     def _list_shards(self) -> None:
         horizon = max(HORIZON, 2 * self.fleet.capacity)
-        ahead = min(max(LIST_AHEAD[0], len(self.fleet) // 8), LIST_AHEAD[1])
-        self._indexer.start(lambda: self.scheduler.wants_shards(horizon), ahead, ROUND_SECONDS)
+        now = self._transport.now()
+        if now - self._nodes_read >= NODES_SECONDS and not self._all_listed:
+            self._nodes_read, self._ahead = now, list_ahead(self._transport.cpus())
+        self._indexer.start(lambda: self.scheduler.wants_shards(horizon), self._ahead, ROUND_SECONDS)
         for listing in self._indexer.take():
             if not self._answer:
                 listing = self._without_units(listing)
@@ -172,7 +191,7 @@ class ModelPass:
             self._totals.listed(listing)
         if self._indexer.ended and not self._all_listed:
             self.scheduler.all_listed()
-            self._all_listed = True
+            self._all_listed, self._listed = True, self._transport.now()
 
     def _without_units(self, listing: ShardListing) -> ShardListing:
         """The listing for a build, which does not need all answers about units: if captions are split differently now,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from recaption.generate.chunks import Chunk
+from recaption.generate.progress import EngineProgress
 
 if TYPE_CHECKING:
     from recaption.generate.actor import Poll
@@ -84,6 +85,18 @@ class EngineState:
     def not_started(self, assignment: Assignment) -> int:
         """Requests of an assignment that are not in the engine yet."""
         return self.open[assignment.id][1]
+
+    def progress(self, poll: Poll) -> EngineProgress:
+        return EngineProgress(
+            engine=self.number,
+            node=poll.node,
+            in_flight=poll.in_flight,
+            answers=poll.answers,
+            output_tokens=poll.counters.output_tokens.total(),
+            share=poll.meter.share,
+            host_bytes=poll.host_bytes,
+            gpus=poll.gpus,
+        )
 
     def recount(self) -> None:
         self.outstanding = sum(requests for requests, _ in self.open.values())

@@ -164,6 +164,7 @@ class Fleet:
             renderers=None if config.renderers == "auto" else config.renderers,
             neighbours=self._neighbours,
             all_cores=config.cpus == "auto" and not self._gpus,
+            on_gpu=self._gpus > 0,
             hang_seconds=config.hang_seconds,
             retry_reasons=self._job.retry_reasons,
             host_bytes=None if memory is None else int(memory * 2**30),

@@ -123,6 +123,7 @@ class PartWriter:
                 self._number += 1
                 answers = [item for _, item in items if isinstance(item, Answer)]
                 rejects = [item for _, item in items if isinstance(item, Reject)]
+                started = time.monotonic()
                 try:
                     unstorable = await asyncio.to_thread(
                         parts.put_part, self._store, question, self._chunk.shard.id, name, answers, rejects
@@ -138,6 +139,7 @@ class PartWriter:
                 for _, reject in unstorable:
                     self.on_unstorable(reject)
                 now = time.monotonic()
+                self._meter.took("put", now - started)
                 self._meter.spent("put", sum(now - since for since, _ in items), len(items))
             for counters in self._counters:
                 for question, skipped in finished:

@@ -153,7 +153,9 @@ class Prefetcher:
             await self._held.room()
             started = time.monotonic()
             batch = await asyncio.to_thread(lambda: list(itertools.islice(reading, READ_AT_ONCE)))
-            self._meter.spent("read", time.monotonic() - started, len(batch))
+            seconds = time.monotonic() - started
+            self._meter.spent("read", seconds, len(batch))
+            self._meter.took("read", seconds)
             assert len(batch) == len(wanted[at : at + READ_AT_ONCE]), "Source.read must yield every image it is given"
             state.unread -= len(batch)
             queued = [(image, data, state.queued[image.row]) for image, data in batch if image.row in state.queued]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from recaption.generate.gpu_use import GpuUse
+from recaption.generate.latency import Histogram
 from recaption.generate.utilisation import MeterReport
 
 SILENT_SECONDS = 10.0
@@ -82,14 +85,31 @@ class GenerationProgress(Snapshot):
         if of_units:
             finished, skipped, units = of_units
             without = f" ({skipped} of them without an answer to read)" if self.skipped else ""
+            requests = f"units asked {units} = answered {answers} + rejected {rejects}"
+            if self.finished and not self.fresh:  # rules, or all units were answered before
+                requests = "no requests"
             return (
                 f"{generation}: images {total} = from earlier runs {resumed} + duplicate images {duplicates} "
-                f"+ finished {finished}{without}; units asked {units} = answered {answers} + rejected {rejects}"
+                f"+ finished {finished}{without}; {requests}"
             )
         return (
             f"{generation}: asked {total} = from earlier runs {resumed} + duplicate images {duplicates} "
             f"+ answered {answers} + rejected {rejects}"
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineProgress:
+    """One engine that has started, as of its last poll."""
+
+    engine: int  # its number; never reused in a pass
+    node: str
+    in_flight: int  # requests
+    answers: int  # of the engine, stored or not
+    output_tokens: int
+    share: float | None  # of its maximum rate
+    host_bytes: int
+    gpus: tuple[GpuUse, ...] = ()
 
 
 class PassProgress(Snapshot):
@@ -98,7 +118,9 @@ class PassProgress(Snapshot):
     model: str = Field(exclude=True)  # the key under which a report holds it
     phase: str = "listing"  # listing | starting engine | generating | done
     all_listed: bool = True  # until then totals cover only the shards listed so far
+    shards: int = 0  # listed so far
     images: int = 0  # rows of the shards listed so far
+    listing_seconds: float = 0.0  # since the start of the pass, until all shards were listed
     seconds: float = 0.0  # since the first engine was ready, until the last answer was stored
     in_flight: int = 0  # requests
     engines: int = 0  # that have started and are not removed
@@ -110,6 +132,9 @@ class PassProgress(Snapshot):
     engine: dict[str, str] = Field(default_factory=dict)  # its provenance
     meter: MeterReport = MeterReport()
     store_silent: float = Field(0.0, exclude=True)  # seconds for which the store has not answered
+    # Not stored: files in metrics/ would grow with the number of engines.
+    fleet: tuple[EngineProgress, ...] = Field((), exclude=True)
+    latency: dict[tuple[str, str], Histogram] = Field(default_factory=dict, exclude=True)  # by node and stage
 
     @property
     def answers(self) -> int:

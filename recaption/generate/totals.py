@@ -8,6 +8,7 @@ from collections.abc import Collection
 from recaption.generate.chunks import ShardListing
 from recaption.generate.counters import Counters
 from recaption.generate.engine_state import EngineState
+from recaption.generate.latency import Histogram
 from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import GenerationProgress
 from recaption.generate.utilisation import Meter
@@ -26,11 +27,13 @@ class Totals:
         self._images: dict[str, Counter[str]] = {id: Counter() for id in self._ids}
         self._stored: defaultdict[int, Counters] = defaultdict(Counters)
         self._last_polls: dict[int, Counters] = {}  # of removed engines
-        self._removed_meter = Meter()  # of removed engines
+        self._removed_meters: defaultdict[str, Meter] = defaultdict(Meter)  # of removed engines, by node
+        self.shards = 0
         self.rows = 0
         """Images of the listed shards."""
 
     def listed(self, listing: ShardListing) -> None:
+        self.shards += 1
         self.rows += listing.images
         for i, id in enumerate(self._ids):
             self._images[id].update(total=listing.usable, resumed=listing.done[i], duplicates=listing.duplicates[i])
@@ -43,7 +46,7 @@ class Totals:
     def removed(self, engine: EngineState) -> None:
         if engine.poll is not None:
             self._last_polls[engine.number] = engine.poll.counters
-            self._removed_meter.add(engine.poll.meter)
+            self._removed_meters[engine.poll.node].add(engine.poll.meter)
 
     def counters(self, engines: Collection[EngineState]) -> Counters:
         """Of all engines, the removed ones and `engines`."""
@@ -55,11 +58,24 @@ class Totals:
 
     def meter(self, engines: Collection[EngineState]) -> Meter:
         found = Meter()
-        found.add(self._removed_meter)
+        for meter in self.meters(engines).values():
+            found.add(meter)
+        return found
+
+    def meters(self, engines: Collection[EngineState]) -> dict[str, Meter]:
+        """By node."""
+        found: defaultdict[str, Meter] = defaultdict(Meter)
+        for node, meter in self._removed_meters.items():
+            found[node].add(meter)
         for engine in engines:
             if engine.poll is not None:
-                found.add(engine.poll.meter)
-        return found
+                found[engine.poll.node].add(engine.poll.meter)
+        return dict(found)
+
+    def latency(self, engines: Collection[EngineState]) -> dict[tuple[str, str], Histogram]:
+        """By node and stage."""
+        meters = self.meters(engines).items()
+        return {(node, stage): h for node, meter in meters for stage, h in meter.latency.items()}
 
     def generations(self, counters: Counters) -> dict[str, GenerationProgress]:
         c = counters

@@ -60,6 +60,10 @@ class Transport(Protocol):
         """GPUs of each live node."""
         ...
 
+    def cpus(self) -> list[int]:
+        """Cores of each live node."""
+        ...
+
 
 class EngineActor(EngineHost):
     """`EngineHost` in a separate process. What its engine has started ends with it."""
@@ -81,7 +85,7 @@ class RayTransport:
         return time.monotonic()
 
     def task(self, function: Callable[..., Any], *args: Any) -> int:
-        return self._expect(remote_task(function).remote(*args))
+        return self._expect(remote_task(function, spread=True).remote(*args))
 
     def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> Any:
         return start_actor(EngineActor, spec, cpus=cpus, gpus=gpus)
@@ -102,7 +106,13 @@ class RayTransport:
             return found
 
     def gpus(self) -> list[int]:
-        return [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
+        return self._resource("GPU")
+
+    def cpus(self) -> list[int]:
+        return self._resource("CPU")
+
+    def _resource(self, name: str) -> list[int]:
+        return [int(node["Resources"].get(name, 0)) for node in ray.nodes() if node["Alive"]]
 
     def _expect(self, ref: ray.ObjectRef) -> int:
         self.calls += 1

@@ -13,6 +13,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recaption.generate.latency import Histogram
+
 STAGES: Final = ("read", "decode", "render", "queue", "engine", "put")
 SATURATED: Final = "saturated"
 MIN_SECONDS = 3.0  # of saturated windows; with less there is no maximum rate
@@ -58,6 +60,7 @@ class Meter:
     requests: Counter[str] = field(default_factory=Counter)
     stages: Counter[str] = field(default_factory=Counter)  # stage -> seconds that requests spent in it
     counted: Counter[str] = field(default_factory=Counter)  # stage -> requests
+    latency: dict[str, Histogram] = field(default_factory=dict)  # stage -> of each of its calls
 
     def window(self, seconds: float, tokens: int, requests: int, *, saturated: bool, where: Where) -> None:
         """Add one window: its length, and the tokens and requests that the engine finished in it."""
@@ -71,7 +74,13 @@ class Meter:
         self.stages[stage] += seconds  # type: ignore[assignment]
         self.counted[stage] += requests
 
+    def took(self, stage: str, seconds: float) -> None:
+        """Add one call of `stage` to its latencies: a request to the engine, a read of images, a put of answers."""
+        self.latency.setdefault(stage, Histogram()).add(seconds)
+
     def add(self, other: Meter) -> None:
+        for stage, histogram in other.latency.items():
+            self.latency[stage] = self.latency.get(stage, Histogram()).merged(histogram)
         for name in ("seconds", "tokens", "requests", "stages", "counted"):
             mine, more = getattr(self, name), getattr(other, name)
             for key, value in more.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -45,8 +45,13 @@ def connect(*paths: str, unsafe: bool = False) -> Connection | duckdb.DuckDBPyCo
     return connection if unsafe else Connection(connection)
 
 
-def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
-    """DuckDB's own connection for SQL of recaption itself. It is locked, but a statement could write in the output."""
+def open_outputs(
+    *outputs: OutputPaths, unsafe: bool = False, limits: Mapping[str, str] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """DuckDB's own connection for SQL of recaption itself. It is locked, but a statement could write in the output.
+
+    `limits` are further settings of DuckDB, such as `memory_limit`.
+    """
     import duckdb
 
     if not outputs:
@@ -67,6 +72,8 @@ def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPy
     try:
         for fs in _filesystems(roots):
             connection.register_filesystem(fs if unsafe else _read_only(fs))
+        for name, value in (limits or {}).items():
+            _set(connection, name, value)
         connection.execute("SET enable_progress_bar = false")  # after 2 s DuckDB prints it on standard output
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
         _set(connection, "TimeZone", "UTC")  # results must not depend on the machine

@@ -7,7 +7,7 @@ import hashlib
 import io
 import struct
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _MOST_BYTES = 256 << 20  # of an image, or of a sample in a tar
-SIDE = 192  # pixels of a thumbnail's longer side
+SIDE = 512  # pixels of the longer side of a picture in a page
 _LIMITS = ImageLimits(max_pixels=100_000_000)  # 300 MB when decoded
 _PLACE = ["key", "sha256", "path", "offset", "size", "file_row"]
 
@@ -201,29 +201,54 @@ def _range(path: str, offset: int, size: int) -> bytes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thumbnail:
-    """A thumbnail as a data URL with its size in pixels, or why there is none."""
+    """A picture of a page: its URL and size in pixels, or why there is none. `large` is the URL of a larger version."""
 
     url: str | None = None
     width: int = SIDE
     height: int = SIDE
     missing: str = ""
+    large: str | None = None
+
+
+def data_url(webp: bytes) -> str:
+    """A URL that contains the picture."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """How a page has its pictures: their longer sides in pixels, and `put`, which stores a WebP and returns its URL."""
+
+    side: int = SIDE
+    large: int | None = None  # None: no larger version
+    put: Callable[[bytes], str] = data_url
+
+
+IN_THE_PAGE = Pictures()
 
 
 def thumbnails(
-    connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str | None, wanted: Sequence[ImageRequest]
+    connection: duckdb.DuckDBPyConnection,
+    output: OutputPaths,
+    form: str | None,
+    wanted: Sequence[ImageRequest],
+    pictures: Pictures,
 ) -> dict[str, Thumbnail]:
-    """The thumbnail of each key; a missing or broken image has the reason. Arguments are those of `read_images`."""
-    return {key: _thumbnail_or_reason(found) for key, found in read_images(connection, output, form, wanted)}
+    """The thumbnail of each key; a missing or broken image has the reason. Arguments as of `read_images`."""
+    found = read_images(connection, output, form, wanted)
+    return {key: _thumbnail_or_reason(data, pictures) for key, data in found}
 
 
-def thumbnail(data: bytes) -> Thumbnail:
-    """At most 192 pixels a side, upright, as WebP without any metadata. Raises ImageError."""
-    image = open_image(data, max_pixels=(2 * SIDE) ** 2)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+def webp(data: bytes, side: int) -> tuple[bytes, int, int]:
+    """The image with at most `side` pixels a side, upright, as WebP without metadata; its width and height.
+
+    Raises ImageError.
+    """
+    image = open_image(data, max_pixels=(2 * side) ** 2)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     sink = io.BytesIO()
-    image.save(sink, "WEBP", quality=72, method=4)
-    url = f"data:image/webp;base64,{base64.b64encode(sink.getvalue()).decode()}"
-    return Thumbnail(url=url, width=image.width, height=image.height)
+    image.save(sink, "WEBP", quality=72, method=2)
+    return sink.getvalue(), image.width, image.height
 
 
 def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -232,8 +257,12 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     return decode(data, _LIMITS, max_pixels=max_pixels, orientation=orientation)
 
 
-def _thumbnail_or_reason(found: bytes | ImageMissing) -> Thumbnail:
+def _thumbnail_or_reason(found: bytes | ImageMissing, pictures: Pictures) -> Thumbnail:
+    if isinstance(found, ImageMissing):
+        return Thumbnail(missing=str(found))
     try:
-        return Thumbnail(missing=str(found)) if isinstance(found, ImageMissing) else thumbnail(found)
+        small, width, height = webp(found, pictures.side)
+        large = pictures.put(webp(found, pictures.large)[0]) if pictures.large else None
     except ImageError as error:
         return Thumbnail(missing=f"the image cannot be shown: {error.args[0]}")
+    return Thumbnail(url=pictures.put(small), width=width, height=height, large=large)

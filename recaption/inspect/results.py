@@ -16,6 +16,7 @@ from rich.text import Text
 
 from recaption.errors import UserError
 from recaption.formatting import printable
+from recaption.inspect import near_duplicates
 from recaption.inspect.comparison import PARTS, diff, print_diff, sql_of
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.image_page import known_key, print_image, unknown_key
@@ -160,13 +161,22 @@ def print_question_result(
         print_image(connection, outputs[0], str(values["key"]), out)
         return
     check_tables(connection, question)
-    question = by_embedding(connection, outputs, question, values)
+    question = _computed(connection, outputs, question, values)
     out.print(Text(question.description, style="dim"))
     answer = run_sql(connection, question.sql, values=values, limit=limit)
     if answer.rows:
         print_result(answer, out)
     else:
         out.print(Text(question.if_empty))
+
+
+def _computed(
+    connection: duckdb.DuckDBPyConnection, outputs: Sequence[OutputPaths], question: Question, values: Values
+) -> Question:
+    """The question over what NumPy computes for it, where it does."""
+    if question.name == near_duplicates.NAME:
+        return near_duplicates.near_duplicates(connection, outputs[0], question)
+    return by_embedding(connection, outputs, question, values)
 
 
 def show_sql(words: Sequence[str], limit: int | None, console: Console) -> None:
@@ -223,7 +233,7 @@ def _batches(queries: Sequence[_Query], form: ResultFormat) -> Iterator[tuple[pa
             if one.question is None:
                 return arrow_sql(connection, one.sql, values=one.values, unsafe=form.unsafe)
             check_tables(connection, one.question)
-            question = by_embedding(connection, one.outputs, one.question, one.values)
+            question = _computed(connection, one.outputs, one.question, one.values)
             return arrow_sql(connection, question.sql, values=one.values, unsafe=form.unsafe)
 
         first_schema, first = opened(queries[0])

@@ -56,25 +56,26 @@ def _nearest(build: Store, key: str, limit: int) -> pa.Table | None:
     manifest = orjson.loads(build.get(MANIFEST))
     for generation in manifest.get("embeddings", ()):
         files = [embeddings_file(generation, shard["name"]) for shard in manifest["shards"]]
-        mine = next((found[key] for file in files if key in (found := _images(build, file))), None)
+        mine = next((found[key] for file in files if key in (found := image_embeddings(build, file))), None)
         if mine is None:
             continue
         best: list[tuple[float, str]] = []
         for file in files:
-            images = _images(build, file)
-            cosines = (_unit(images.vectors) @ _unit(mine)).tolist() if images else []
+            images = image_embeddings(build, file)
+            cosines = (unit(images.vectors) @ unit(mine)).tolist() if images else []
             pairs = ((cosine, other) for other, cosine in zip(images, cosines, strict=True) if other != key)
             best = heapq.nlargest(limit, (*best, *pairs))
         return pa.table({"key": [other for _, other in best], "cosine": [cosine for cosine, _ in best]})
     return None
 
 
-def _images(build: Store, path: str) -> Embeddings:
+def image_embeddings(build: Store, path: str) -> Embeddings:
+    """The embeddings of images in a file of a build. Raises DatasetError."""
     local = build.local(path)
     return (Embeddings.open(local) if local is not None else Embeddings.read(build.get(path), path)).images()
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
     """Float32, of length 1; a vector of zeros is unchanged."""
     vectors = vectors.astype(np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)

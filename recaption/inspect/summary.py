@@ -34,6 +34,8 @@ class GenerationSummary:
     def sum(self) -> str:
         not_asked = {"images skipped": self.skipped, "units without an answer": self.unanswered}
         more = "".join(f"; {n:,} {what}" for what, n in not_asked.items() if n)
+        if not self.asked and not self.unanswered:  # rules
+            return f"{self.generation}: no requests{more}"
         return (
             f"{self.generation}: asked {self.asked:,} = answered {self.answered:,} + rejected {self.rejected:,}{more}"
         )

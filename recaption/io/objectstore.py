@@ -23,7 +23,10 @@ from recaption.io.retrying import retried
 from recaption.threads import each
 
 T = TypeVar("T")
+BATCH = 1_000  # files that S3 deletes with one request
 _THREADS = 16  # files that are removed at a time
+_NO_BATCHES = ("NotImplemented", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest")
+"""Errors of stores that imitate S3 without deleting several files with one request, or not as botocore requests it."""
 _CONDITIONAL = (*S3, "gs", "gcs", "memory")
 
 
@@ -47,6 +50,10 @@ class ObjectStore:
             self.fs.config_kwargs.setdefault("retries", {"mode": "standard", "total_max_attempts": 3})
         # s3fs before 2024.12 passes `mode` on to S3, which refuses it.
         put = getattr(self.fs, "_pipe_file", self.fs.pipe_file)
+        # Without this option, s3fs requests the size of a file before it reads it.
+        cat = inspect.signature(getattr(self.fs, "_cat_file", self.fs.cat_file)).parameters
+        self._whole: dict[str, Any] = {"max_concurrency": 1} if self._is_s3 and "max_concurrency" in cat else {}
+        self._batches = self._is_s3  # whether one request deletes many files
         self.conditional = protocol in _CONDITIONAL and "mode" in inspect.signature(put).parameters
 
     def _at(self, path: str) -> str:
@@ -132,11 +139,16 @@ class ObjectStore:
             source.unlink(missing_ok=True)
 
     def get(self, path: str) -> bytes:
-        return self._retried("read", path, lambda: bytes(self.fs.cat_file(self._at(path))))
+        return self._retried("read", path, lambda: bytes(self.fs.cat_file(self._at(path), **self._whole)))
 
     def exists(self, path: str) -> bool:
+        bucket, key = self.fs.split_path(self._at(path))[:2] if self._is_s3 else ("", "")
+
         def look() -> bool:
             self.fs.invalidate_cache(self._at(path))  # other processes write, too
+            if self._is_s3 and key:  # `info` also lists the folder of this name if there is no file
+                self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+                return True
             # Not `exists`: fsspec's default one returns False for any failure.
             return bool(self.fs.info(self._at(path))["type"] == "file")
 
@@ -196,16 +208,51 @@ class ObjectStore:
             return []
 
     def delete(self, path: str) -> None:
-        with suppress(FileNotFoundError):
-            self._retried("delete", path, lambda: self.fs.rm_file(self._at(path)))
+        self._delete(self._at(path))
+
+    def delete_many(self, paths: Sequence[str]) -> None:
+        self._delete_all([self._at(path) for path in paths])
 
     def remove(self, folder: str) -> int:
         size = 0
         for page in self._sizes(folder):
-            for _ in each(self._delete_whole, list(page), _THREADS):
-                pass
+            self._delete_all(list(page))
             size += sum(page.values())
         return size
+
+    def _delete_all(self, names: Sequence[str]) -> None:
+        """Delete files by their names in the file system, on S3 `BATCH` with each request."""
+        left = list(names)
+        while left and self._batches:
+            try:
+                self._delete_batch(left[:BATCH])
+            except NotImplementedError:
+                self._batches = False
+            else:
+                del left[:BATCH]
+        for _ in each(self._delete, left, _THREADS):
+            pass
+
+    def _delete_batch(self, names: Sequence[str]) -> None:
+        """Raises NotImplementedError if the store has no such request."""
+        bucket, *_ = self.fs.split_path(names[0])
+        left = [self.fs.split_path(name)[1] for name in names]
+
+        def delete() -> None:
+            nonlocal left
+            objects = [{"Key": key} for key in left]
+            try:
+                answer = self.fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+            except Exception as error:
+                if _code(error) in _NO_BATCHES:
+                    raise NotImplementedError from error
+                raise
+            if failed := answer.get("Errors"):
+                left = [one["Key"] for one in failed]
+                kind = PermissionError if failed[0].get("Code") == "AccessDenied" else OSError
+                raise kind(f"{len(failed)} files, {left[0]}: {failed[0].get('Code')} {failed[0].get('Message')}")
+
+        self._retried("delete files of", "", delete, expected=(NotImplementedError,))
 
     def _sizes(self, folder: str) -> Iterator[dict[str, int]]:
         """Name in the file system -> bytes, of all files below a folder, a page at a time."""
@@ -221,7 +268,7 @@ class ObjectStore:
 
         yield self._retried("list", folder, find)
 
-    def _delete_whole(self, name: str) -> None:
+    def _delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self._retried("delete", name, lambda: self.fs.rm_file(name))
 
@@ -235,6 +282,16 @@ def _is_transient(error: Exception) -> bool:
 def _is_refused(error: Exception) -> bool:
     """Whether a conditional write was refused. Stores that imitate S3 omit the error code that s3fs recognises; all of
     them reply with HTTP status 412."""
-    response = getattr(error.__cause__, "response", None)
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return isinstance(error, FileExistsError) or 412 in (status, getattr(error, "code", None))
+
+
+def _code(error: Exception) -> str | None:
+    """The error code of S3, if it responded with one."""
+    code: str | None = _response(error).get("Error", {}).get("Code")
+    return code
+
+
+def _response(error: Exception) -> dict[str, Any]:
+    response = getattr(error.__cause__, "response", None)
+    return response if isinstance(response, dict) else {}

@@ -71,6 +71,10 @@ class Store(Protocol):
         """Remove a file if it exists."""
         ...
 
+    def delete_many(self, paths: Sequence[str]) -> None:
+        """Remove those of these files that exist, in no particular order."""
+        ...
+
     def remove(self, folder: str) -> int:
         """Remove a folder with all its contents, including the remains of a crash. Returns the number of bytes removed.
 
@@ -243,6 +247,10 @@ class LocalStore:
     def delete(self, path: str) -> None:
         target = self._at(path)
         self._retried("delete", target, lambda: target.unlink(missing_ok=True))
+
+    def delete_many(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.delete(path)
 
     def remove(self, folder: str) -> int:
         target = self._at(folder)

@@ -20,7 +20,7 @@ from recaption.io.files import failed
 
 NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset/tariterators.py, base_plus_ext
 _META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
-_BLOCK = 512
+BLOCK = 512
 _PIECE = 1 << 20  # bytes read at once
 _MAX_HEADER = 1 << 20  # bytes of a pax header or a long name
 _TRAILER = 1 << 20  # bytes read after the end marker; the usual padding is to 10,240
@@ -74,12 +74,12 @@ class TarReader:
         while (member := self._next()) is not None:
             yield member
             if self._seek:
-                self._at = member.offset + member.size + -member.size % _BLOCK
+                self._at = member.offset + member.size + -member.size % BLOCK
                 self._file.seek(self._at)
                 continue
             for _ in self.pieces(member):
                 pass
-            self._read(-member.size % _BLOCK)  # padding; if it is cut, so is the end marker
+            self._read(-member.size % BLOCK)  # padding; if it is cut, so is the end marker
 
     def pieces(self, member: Member) -> Iterator[bytes]:
         """What is still unread of the member's data, in order."""
@@ -114,7 +114,7 @@ class TarReader:
         """The data of a header of `size` bytes."""
         if size > _MAX_HEADER:
             raise BrokenTarError(f"a header of {size} bytes at byte {self._at}")
-        data = self._read(size + -size % _BLOCK)
+        data = self._read(size + -size % BLOCK)
         if len(data) < size:
             raise BrokenTarError(f"the archive ends within a header at byte {self._at}")
         return data[:size]
@@ -125,13 +125,13 @@ class TarReader:
         long_name: str | None = None
         start = self._at
         while self._end is None or self._at < self._end:
-            block = self._read(_BLOCK)
-            if len(block) < _BLOCK:
+            block = self._read(BLOCK)
+            if len(block) < BLOCK:
                 self._refuse_compressed(block)
                 raise BrokenTarError(
                     f"the archive ends at byte {self._at} without an end marker: it may have been cut off"
                 )
-            if block.count(0) == _BLOCK:
+            if block.count(0) == BLOCK:
                 if not self._seek:
                     self._check_trailer()
                 return None
@@ -155,16 +155,16 @@ class TarReader:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
         except (tarfile.HeaderError, ValueError, OverflowError) as error:
             self._refuse_compressed(block)
-            raise BrokenTarError(f"there is no tar header at byte {self._at - _BLOCK}: {error}") from error
+            raise BrokenTarError(f"there is no tar header at byte {self._at - BLOCK}: {error}") from error
         if header.size < 0:
-            raise BrokenTarError(f"negative size in the header at byte {self._at - _BLOCK}", header.name)
+            raise BrokenTarError(f"negative size in the header at byte {self._at - BLOCK}", header.name)
         return header.type, header.name, header.size
 
     def _member(self, type: bytes, name: str, size: int, start: int, block: bytes, pax: dict[str, str]) -> Member:
         sparse = type == tarfile.GNUTYPE_SPARSE
         more = sparse and block[482]  # old GNU format: further blocks of the map stand between header and data
         while more:
-            extension = self._take(_BLOCK)
+            extension = self._take(BLOCK)
             more = extension[504]
         kind = _KINDS.get(type, "other")
         if sparse or any(key.startswith("GNU.sparse.") for key in pax):
@@ -194,7 +194,7 @@ class TarReader:
 
     def _refuse_compressed(self, block: bytes) -> None:
         name = next((name for magic, name in _COMPRESSED.items() if block.startswith(magic)), None)
-        if name and self._at <= _BLOCK:
+        if name and self._at <= BLOCK:
             raise SourceError(
                 f"{self._path} is a tar compressed with {name}: its images cannot be read by byte range, and JPEGs do "
                 "not get smaller. Decompress it to a plain .tar"
@@ -206,7 +206,7 @@ class TarReader:
         while self._at - start < _TRAILER and (piece := self._read(_PIECE)):
             if piece.count(0) != len(piece):
                 raise BrokenTarError(
-                    f"there is data after the end marker at byte {start - _BLOCK}, which tar readers ignore "
+                    f"there is data after the end marker at byte {start - BLOCK}, which tar readers ignore "
                     "(two archives joined with cat?)"
                 )
 

@@ -44,8 +44,15 @@ class LoaderConfig:
         world_size: as `rank` (WORLD_SIZE, else 1).
         drop_last: "global" drops the samples that do not fill a global batch; "pad" fills the last batch, as split
             "val" always does.
-        block: shuffle within blocks of this many shards (Parquet: row groups). 0: shuffle everything. None: the default
-            of the format.
+        block: shuffle within blocks of this many shards (Parquet: row groups; with `lanes`: pieces). 0: shuffle
+            everything. None: the default of the format, and 4 with `lanes`.
+        lanes: read pieces of tars of up to 32 MiB (Parquet: row groups), and keep as many of them in memory as samples
+            are shuffled among. Ranks and workers read different pieces; this is the number of groups of ranks, and
+            divides batch_size x world_size. 0: ranks and workers read all shards, and tars one sample at a time. None:
+            world_size on an object store without `cache`, as requests there are slow and limited in number; else 0.
+            To resume with another world_size, give that of the first run.
+        balance: a file of `recaption balance`, for split "train": each epoch is a new random subset, in which frequent
+            objects are rarer. It has the expected size of the subset. Sizes and steps are then those of such an epoch.
         decode: "pil" gives `transform` a PIL image, "torchvision" a uint8 tensor [3, H, W], "simplejpeg" a uint8 array
             [H, W, 3]; or a function of the bytes. Images are upright: for a sidecar, whose bytes are those of the
             source, the decoded image is turned by the record's orientation, and EXIF is removed from a JPEG first.
@@ -81,6 +88,8 @@ class LoaderConfig:
     world_size: int | None = None
     drop_last: DropLast = "global"
     block: int | None = None
+    lanes: int | None = None
+    balance: str | Path | None = None
     decode: pixels.Decode = "pil"
     output: pixels.Output = "uint8"
     on_error: Literal["raise", "skip"] = "raise"
@@ -97,5 +106,11 @@ class LoaderConfig:
         for name, allowed in choices.items():
             if (given := getattr(self, name)) not in allowed:
                 raise UserError(f"{name} is {given!r}; it can be {' or '.join(allowed)}")
+        if self.lanes is not None and self.lanes < 0:
+            raise UserError(f"lanes is {self.lanes}; it has to be 0, or a divisor of batch_size x world_size")
+        if self.lanes and self.block == 0:
+            raise UserError(f"lanes is {self.lanes}, and block is 0, which shuffles everything. Leave one of them out")
+        if self.balance is not None and self.split != "train":
+            raise UserError(f"balance is for split train, and split is {self.split}. Leave it out")
         if self.batch_size < 1:
             raise UserError(f"batch_size is {self.batch_size}; it has to be at least 1")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
+import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from recaption.errors import DatasetError, UserError
-from recaption.load import pixels, texts
+from recaption.load import balance, pixels, texts
+from recaption.load.balance import Balance
 from recaption.load.cache import Cache
 from recaption.load.config import LoaderConfig
 from recaption.load.files import Files
 from recaption.load.layout import Layout, find
-from recaption.load.order import Order, mix
+from recaption.load.order import Lanes, Order, mix
 from recaption.load.plain import open_shards
 from recaption.load.policy import DrawnText, Policy, from_manifest
 from recaption.load.randomness import SampleGenerators, preserved_globals, seed_globals
@@ -80,22 +83,47 @@ class CaptionDataset(ResumableDataset):
         files = Files(Cache(config.cache, config.cache_bytes) if config.cache else None)
         layout = find(str(path) if isinstance(path, Path) else path, config.split, files, verify=config.verify)
         files.expect(layout.expected)
-        self._shards = open_shards(layout, files, split=config.split, tags=config.tags, source=config.source)
+        training = config.split == "train"
+        groups = config.lanes
+        if groups is None:
+            groups = world_size if files.by_requests(layout.files[0].path) and config.block != 0 else 0
+        self._shards = open_shards(
+            layout,
+            files,
+            split=config.split,
+            tags=config.tags,
+            source=config.source,
+            # Without shuffling, a batch is of consecutive samples: larger pieces would be read by several ranks.
+            per_piece=None if not groups else sys.maxsize if training else config.batch_size,
+        )
         self._names = [file.shard for file in layout.files]
         self._ends = list(accumulate(self._shards.counts))
-        training = config.split == "train"
+        self._samples = self._ends[-1] if self._ends else 0
+        fingerprint = layout.fingerprint(config.split, self._shards.counts)
+        self._block = self._shards.block if config.block is None else config.block or None
+        order = Order(
+            self._shards.units, config.seed, block=self._block, shuffle=training, families=self._shards.families
+        )
+        self._order: Order | Balance = order
+        epoch_samples = self._samples
+        if config.balance is not None and self._samples:
+            p, draw = balance.opened(str(config.balance), layout, self._shards.counts, files)
+            self._order = Balance(p, draw, order, config.seed)
+            epoch_samples = self._order.samples
+            fingerprint = mix(fingerprint, zlib.crc32(p.tobytes())) >> 1
         steps = BatchSchedule(
-            samples=self._ends[-1] if self._ends else 0,
+            samples=epoch_samples,
             batch_size=config.batch_size,
             world_size=world_size,
             drop_last=config.drop_last if training else "pad",
         )
-        fingerprint = layout.fingerprint(config.split, self._shards.counts)
         super().__init__(
             steps, seed=config.seed, rank=rank, epochs=config.epochs, split=config.split, fingerprint=fingerprint
         )
-        self._block = self._shards.block if config.block is None else config.block or None
-        self._order = Order(self._shards.units, config.seed, block=self._block, shuffle=training)
+        if groups:
+            self._shards.keep((self._block or 0) + 1)  # a batch may reach into the next block
+        self._lanes = _lanes(steps, groups) if groups and training else None
+        self._groups = groups if training else 0
         self.generations = ("raw", *(one["id"] for one in layout.manifest.get("generations", ())))
         self._policy = config.policy or _suggested_policy(layout)
         self._texts, self._ids = texts.maker(
@@ -113,6 +141,11 @@ class CaptionDataset(ResumableDataset):
     def batch(self, step: int) -> Batch:
         """The batch of this rank at a global step, counted from 0 over all epochs. Stateless."""
         epoch, positions, mask = self.steps.batch(step, self.rank)
+        if self._lanes is not None:
+            positions = self._lanes(positions)
+            worker, size = get_worker_info(), self.steps.batch_size
+            seen = self._lanes.seen(self.rank * size, size, worker.num_workers if worker else 1)
+            self._shards.keep(seen * ((self._block or 0) + 1))
         made = self.load(step, [epoch] * len(positions), self._order(epoch, positions).tolist(), mask)
         return {**made, "step": step, "epoch": epoch}
 
@@ -159,8 +192,8 @@ class CaptionDataset(ResumableDataset):
 
     def sample(self, index: int) -> Sample:
         """A sample by its number: the record, and the bytes of the image. Raises IndexError, DatasetError."""
-        if not 0 <= index < self.steps.samples:
-            raise IndexError(f"sample {index} of {self.steps.samples}")
+        if not 0 <= index < self._samples:
+            raise IndexError(f"sample {index} of {self._samples}")
         file = bisect_right(self._ends, index)
         row = index - (self._ends[file - 1] if file else 0)
         try:
@@ -208,7 +241,7 @@ class CaptionDataset(ResumableDataset):
         if slot.failed == _TRIES:
             raise DatasetError(f"none of {_TRIES + 1} samples could be read; the last error: {error}") from error
         self._report(error)
-        slot.index = mix(self.seed, slot.epoch, slot.index, slot.failed) % self.steps.samples
+        slot.index = mix(self.seed, slot.epoch, slot.index, slot.failed) % self._samples
         slot.failed += 1
 
     def _random_epoch(self, epoch: int) -> int:
@@ -222,7 +255,14 @@ class CaptionDataset(ResumableDataset):
             self._warned, self._unreported = time.monotonic(), 0
 
     def _identity(self) -> dict[str, int]:
-        return {**super()._identity(), "block": self._block or 0}
+        return {**super()._identity(), "block": self._block or 0, "lanes": self._groups}
+
+
+def _lanes(steps: BatchSchedule, groups: int) -> Lanes:
+    try:
+        return Lanes(steps.samples, steps.global_batch, groups)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _suggested_policy(layout: Layout) -> Policy:

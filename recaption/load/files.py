@@ -54,7 +54,7 @@ class Files:
 
     def pread(self, path: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`, or fewer at the end of the file."""
-        if is_url(path) and self.cache is None:
+        if self.by_requests(path):
             self._check(path)
             return self._remote(path, lambda fs, name: fs.cat_file(name, start=offset, end=offset + size))
         file = self._opened(path)
@@ -62,6 +62,10 @@ class Files:
         while 0 < len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
             data += more
         return data
+
+    def by_requests(self, path: str) -> bool:
+        """Whether each read of a range is a request to a store."""
+        return is_url(path) and self.cache is None
 
     def size(self, path: str) -> int:
         """In bytes."""

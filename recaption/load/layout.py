@@ -89,6 +89,14 @@ def find(path: str | Sequence[str], split: str, files: Files, *, verify: Verify 
     return Layout(format="tars", root=root, out=None, files=tuple(made), manifest={}, expected=expected)
 
 
+def find_all(path: str | Sequence[str], files: Files, *, verify: Verify = "size") -> dict[str, Layout]:
+    """The data of each split that has samples, train first: see `find`. Tars without a manifest are of split train."""
+    build = locate(path).build if isinstance(path, str) else None
+    counts = {"train": 1} if build is None else read_manifest(build).get("splits", {})
+    used = [split for split in ("train", "val") if counts.get(split)] or ["train"]
+    return {split: find(path, split, files, verify=verify) for split in used}
+
+
 def _of_build(build: Store, out: Store | None, split: str, verify: Verify) -> Layout:
     root = build.url
     try:

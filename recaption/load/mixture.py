@@ -110,7 +110,7 @@ class Mixture(ResumableDataset):
         """A number below 2^63 that identifies the datasets, their orders and their shares."""
         digest = hashlib.sha256()
         for dataset, count in zip(self.datasets, self._counts.tolist(), strict=True):
-            identity = {name: value for name, value in dataset._identity().items() if name != "pad"}
+            identity = {name: value for name, value in dataset._identity().items() if name not in ("pad", "lanes")}
             digest.update(f"{count} {identity}\n".encode())
         return int.from_bytes(digest.digest()[:8], "big") >> 1
 

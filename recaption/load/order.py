@@ -6,6 +6,7 @@ anywhere at no cost, and memory does not grow with the dataset.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -61,15 +62,26 @@ class Order:
     """The order of every epoch over the samples of `units` (shards, or row groups of Parquet files), given by size.
 
     `block` None: all samples are shuffled. `block` n: units are shuffled, then samples within each n consecutive units,
-    so that few units are read at a time, for disks and networks with slow random access. `shuffle` False: the stored
-    order.
+    so that few units are read at a time, for disks and networks with slow random access. `families` has a number for
+    each unit: units with equal numbers stay together. `shuffle` False: the stored order.
     """
 
-    def __init__(self, units: Sequence[int] | Integers, seed: int, *, block: int | None = None, shuffle: bool = True):
+    def __init__(
+        self,
+        units: Sequence[int] | Integers,
+        seed: int,
+        *,
+        block: int | None = None,
+        shuffle: bool = True,
+        families: Sequence[int] | None = None,
+    ) -> None:
         if block is not None and block < 1:
             raise ValueError(f"block is {block}; give the number of units to shuffle among, at least 1")
-        self._sizes = np.asarray(units, np.int64)
-        self._sizes = self._sizes[self._sizes > 0]
+        sizes = np.asarray(units, np.int64)
+        self._families = (
+            None if families is None else np.unique(np.asarray(families)[sizes > 0], return_inverse=True)[1]
+        )
+        self._sizes = sizes[sizes > 0]
         self.samples = int(self._sizes.sum())
         self._seed, self._block, self._shuffle = seed, block, shuffle
         self._tables: dict[int, tuple[Integers, Integers, Integers]] = {}
@@ -98,12 +110,53 @@ class Order:
         if epoch not in self._tables:
             if len(self._tables) > 1:  # the current epoch and the next one, which workers prefetch
                 del self._tables[min(self._tables)]
-            turned = Permutation(len(self._sizes), self._seed, epoch, 0)(np.arange(len(self._sizes)))
+            if self._families is None:
+                turned = Permutation(len(self._sizes), self._seed, epoch, 0)(np.arange(len(self._sizes)))
+            else:
+                families = int(self._families.max()) + 1
+                places = Permutation(families, self._seed, epoch, 0)(np.arange(families))
+                turned = np.argsort(places[self._families], kind="stable")
             firsts = (np.cumsum(self._sizes) - self._sizes)[turned]
             ends = np.cumsum(self._sizes[turned])
             assert self._block is not None
             self._tables[epoch] = firsts, ends, np.append(ends[self._block - 1 : -1 : self._block], ends[-1])
         return self._tables[epoch]
+
+
+class Lanes:
+    """Divides an epoch into lanes of consecutive places, so that ranks and workers read different places of the data.
+
+    Slot j of the global batch at step s reads lane (s mod `PHASES`, j // (global batch / `groups`)). With as many
+    groups as ranks and `PHASES` workers, each worker reads one lane. Other numbers of ranks and workers get the same
+    samples in each step, but some read several lanes, or the same ones.
+    """
+
+    PHASES: Final = 8
+
+    def __init__(self, samples: int, global_batch: int, groups: int) -> None:
+        """Raises ValueError unless `groups` divides the global batch."""
+        if groups < 1 or global_batch % groups:
+            raise ValueError(f"lanes is {groups}; it has to divide batch_size x world_size, which is {global_batch}")
+        self._batch, self._slots = global_batch, global_batch // groups
+        steps = samples // global_batch  # samples that fill no global batch keep their places
+        of_phase = (steps - np.arange(self.PHASES) + self.PHASES - 1) // self.PHASES  # steps
+        self._phases = (np.cumsum(of_phase) - of_phase) * self._slots  # the start of each in the part of a group
+        self._group = steps * self._slots
+        self._end = steps * global_batch
+
+    def __call__(self, positions: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The places of these positions of an epoch, a bijection; int64."""
+        given = np.asarray(positions, np.int64)
+        step, slot = np.divmod(given, self._batch)
+        turn, phase = np.divmod(step, self.PHASES)
+        group, within = np.divmod(slot, self._slots)
+        places = group * self._group + self._phases[phase] + turn * self._slots + within
+        return np.where(given < self._end, places, given)
+
+    def seen(self, first: int, slots: int, workers: int) -> int:
+        """How many lanes a worker reads of a rank that has these slots of each global batch."""
+        groups = (first + slots - 1) // self._slots - first // self._slots + 1
+        return groups * self.PHASES // math.gcd(self.PHASES, workers)
 
 
 def mix(*key: int) -> int:
@@ -115,6 +168,11 @@ def mix(*key: int) -> int:
         state = (state ^ state >> 27) * _SECOND & _MASK
         state ^= state >> 31
     return state
+
+
+def uniform(words: _Words, *key: int) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each word, drawn by a key of integers."""
+    return (_mixed(words ^ np.uint64(mix(*key))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mixed(values: _Words) -> _Words:

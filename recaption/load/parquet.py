@@ -26,12 +26,14 @@ from recaption.io.files import is_url
 from recaption.load.files import Files, join
 from recaption.load.layout import DataFile, Layout
 from recaption.load.record import record_of
-from recaption.load.shards import LruCache, Sample
+from recaption.load.shards import LruCache, Piece, Pieces, Sample
 from recaption.output.paths import index_file
 from recaption.types import Record
 
 _BLOCK: Final = 4
 """Units that are shuffled together and kept in memory."""
+_BETWEEN: Final = 4096
+"""Bytes of headers and texts between two images of a tar that are read with them in any case."""
 _PLACE: Final = ("row", "key", "path", "offset", "size", "file_row")  # of the source's index
 
 
@@ -39,11 +41,15 @@ class Rows:
     """What both formats share: a record is read with its row group."""
 
     block: int | None = _BLOCK
+    families: Sequence[int] | None = None
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool, kept: int) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
         self._ends, self._tables = LruCache(256), LruCache(kept)
         self.counts: Sequence[int] = [file.samples or 0 for file in layout.files]
+
+    def keep(self, units: int) -> None:
+        self._tables.most = units
 
     def _group_ends(self, file: int) -> npt.NDArray[np.int64]:
         """The ends of the file's row groups, in rows."""
@@ -117,7 +123,17 @@ class Sidecar(Rows):
     `source` is the folder that now holds these files, if they were moved. Key and sha256 are checked.
     """
 
-    def __init__(self, layout: Layout, files: Files, *, split: str, tags: bool, source: str | None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        files: Files,
+        *,
+        split: str,
+        tags: bool,
+        source: str | None,
+        per_piece: int | None = None,
+    ) -> None:
+        """`per_piece`: read images in pieces, of this many samples at most; None: one at a time."""
         super().__init__(layout, files, tags=tags, kept=4 * _BLOCK)
         self.units: Sequence[int] = self.counts
         if layout.out is None:
@@ -127,12 +143,31 @@ class Sidecar(Rows):
             )
         self._out, self._source, self._split = layout.out, source, split
         self._usable, self._places = LruCache(256), LruCache(2 * _BLOCK)
+        self._pieces: Pieces | None = None
+        if per_piece is not None:
+            sizes = self._places_of(self._data[0])["size"]
+            mean = max(1, (pc.sum(sizes).as_py() or 0) // max(1, len(sizes)))
+            self._pieces = Pieces(self.counts, [mean * count for count in self.counts], per_piece)
+            # The tables of a shard are read for each of its pieces, so these follow each other.
+            self.units, self.families = self._pieces.units, self._pieces.files
+
+    def keep(self, units: int) -> None:
+        """A block of pieces is of one shard, or of two."""
+        self._tables.most = self._places.most = max(4 * _BLOCK, units)
+        if self._pieces is not None:
+            self._pieces.keep(units)
 
     def read(self, file: int, row: int) -> Sample:
-        at = int(self._usable.get(file, lambda: self._look(file))[row])
+        at = int(self._usable_rows(file)[row])
         record = record_of(self._row(file, at), tags=self._tags)
-        image = self._image(self._data[file], at, record)
+        image = self._image(file, row, at, record)
         return Sample(record=record, image=image, row=at, orientation=record.orientation)
+
+    def _usable_rows(self, file: int) -> npt.NDArray[np.int64]:
+        return self._usable.get(file, lambda: self._look(file))
+
+    def _places_of(self, data: DataFile) -> pa.Table:
+        return self._places.get(data.shard, lambda: self._read_places(data))
 
     def _look(self, file: int) -> npt.NDArray[np.int64]:
         """The usable rows of the split. Two small columns are read."""
@@ -150,30 +185,51 @@ class Sidecar(Rows):
             )
         return rows
 
-    def _image(self, data: DataFile, row: int, record: Record) -> bytes:
+    def _image(self, file: int, row: int, at: int, record: Record) -> bytes:
+        data = self._data[file]
+
         def wrong(what: str) -> DatasetError:
             return DatasetError(what, key=record.key, shard=data.shard)
 
-        places: pa.Table = self._places.get(data.shard, lambda: self._read_places(data))
-        place = next(iter(places.slice(row, 1).to_pylist()), None)
+        place = next(iter(self._places_of(data).slice(at, 1).to_pylist()), None)
         if place is None or (place["row"], place["key"]) != (record.row, record.key):
-            raise wrong(f"row {row} of the index belongs to another image: the source was indexed again. Build again")
+            raise wrong(f"row {at} of the index belongs to another image: the source was indexed again. Build again")
         if place["file_row"] is not None:
             raise wrong(
                 "the source is Parquet or a list of classes, and a sidecar is joined with tars or folders. Build with "
                 "output.format parquet; classes have no images: read the tables of the build"
             )
-        path = str(place["path"])
-        if self._source is not None:
-            path = join(self._source, path.rpartition("/")[2])
+        path = self._path(place["path"])
         try:
-            image = self._files.pread(path, place["offset"], place["size"])
+            image = self._bytes(file, row, path, place["offset"], place["size"])
         except FileNotFoundError as error:
             hint = "" if self._source or is_url(path) else ". Give the folder that holds the source now as source=…"
             raise wrong(f"{path} of the source is missing{hint}") from error
         if hashlib.sha256(image).hexdigest() != record.sha256:
             raise wrong(f"the image in {path} is not the captioned one: its sha256 differs")
         return image
+
+    def _path(self, path: str) -> str:
+        return path if self._source is None else join(self._source, path.rpartition("/")[2])
+
+    def _bytes(self, file: int, row: int, path: str, offset: int, size: int) -> bytes:
+        if self._pieces is not None:
+            start, _, taken = self._pieces.get(file, row, lambda first, stop: self._piece(file, first, stop))
+            if (start, len(taken)) == (offset, size):
+                return taken
+        return self._files.pread(path, offset, size)
+
+    def _piece(self, file: int, first: int, stop: int) -> Piece:
+        """Empty if the images are not near each other in one file, as those of a folder."""
+        data = self._data[file]
+        places = self._places_of(data).take(pa.array(self._usable_rows(file)[first:stop]))
+        starts = places["offset"].to_numpy().astype(np.uint64)
+        spans = np.stack([starts, starts + places["size"].to_numpy().astype(np.uint64)], axis=1)
+        length, wanted = int(spans[-1, 1]) - int(spans[0, 0]), int((spans[:, 1] - spans[:, 0]).sum())
+        in_one = len(places["path"].unique()) == 1 and bool((spans[1:, 0] >= spans[:-1, 1]).all())
+        if not in_one or length > 2 * wanted + _BETWEEN * len(spans):
+            return spans, b""
+        return spans, self._files.pread(self._path(str(places["path"][0])), int(spans[0, 0]), length)
 
     def _read_places(self, data: DataFile) -> pa.Table:
         path = join(self._out, index_file(data.shard))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 from recaption.errors import DatasetError, UserError
 from recaption.load.cache import MOST_BYTES, Cache
 from recaption.load.files import Files
-from recaption.load.layout import Layout, Verify, find
+from recaption.load.layout import Layout, Verify, find, find_all
 from recaption.load.shards import Indexed, Sample, Shards, Tars
 
 
@@ -34,9 +35,13 @@ def records(
         raise UserError(f"split is {split!r}; it can be all, train or val")
     files = Files(Cache(cache, most_bytes=MOST_BYTES) if cache else None)
     where = str(path) if isinstance(path, Path) else path
-    for name, layout in _layouts(where, split, files, verify):
+    layouts = (
+        find_all(where, files, verify=verify) if split == "all" else {split: find(where, split, files, verify=verify)}
+    )
+    for name, layout in layouts.items():
         files.expect(layout.expected)
-        shards = open_shards(layout, files, split=name, tags=tags, source=source)
+        per_piece = sys.maxsize if files.by_requests(layout.files[0].path) else None
+        shards = open_shards(layout, files, split=name, tags=tags, source=source, per_piece=per_piece)
         for file, (data, count) in enumerate(zip(layout.files, shards.counts, strict=True)):
             for row in range(count):
                 try:
@@ -45,32 +50,18 @@ def records(
                     raise DatasetError(f"cannot read sample {row}: {error}", shard=data.shard) from error
 
 
-def open_shards(layout: Layout, files: Files, *, split: str, tags: bool, source: str | Path | None) -> Shards:
-    """Access to the samples of a layout. `split`, `tags` and `source`: see `LoaderConfig`."""
+def open_shards(
+    layout: Layout, files: Files, *, split: str, tags: bool, source: str | Path | None, per_piece: int | None = None
+) -> Shards:
+    """Access to the samples of a layout. `split`, `tags` and `source`: see `LoaderConfig`. `per_piece`: read images of
+    tars in pieces, of this many samples at most; None: one at a time."""
     if layout.format == "webdataset":
-        return Indexed(layout, files, tags=tags)
+        return Indexed(layout, files, tags=tags, per_piece=per_piece)
     if layout.format == "tars":
-        return Tars(layout, files, tags=tags)
+        return Tars(layout, files, tags=tags, per_piece=per_piece)
     from recaption.load.parquet import Embedded, Sidecar
 
     if layout.format == "parquet":
         return Embedded(layout, files, tags=tags)
-    return Sidecar(layout, files, split=split, tags=tags, source=None if source is None else str(source))
-
-
-def _layouts(path: str | Sequence[str], split: str, files: Files, verify: Verify) -> list[tuple[str, Layout]]:
-    """The layout of each split that has samples. Tars that recaption did not write have no splits."""
-    if split != "all":
-        return [(split, find(path, split, files, verify=verify))]
-    found: list[tuple[str, Layout]] = []
-    empty: UserError | None = None
-    for name in ("train", "val"):
-        try:
-            found.append((name, find(path, name, files, verify=verify)))
-        except UserError as error:
-            empty = error
-        if empty is None and found[0][1].format == "tars":
-            break
-    if empty is not None and not found:
-        raise empty
-    return found
+    folder = None if source is None else str(source)
+    return Sidecar(layout, files, split=split, tags=tags, source=folder, per_piece=per_piece)

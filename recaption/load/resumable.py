@@ -277,7 +277,8 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
             )
         try:
             steps = {name: int(state[name]) for name in ("step", "stride", "end")}
-            theirs = {name: int(state[name]) for name in self._identity()}
+            # States of earlier versions have no lanes.
+            theirs = {name: int(state.get(name, 0) if name == "lanes" else state[name]) for name in self._identity()}
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"this is not a state of a {type(self).__name__}: {error!r}") from error
         for name, mine in self._identity().items():

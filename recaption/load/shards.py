@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +22,12 @@ from recaption.types import Record
 
 _T = TypeVar("_T")
 _ENTRY: Final = struct.Struct("<QQ")
+PIECE_BYTES: Final = 32 << 20
+"""Most bytes of a piece, about."""
+Piece = tuple[npt.NDArray[np.uint64], bytes]
+"""Start and end of its samples in the file, [n, 2], in order, and all bytes from the first start to the last end."""
+PIECES: Final = 4
+"""Pieces that are shuffled together."""
 
 
 class Sample(NamedTuple):
@@ -42,17 +49,22 @@ class Shards(Protocol):
     """The same samples by the unit that is read for one of them: a file, or a row group."""
     block: int | None = None
     """The default number of units to shuffle among; None: all of them."""
+    families: Sequence[int] | None = None
+    """The data file of each unit, if the units of a file are read one after the other."""
 
     def read(self, file: int, row: int) -> Sample:
         """Raises DatasetError with key and shard, or OSError."""
         ...
 
+    def keep(self, units: int) -> None:
+        """Keep this many units in memory from now on."""
+
 
 class LruCache:
-    """The most recently used values. They are not pickled."""
+    """The most recently used values, up to `most` of them. They are not pickled."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
@@ -61,52 +73,139 @@ class LruCache:
             found: _T = self._values[key]
             return found
         made = make()
-        while len(self._values) >= self._most:
+        while len(self._values) >= self.most:
             self._values.popitem(last=False)
         self._values[key] = made
         return made
 
     def __getstate__(self) -> int:
-        return self._most
+        return self.most
 
     def __setstate__(self, most: int) -> None:
-        self._most, self._values = most, OrderedDict()
+        self.most, self._values = most, OrderedDict()
 
 
-class Indexed(Shards):
-    """Tars of recaption, with the `.tar.idx` of each: one read for the offset, one for the sample."""
+class Pieces:
+    """Consecutive samples of a file, of up to `PIECE_BYTES` bytes, that are read with one request and kept in memory.
 
-    def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
+    An object store takes tens of milliseconds for each request, and limits the requests per second.
+    """
+
+    def __init__(self, counts: Sequence[int], sizes: Sequence[int], most: int) -> None:
+        """`counts`, `sizes`: samples and bytes of each file. `most`: samples of a piece."""
+        self.units: list[int] = []
+        """Samples of each piece of all files."""
+        self.files: list[int] = []
+        """The number of the file of each piece."""
+        self._counts, self._samples = counts, []
+        for file, (count, size) in enumerate(zip(counts, sizes, strict=True)):
+            pieces = max(1, -(-size // PIECE_BYTES))
+            self._samples.append(min(most, max(1, -(-count // pieces))))
+            made = [min(self._samples[-1], count - first) for first in range(0, count, self._samples[-1])]
+            self.units += made
+            self.files += [file] * len(made)
+        self._kept = LruCache(PIECES)
+
+    def keep(self, pieces: int) -> None:
+        """Keep this many pieces in memory from now on."""
+        self._kept.most = pieces
+
+    def get(self, file: int, row: int, read: Callable[[int, int], Piece]) -> tuple[int, int, bytes]:
+        """Start and end of a sample in its file, and its bytes, fewer if the file ends before.
+
+        `read(first, stop)` reads the samples of these rows.
+        """
+        first = row - row % self._samples[file]
+        stop = min(first + self._samples[file], self._counts[file])
+        spans, data = self._kept.get((file, first), lambda: read(first, stop))
+        start, end = spans[row - first].tolist()
+        at = start - int(spans[0, 0])
+        return start, end, data[at : at + end - start]
+
+
+class TarShards(Shards):
+    """Samples of tars. A subclass knows where they are."""
+
+    def __init__(
+        self, layout: Layout, files: Files, counts: Sequence[int], *, tags: bool, per_piece: int | None
+    ) -> None:
+        """`per_piece`: read samples in pieces, of this many samples at most; None: one at a time."""
         self._data, self._files, self._tags = layout.files, files, tags
-        self.counts = self.units = [file.samples or 0 for file in layout.files]
+        self.counts = self.units = counts
+        self.pieces: Pieces | None = None
+        if per_piece is not None:
+            sizes = [layout.expected[file.path].size for file in layout.files]
+            self.pieces, self.block = Pieces(counts, sizes, per_piece), PIECES
+            self.units = self.pieces.units
 
     def read(self, file: int, row: int) -> Sample:
         data = self._data[file]
-        entry = self._files.pread(f"{data.path}.idx", 8 * row, 16)
-        if len(entry) < 16:
+        if self.pieces is not None:
+            return tar_sample(data, row, *self.pieces.get(file, row, partial(self._piece, file)), tags=self._tags)
+        start, end = self._span(file, row)
+        return tar_sample(data, row, start, end, self._files.pread(data.path, start, end - start), tags=self._tags)
+
+    def keep(self, units: int) -> None:
+        if self.pieces is not None:
+            self.pieces.keep(units)
+
+    def _piece(self, file: int, first: int, stop: int) -> Piece:
+        spans = self._spans(file, first, stop)
+        start, end = int(spans[0, 0]), int(spans[-1, 1])
+        return spans, self._files.pread(self._data[file].path, start, end - start)
+
+    def _span(self, file: int, row: int) -> tuple[int, int]:
+        """Start and end of a sample."""
+        raise NotImplementedError
+
+    def _spans(self, file: int, first: int, stop: int) -> npt.NDArray[np.uint64]:
+        """Start and end of each sample in these rows, [n, 2]."""
+        raise NotImplementedError
+
+
+class Indexed(TarShards):
+    """Tars of recaption, with the `.tar.idx` of each: one read for the offset, one for the sample or the piece."""
+
+    def __init__(self, layout: Layout, files: Files, *, tags: bool, per_piece: int | None = None) -> None:
+        counts = [file.samples or 0 for file in layout.files]
+        super().__init__(layout, files, counts, tags=tags, per_piece=per_piece)
+
+    def _span(self, file: int, row: int) -> tuple[int, int]:
+        start, end = _ENTRY.unpack(self._entries(file, row, 2))
+        return start, end
+
+    def _spans(self, file: int, first: int, stop: int) -> npt.NDArray[np.uint64]:
+        ends = np.frombuffer(self._entries(file, first, stop - first + 1), "<u8").astype(np.uint64)
+        return np.stack([ends[:-1], ends[1:]], axis=1)
+
+    def _entries(self, file: int, first: int, count: int) -> bytes:
+        data = self._data[file]
+        entries = self._files.pread(f"{data.path}.idx", 8 * first, 8 * count)
+        if len(entries) < 8 * count:
+            row = first + max(0, len(entries) // 8 - 1)
             raise DatasetError(f"{data.path}.idx ends before sample {row} of {data.samples}", shard=data.shard)
-        start, end = _ENTRY.unpack(entry)
-        return tar_sample(self._files, data, row, start, end, tags=self._tags)
+        return entries
 
 
-class Tars(Shards):
+class Tars(TarShards):
     """Tars without an index. Their headers are read once to find the samples; the offsets take 16 bytes per sample, in
     memory or, with a cache, on disk. Samples without an image are left out.
     """
 
-    def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
-        self._data, self._files, self._tags = layout.files, files, tags
-        self._spans = [_index(file, files) for file in layout.files]
-        self.counts = self.units = [len(spans) for spans in self._spans]
+    def __init__(self, layout: Layout, files: Files, *, tags: bool, per_piece: int | None = None) -> None:
+        self._all = [_index(file, files) for file in layout.files]
+        super().__init__(layout, files, [len(spans) for spans in self._all], tags=tags, per_piece=per_piece)
 
-    def read(self, file: int, row: int) -> Sample:
-        start, end = self._spans[file][row].tolist()
-        return tar_sample(self._files, self._data[file], row, start, end, tags=self._tags)
+    def _span(self, file: int, row: int) -> tuple[int, int]:
+        start, end = self._all[file][row].tolist()
+        return start, end
+
+    def _spans(self, file: int, first: int, stop: int) -> npt.NDArray[np.uint64]:
+        return self._all[file][first:stop]
 
 
-def tar_sample(files: Files, data: DataFile, row: int, start: int, end: int, *, tags: bool) -> Sample:
-    """The sample in bytes [start, end) of a tar. Raises DatasetError."""
-    taken = files.pread(data.path, start, end - start)
+def tar_sample(data: DataFile, row: int, start: int, end: int, taken: bytes, *, tags: bool) -> Sample:
+    """The sample in bytes [start, end) of a tar, of which `taken` was read. Raises DatasetError."""
     if len(taken) < end - start:
         where = f"sample {row} should end at byte {end}"
         raise DatasetError(

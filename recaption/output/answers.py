@@ -11,7 +11,7 @@ run that is still alive can add parts but never change one. The first part in na
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
@@ -24,9 +24,11 @@ from recaption.schema import ANSWERS, REJECTS, check_version
 from recaption.tablefile import read_table
 from recaption.tasks.question import Identity, Question, UnitRequest
 from recaption.text import storable
+from recaption.threads import each
 from recaption.types import Answer, Attempt, Reject
 
 T = TypeVar("T", bound=Answer | Reject)
+_READERS = 8  # files of a shard that are read at a time from an object store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,16 +155,16 @@ def read_finished(
 ) -> None:
     """Add to `found` what files that it has not read have; see `finished`."""
     answers, rejects = found.answers, found.rejects
-    for path in _unread(found, store, paths.ANSWERS, question, shard):
-        for answer in read_answers(store, path):
+    for table in _tables(store, _unread(found, store, paths.ANSWERS, question, shard)):
+        for answer in _answers(table):
             answers.setdefault(_identity(question, answer), answer)
     unread = _unread(found, store, paths.REJECTS, question, shard)
     # A copy, because the thread of the event loop may add answers (`Finished.add`) while this one reads files.
     answered = {(sha256, key) for sha256, _, key in list(answers)} if unread else set()
-    for path in unread:
+    for path, table in zip(unread, _tables(store, unread), strict=True):
         numbers = paths.part_numbers(path)
         mine = epoch is not None and numbers is not None and numbers[1] == epoch
-        for reject in read_rejects(store, path):
+        for reject in _rejects(table):
             identity = sha256, prompt, key = _identity(question, reject)
             if identity in answers or (not prompt and (sha256, key) in answered):
                 continue  # retried and answered later: the answer takes precedence
@@ -213,18 +215,17 @@ def compact(store: Store, question: Question, shard: str) -> None:
         parts = _parts(store, kind, question, shard)
         while parts and not _merge(store, kind, question, shard, parts):
             pass  # another process put the next file first: read it, and merge again
-        for path in parts:
-            store.delete(path)
+        store.delete_many(parts)
 
 
 def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[str]) -> bool:
     """Put the items of the parts that no compacted file has. False if another process put a file of that name."""
-    read = read_answers if kind == paths.ANSWERS else read_rejects
+    items_of = _answers if kind == paths.ANSWERS else _rejects
     earlier = compacted(store, kind, question, shard)
-    known = {_identity(question, item) for path in earlier for item in read(store, path)}
+    known = {_identity(question, item) for table in _tables(store, earlier) for item in items_of(table)}
     fresh: dict[Identity, Answer | Reject] = {}
-    for path in parts:
-        for item in read(store, path):
+    for table in _tables(store, parts):
+        for item in items_of(table):
             identity = _identity(question, item)
             if identity not in known:
                 fresh.setdefault(identity, item)
@@ -247,15 +248,12 @@ def compacted(store: Store, kind: str, question: Question, shard: str) -> list[s
 
 def read_answers(store: Store, path: str) -> list[Answer]:
     """The answers in a part or compacted file."""
-    rows = _read(store, path).to_pylist()
-    for row in rows:
-        row["attempts"] = tuple(Attempt(**attempt) for attempt in row["attempts"])
-    return [Answer(**row) for row in rows]
+    return _answers(_table_of(path, store.get(path)))
 
 
 def read_rejects(store: Store, path: str) -> list[Reject]:
     """The rejects in a part or compacted file."""
-    return [Reject(**row) for row in _read(store, path).to_pylist()]
+    return _rejects(_table_of(path, store.get(path)))
 
 
 def table_bytes(table: pa.Table) -> bytes:
@@ -284,7 +282,25 @@ def _put(store: Store, path: str, table: pa.Table, *, if_absent: bool = False) -
     return store.put(path, table_bytes(table), if_absent=if_absent)
 
 
-def _read(store: Store, path: str) -> pa.Table:
-    table = read_table(pa.BufferReader(store.get(path)))
+def _tables(store: Store, files: Sequence[str]) -> Iterator[pa.Table]:
+    """The tables of parts or compacted files, in this order; on object stores, several files are read at a time."""
+    remote = store.local("") is None
+    read = each(store.get, files, _READERS) if remote else map(store.get, files)
+    return (_table_of(path, data) for path, data in zip(files, read, strict=True))
+
+
+def _table_of(path: str, data: bytes) -> pa.Table:
+    table = read_table(pa.BufferReader(data))
     check_version(table.schema, path)
     return table
+
+
+def _answers(table: pa.Table) -> list[Answer]:
+    rows = table.to_pylist()
+    for row in rows:
+        row["attempts"] = tuple(Attempt(**attempt) for attempt in row["attempts"])
+    return [Answer(**row) for row in rows]
+
+
+def _rejects(table: pa.Table) -> list[Reject]:
+    return [Reject(**row) for row in table.to_pylist()]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.reduction import DupFd
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -36,26 +38,34 @@ class Spool:
     """Records in a temporary file, so that memory does not grow with them (8 bytes per record)."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._encode, self._decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Record).decode
-        self._file = tempfile.TemporaryFile(prefix="recaption-probe-")  # noqa: SIM115 - closed with the object
-        weakref.finalize(self, self._file.close)
-        digest = hashlib.sha256()
-        self._ends = np.array([self._put(record, digest) for record in records], np.int64)
+        self._decode = msgspec.msgpack.Decoder(Record).decode
+        file = tempfile.TemporaryFile(prefix="recaption-probe-")  # noqa: SIM115 - closed with the object
+        weakref.finalize(self, file.close)
+        self._file, digest, encode = file.fileno(), hashlib.sha256(), msgspec.msgpack.Encoder().encode
+
+        def put(record: Record) -> int:
+            encoded = encode(record)
+            digest.update(encoded)
+            return file.write(encoded)
+
+        self._ends = np.cumsum([put(record) for record in records], dtype=np.int64)
+        file.flush()
         self.sha256 = digest.hexdigest()
 
-    def _put(self, record: Record, digest: Any) -> int:
-        encoded = self._encode(record)
-        digest.update(encoded)
-        self._file.write(encoded)
-        return self._file.tell()
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is being started, which gets a file descriptor of its own."""
+        return {"file": DupFd(self._file), "ends": self._ends, "sha256": self.sha256}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._decode = msgspec.msgpack.Decoder(Record).decode
+        self._file, self._ends, self.sha256 = state["file"].detach(), state["ends"], state["sha256"]
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, position: int) -> Record:
         start = int(self._ends[position - 1]) if position else 0
-        self._file.seek(start)
-        return self._decode(self._file.read(int(self._ends[position]) - start))
+        return self._decode(os.pread(self._file, int(self._ends[position]) - start, start))
 
 
 @dataclass(frozen=True, slots=True)

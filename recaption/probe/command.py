@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from PIL import Image
 from rich.console import Console
 
 import recaption
@@ -20,12 +22,18 @@ from recaption.probe import adaptors, report
 from recaption.probe import demo as scenes_demo
 from recaption.probe import outputs as of_outputs
 from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
+from recaption.probe.encoders import text_encoder
+from recaption.probe.exporting import export
 from recaption.probe.features import features_of
+from recaption.probe.pictures import PictureFile, Pictures, write_features, write_pixels
 from recaption.probe.plot import dot_plot
-from recaption.probe.probe import Examination, Outcomes, Pictures, consistency, judge, run_all
+from recaption.probe.probe import Judged, Outcomes, by_name, consistency, judge, run_all
+from recaption.probe.queries import Examination
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
+from recaption.probe.scratch import Scratch
 from recaption.probe.settings import Training, identity, parse_policy
+from recaption.probe.workers import TRAINED, Work
 
 _DEMO_FOLDER: Final = Path("out/probe-demo")
 _POLICY: Final = "weighted:k=4,p_raw=0.1"
@@ -38,6 +46,8 @@ class Options:
     training: Training = field(default_factory=Training)
     seeds: int = 5
     images: int = 50_000  # at most, to train on
+    processes: int = 1
+    scratch: Scratch | None = None  # both towers from scratch, instead of an encoder and a text tower
     folder: Path | None = None
     as_json: bool = False
 
@@ -50,6 +60,7 @@ class Compared:
     query_images: Path | None
     policies: Sequence[str]
     encoder: str
+    text: str = TRAINED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +70,11 @@ class Prepared:
     arms: Sequence[Arm]
     control_arms: Sequence[Arm]
     pictures: Callable[[], Pictures]
+    images: Callable[[], Iterable[Image.Image]]  # those to train on, then those of queries
+    files: Callable[[], Iterable[tuple[str, bytes]]] = tuple  # name and bytes of each image to train on
+    encoded: Mapping[str, Any]  # what the features and pixels of the images depend on
+    numbers: tuple[int, int]  # of images to train on, and of images of queries
+    text: str = TRAINED
     examined: Examination
     about: Mapping[str, Any]
     folder: Path
@@ -66,6 +82,11 @@ class Prepared:
     @property
     def names(self) -> list[str]:
         return [arm.name for arm in self.arms]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def demo(options: Options, console: Console, progress: Console, *, scenes: Scenes | None = None) -> int:
@@ -76,6 +97,9 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
         arms=arms,
         control_arms=controls(arms[0], scenes_demo.records(of, CORRUPTED)),
         pictures=lambda: scenes_demo.pictures(of),
+        images=lambda: scenes_demo.images(of),
+        encoded={"scenes": asdict(of)},
+        numbers=(of.images, of.held_out),
         examined=scenes_demo.examination(of),
         about={"kind": "demo", "scenes": asdict(of), "policy": scenes_demo.POLICY},
         folder=options.folder or _DEMO_FOLDER,
@@ -83,7 +107,7 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
     outcomes, runs = _trained(prepared, options, progress)
     judged = judge(outcomes, prepared.names, prepared.examined.queries, of.held_out)
     checked = scenes_demo.checks(judged)
-    content = {"results": report.as_json(judged), "checks": [asdict(one) for one in checked], "runs": runs}
+    content = {**_results(judged, options), "checks": [asdict(one) for one in checked], "runs": runs}
     _write(prepared, options, content, dot_plot(judged, prepared.names), started)
     if options.as_json:
         _print_json(prepared)
@@ -105,7 +129,7 @@ def outputs(outs: Sequence[str], compared: Compared, options: Options, console: 
     queries, names = prepared.examined.queries, prepared.names
     if compared.queries:
         judged = judge(outcomes, names, queries, len(set(prepared.examined.images)))
-        _write(prepared, options, {"results": report.as_json(judged), "runs": runs}, dot_plot(judged, names), started)
+        _write(prepared, options, {**_results(judged, options), "runs": runs}, dot_plot(judged, names), started)
     else:
         found = consistency(outcomes, names, queries)
         _write(prepared, options, {"consistency": found, "runs": runs}, None, started)
@@ -120,6 +144,15 @@ def outputs(outs: Sequence[str], compared: Compared, options: Options, console: 
     return 0
 
 
+def export_arms(outs: Sequence[str], compared: Compared, options: Options, folder: Path, progress: Console) -> int:
+    """Write the arms for a trainer of one's own, instead of training. Raises UserError as `outputs` does."""
+    prepared = _of_outputs(outs, compared, options, progress)
+    arms = by_name([*prepared.arms, *prepared.control_arms])
+    script = export(arms, prepared.files(), folder, options.seeds, options.training)
+    progress.print(f"sh {script}", markup=False, soft_wrap=True)
+    return 0
+
+
 def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progress: Console) -> Prepared:
     if options.folder is None and is_url(outs[0]):
         raise UserError(f"{outs[0]} is a URL; give --out DIR, a folder for the results")
@@ -127,6 +160,8 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
     policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
     for text in policies:
         parse_policy(text)  # before anything is read
+    if compared.text != TRAINED:
+        text_encoder(compared.text)
     sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
     asked = of_outputs.resolved(asked, sets[0])
     chosen = of_outputs.select(sets, [one.image for one in asked] if asked else None, options.images)
@@ -144,6 +179,11 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
             train=features_of(compared.encoder, sets[0], chosen.train),
             queries=features_of(compared.encoder, sets[0], chosen.queries),
         ),
+        images=lambda: map(sets[0].image, [*chosen.train, *chosen.queries]),
+        files=lambda: map(sets[0].file, chosen.train),
+        encoded={"encoder": compared.encoder, "images": of_outputs.digest(*chosen.train, "", *chosen.queries)},
+        numbers=(len(chosen.train), len(chosen.queries)),
+        text=compared.text,
         examined=Examination(queries=queries, images=[position[one.image] for one in queries]),
         about={
             "kind": "outputs",
@@ -151,6 +191,7 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
             "images": {"train": len(chosen.train), "queries": len(chosen.queries), "left_out": dict(chosen.left_out)},
             "policies": policies,
             "encoder": compared.encoder,
+            "text": compared.text,
             "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(*queries)},
         },
         folder=options.folder or Path(outs[0], "probe"),
@@ -166,9 +207,23 @@ def _trained(
         prepared.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{prepared.folder} cannot be made: {error.strerror}. Give --out DIR") from error
-    training, every = options.training, [*prepared.arms, *prepared.control_arms]
-    runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, training=asdict(training)))
-    total, finished = len(every) * options.seeds, 0
+    training, scratch = options.training, options.scratch
+    arms = by_name([*prepared.arms, *prepared.control_arms])
+    settings = {"training": asdict(training)} | ({"scratch": asdict(scratch)} if scratch else {})
+    runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, **settings))
+    kind = f"pixels-{scratch.side}" if scratch else "features"
+    pictures = PictureFile(
+        path=prepared.folder / f"{kind}-{identity(encoded=prepared.encoded)[:16]}.npy", train=prepared.numbers[0]
+    )
+    work = Work(
+        arms=arms,
+        pictures=pictures,
+        examined=prepared.examined,
+        training=training,
+        text=prepared.text,
+        scratch=scratch,
+    )
+    total, finished = len(arms) * options.seeds, 0
 
     def finish(run: Run, resumed: bool) -> None:
         nonlocal finished
@@ -176,15 +231,22 @@ def _trained(
         how = "from runs.parquet" if resumed else f"loss {run.loss:.3f}, {run.seconds:.1f} s"
         progress.print(f"{finished}/{total}  seed {run.seed}  {run.arm}  {how}", markup=False, soft_wrap=True)
 
-    def pictures() -> Pictures:
-        progress.print("computing the features of the images")
-        return prepared.pictures()
+    def write(path: Path) -> None:
+        progress.print(f"computing the {'pixels' if scratch else 'features'} of the images")
+        if scratch:
+            write_pixels(path, prepared.images(), sum(prepared.numbers), scratch.side)
+        else:
+            write_features(path, prepared.pictures())
 
-    outcomes = run_all(
-        every, pictures, prepared.examined, seeds=options.seeds, training=training, runs=runs, progress=finish
-    )
-    found = [run for seed in range(options.seeds) for arm in every if (run := runs.get(arm.name, seed))]
+    if any(runs.get(name, seed) is None for name in arms for seed in range(options.seeds)):
+        pictures.ensure(write)
+    outcomes = run_all(work, seeds=options.seeds, runs=runs, processes=options.processes, progress=finish)
+    found = [run for seed in range(options.seeds) for name in arms if (run := runs.get(name, seed))]
     return outcomes, [{"arm": r.arm, "seed": r.seed, "loss": r.loss, "seconds": r.seconds} for r in found]
+
+
+def _results(judged: Sequence[Judged], options: Options) -> dict[str, Any]:
+    return {"results": report.as_json(judged), "verdicts": report.verdicts(judged, options.seeds)}
 
 
 def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plot: str | None, started: float) -> None:
@@ -193,6 +255,7 @@ def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plo
         "recaption": recaption.__version__,
         **prepared.about,
         "training": asdict(options.training),
+        **({"scratch": asdict(options.scratch)} if options.scratch else {}),
         "seeds": options.seeds,
         "arms": prepared.names,
         "controls": list(CONTROLS),

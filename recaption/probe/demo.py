@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from PIL import Image
 
 from recaption.demo.scenes import render
 from recaption.probe import scenes
 from recaption.probe.arms import Arm, Spool, changed
-from recaption.probe.features import embedded, encoded
-from recaption.probe.probe import Examination, Judged, Pictures
+from recaption.probe.encoders import embedded
+from recaption.probe.features import encoded
+from recaption.probe.pictures import Pictures
+from recaption.probe.probe import Judged
+from recaption.probe.queries import Examination
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import parse_policy
+from recaption.probe.tower import one_thread
 
 POLICY: Final = "weighted:k=4,p_raw=0"
 TRUE, SLIGHTLY, EXCHANGED, RAW = "true", "10 % corrupted", "left and right exchanged", "raw"
-_SIDE: Final = 144  # pixels, what the encoder sees
+_SIDE: Final = 144  # pixels, what the embedded encoder sees
 
 
 def arms(of: Scenes) -> list[Arm]:
@@ -39,12 +44,14 @@ def records(of: Scenes, corrupted: float = 0.0) -> Spool:
 
 def pictures(of: Scenes) -> Pictures:
     """Features of all scenes, from the vision encoder of the embedded captioner."""
-    encode = embedded()
+    with one_thread():
+        features = encoded(embedded(), images(of))
+    return Pictures(train=features[: of.images], queries=features[of.images :])
 
-    def features(some: Iterable[Any]) -> Any:
-        return encoded(encode, (render(scene, _SIDE) for scene in some))
 
-    return Pictures(train=features(of.train), queries=features(of.test))
+def images(of: Scenes) -> Iterator[Image.Image]:
+    """Those to train on, then those of queries."""
+    return (render(scene, _SIDE) for scene in (*of.train, *of.test))
 
 
 def examination(of: Scenes) -> Examination:

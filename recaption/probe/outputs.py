@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from recaption.probe.arms import Arm, Reordered, Spool
 from recaption.probe.queries import Query
 from recaption.probe.settings import parse_policy
 
+_JPEG = b"\xff\xd8"
 # Policies that draw other captions, silently, from a record that lacks these.
 _NEEDS = {"raw": "raw", "short": "short", "long": "long", "dreamlip": "raw", "lotlip": "raw", "recap_mix": "raw"}
 
@@ -45,6 +47,17 @@ class CaptionSet:
     def key(self, sha256: str) -> str:
         """The key of an image, or the path of its file."""
         return self.images[sha256].key if sha256 in self.images else str(self.files[sha256])
+
+    def file(self, sha256: str) -> tuple[str, bytes]:
+        """A file name and the stored bytes of an image of the output; turned upright and encoded anew if it is not."""
+        held = self.images[sha256]
+        sample = self.datasets[held.split].sample(held.index)
+        data = sample.image
+        if (sample.orientation or 1) != 1:
+            buffer = io.BytesIO()
+            self.image(sha256).save(buffer, "PNG")
+            data = buffer.getvalue()
+        return f"{held.key}.{'jpg' if data.startswith(_JPEG) else 'png'}", data
 
     def image(self, sha256: str) -> Image.Image:
         """The decoded image. Raises DatasetError."""

@@ -27,6 +27,14 @@ class Query:
     in_file: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examination:
+    """The queries, and for each the position of its image among the features of the queries' images."""
+
+    queries: Sequence[Query]
+    images: Sequence[int]
+
+
 def read(path: Path) -> list[Query]:
     """Queries of a Parquet file with the columns `image` (or `file`), `text`, and optionally `wrong` and `slice`.
 

@@ -69,10 +69,10 @@ def short_caption(scene: Scene) -> str:
 
 def sentences(scene: Scene) -> list[str]:
     """All that a long caption says: number of objects, background, each object, each neighbouring pair."""
-    return [true for true, _ in _pairs(scene, random.Random(0))]
+    return [true for true, _ in pairs(scene, random.Random(0))]
 
 
-def _pairs(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
+def pairs(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
     """Each sentence of a long caption, and the same with one thing changed, so that it is false."""
     return [
         statement(scene, "number", rng),
@@ -90,7 +90,7 @@ def record(scene: Scene, number: int, corrupted: float = 0.0) -> Record:
     """
     rng = random.Random(f"corrupted/{scene.seed}")
     short = short_caption(scene), short_caption(_with_other_colour(scene, rng))
-    chosen = [wrong if rng.random() < corrupted else true for true, wrong in (short, *_pairs(scene, rng))]
+    chosen = [wrong if rng.random() < corrupted else true for true, wrong in (short, *pairs(scene, rng))]
     key = f"{number:09d}"
     texts = {"raw": [alt_text(scene)], "short": chosen[:1], "long": chosen[1:]}
     captions = tuple([_caption(key, name, of) for name, of in texts.items()])
@@ -133,10 +133,11 @@ def _caption(key: str, name: str, texts: list[str]) -> Caption:
 def exchanged(given: Record, position: int) -> Record:
     """The record of a captioner that exchanges left and right, and purple and blue."""
 
-    def change(text: str) -> str:
-        return re.sub(r"\b(left|right|purple|blue)\b", lambda word: _EXCHANGED[word[0]], text)
+    return replace(given, captions=tuple([reworded(caption, exchanged_words) for caption in given.captions]))
 
-    return replace(given, captions=tuple([reworded(caption, change) for caption in given.captions]))
+
+def exchanged_words(text: str) -> str:
+    return re.sub(r"\b(left|right|purple|blue)\b", lambda word: _EXCHANGED[word[0]], text)
 
 
 def statement(scene: Scene, kind: str, rng: random.Random) -> tuple[str, str]:

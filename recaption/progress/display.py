@@ -17,6 +17,8 @@ class ProgressListener(Protocol):
 
     def building(self, done: int, total: int) -> None: ...
 
+    def built(self, seconds: float) -> None: ...
+
 
 class Display:
     """Shows nothing. Use as a context manager; `generating` and `building` may be called at any rate."""
@@ -34,6 +36,9 @@ class Display:
 
     def building(self, done: int, total: int) -> None:
         """Progress of a build, in shards annotated and written."""
+
+    def built(self, seconds: float) -> None:
+        """A task of the build has taken so long."""
 
     def failed(self, code: int, text: str) -> None:
         """Print the last line of a failed run, after its error was printed on standard error."""

@@ -1,6 +1,7 @@
 """Runs of a pipeline, and commands on their outputs.
 
 job             the run itself; `check` finds its faults before it starts, `cluster` connects it to Ray
+                (`connect`: the address and the token of a cluster)
 monitor         what a run writes about itself, and what `recaption status` and Prometheus show of it
 estimate        a pilot run, and what it predicts for the whole source
 stored          the pipeline of an output, for `reproduce` and `retry_rejects`

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,20 +26,18 @@ from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 import recaption
 from recaption import supervise
 from recaption.config import Pipeline
-from recaption.errors import ClusterError, ClusterLost, ConfigError, StoreError, UserError
+from recaption.errors import ClusterError, ClusterLost, StoreError, UserError
 from recaption.generate.plan import Plan
 from recaption.generate.ray_tasks import remote_task
 from recaption.io.store import open_store
 from recaption.resources import shipped
-from recaption.run import own_code
+from recaption.run import connect, own_code
 
 SETTINGS = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Environment variables that are copied from the driver to all nodes. No secrets: Ray's dashboard shows them."""
 
-CONNECT_SECONDS = 10.0
 _END_SECONDS = 2.0  # between a failed call and the end of the daemon's process
 NODE_CHECK_SECONDS = 120.0  # for a node to unpack the code and check the output
-_TOKEN_REFUSED = "InvalidAuthToken", "Unauthenticated", "AuthenticationError"
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # how `ray job submit` hands the job's runtime environment to its entry point
 _DAEMONS = {"raylet": "Ray's daemon on this machine (raylet)", "gcs_server": "Ray's control service (gcs_server)"}
 
@@ -72,8 +69,10 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
         with _on_import_path(own_code.import_folders(plan.pipeline)):
             _start(options)
     else:
-        check_address(address)
-        check_listening(address)
+        connect.check_address(address)
+        if address != "local":
+            connect.check_listening(address)
+            connect.use_auth_mode(connect.auth_mode(address))
         with TemporaryDirectory(prefix="recaption-") as folder:
             options["runtime_env"] = runtime_env(os.environ, Path(folder), plan.pipeline)
             _start(options)
@@ -93,30 +92,6 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
 def _session_folder() -> str:
     node = worker._global_node
     return str(node.get_session_dir_path()) if node is not None else ""
-
-
-def check_address(address: str) -> None:
-    """Raise ConfigError for an address of Ray Client or of the dashboard."""
-    if "://" in address:
-        raise ConfigError(
-            f"RAY_ADDRESS is {address}, but a run connects to a cluster from one of its nodes. There, set it to auto "
-            "or host:port (6379 by default); from outside, unset it and use: "
-            "ray job submit --address http://HEAD:8265 -- recaption run …"
-        )
-
-
-def check_listening(address: str) -> None:
-    """Raise ClusterError if no server listens at host:port; Ray itself would retry for minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():  # auto, local: Ray finds the address itself
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(
-            f"RAY_ADDRESS is {address}, but no server answers there: {error}. Give the address of a running "
-            "cluster, or unset RAY_ADDRESS to use this machine"
-        ) from error
 
 
 def runtime_env(environment: Mapping[str, str], folder: Path, pipeline: Pipeline | None = None) -> dict[str, Any]:
@@ -214,11 +189,6 @@ def _start(options: dict[str, Any]) -> None:
             ray.shutdown()
             if attempt == 2 or os.environ.get("RAY_ADDRESS"):
                 where = os.environ.get("RAY_ADDRESS") or "this machine (its logs: /tmp/ray/session_latest/logs)"
-                if any(word in f"{error} {supervise.native_stderr()}" for word in _TOKEN_REFUSED):
-                    raise ClusterError(
-                        f"Ray at {where} refuses the authentication token: it is missing or wrong. Set "
-                        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on the cluster's nodes"
-                    ) from error
                 raise ClusterError(f"Ray cannot be used on {where}: {error}") from error
 
 

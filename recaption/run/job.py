@@ -25,8 +25,7 @@ from recaption.generate.chunks import Job
 from recaption.generate.driver import ModelPass
 from recaption.generate.plan import Plan, make_plan
 from recaption.generate.progress import PassProgress
-from recaption.generate.ray_tasks import get, remote_task
-from recaption.io.store import open_store
+from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.lease import claim
 from recaption.output.locate import read_manifest
@@ -34,9 +33,11 @@ from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, ProgressListener
 from recaption.run import check
+from recaption.run.autoscaling import GpuRequest
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.budget import Spend, earlier_gpu_seconds, keep_killed_run
+from recaption.run.monitor.builds import copied_again
 from recaption.run.monitor.metrics import RunLog
 from recaption.run.monitor.notify import Notifier, address
 from recaption.scrub import Scrubber
@@ -45,7 +46,7 @@ from recaption.source.keys import record_rule
 from recaption.supervise import stop_requested
 from recaption.tasks.question import Question
 from recaption.threads import waited
-from recaption.write import Pruned, prune
+from recaption.write import Format, Pruned, prune
 
 Half = Literal["run", "generate", "build"]
 
@@ -100,7 +101,7 @@ def run(
         annotator = Annotator(pipeline.annotate)
         check.table_names(plan, annotator)
         token_encoders(pipeline.output.token_ids)
-        output_format(pipeline.output, source.kind)
+        form = output_format(pipeline.output, source.kind)
         notify_url = address(pipeline.notify)
         watch = StoreWatch(escape(store.url), display.message)
         waited(lambda: check.check_writable(store), silent=watch.update)
@@ -145,6 +146,10 @@ def run(
             for listener in all_listeners:
                 listener.building(done, total)
 
+        def built(seconds: float) -> None:
+            for listener in all_listeners:
+                listener.built(seconds)
+
         announced = False
 
         def stop() -> bool:
@@ -176,36 +181,44 @@ def run(
                 )
                 builder = None
                 if half != "generate":
-                    builder = waited(lambda: Builder(plan, job, store, annotator, limit, RayPool(), log.emit), stop)
+                    builder = waited(
+                        lambda: Builder(plan, job, store, annotator, limit, RayPool(built), log.emit), stop
+                    )
+                    # A build with a later revision is only written if answers have changed.
+                    if builder.is_first:
+                        _say_copies(display, store, builder.build, form)
                 for model in plan.models:
+                    gpus = GpuRequest(model.config)
                     work = ModelPass(
                         model,
                         job,
                         report=report,
                         stopping=lambda: stop() or spend.is_over,
-                        may_start=spend.check,
+                        may_start=partial(_begin, spend, gpus),
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
                     )
-                    compactions = []
+                    compactions = RayPool()
                     try:
-                        for listing in work.run():
-                            if builder and model is plan.models[-1]:
-                                builder.add(listing)  # which compacts first
-                            else:
-                                task = remote_task(_compact)
-                                compactions.append(task.remote(model.questions, store.url, listing.shard.id))
+                        with gpus:
+                            for listing in work.run():
+                                if builder and model is plan.models[-1]:
+                                    builder.add(listing)  # which compacts first
+                                else:
+                                    compactions.add(_compact, model.questions, store.url, listing.shard.id)
                     except Interrupted:
                         if not announced:
                             spend.check()
                         raise
                     passes.append(work.progress)
-                    waited(partial(get, compactions), stop)
+                    compactions.collect(lambda done, total: None, stop)
                 answered = sum(each.answers for each in passes)
                 build, changed = builder.finish(building, stop) if builder else (None, answered > 0)
                 if build:
                     log.emit("built", build=build, changed=changed)
+                if builder and changed and not builder.is_first:
+                    _say_copies(display, store, builder.build, form)
                 manifest = waited(lambda: read_manifest(store, build_folder(build)), stop) if build else None
                 warnings = [*failure_warnings(manifest), *box_warnings(manifest)] if manifest else []
                 if builder and builder.changed_keys:
@@ -256,6 +269,18 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     states = {"ok": "ok", "partial": "partial", "rejected": "reject", "excluded": "excluded"}
     terms = " + ".join(f"{name} {counts[key]:,}" for name, key in states.items())
     return (f"images in {counts['images']:,} = {terms}",)
+
+
+def _begin(spend: Spend, gpus: GpuRequest) -> None:
+    """Called before engines start. Raises BudgetSpent."""
+    spend.check()
+    gpus.make()
+
+
+def _say_copies(display: Display, store: Store, build: str, form: Format) -> None:
+    with suppress(StoreError):
+        if text := copied_again(store, build, form):
+            display.message(escape(text))
 
 
 def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> None:

@@ -59,8 +59,12 @@ class Reproduced:
         return self.stored.text is not None and self.stored.text == self.now.text
 
 
-def reproduce(out: str, key: str, *, generation: str | None = None, path: Path | None = None) -> list[Reproduced]:
+def reproduce(
+    out: str, key: str, *, generation: str | None = None, path: Path | None = None, preset: str | None = None
+) -> list[Reproduced]:
     """Generate an image's answers again, or the one of `generation`. Nothing is stored.
+
+    `path` is the user's pipeline file, and `preset` one of its presets.
 
     A stored answer is requested with the seed, temperature and pixels of its kept attempt. Without an answer, the whole
     retry ladder is used.
@@ -69,7 +73,7 @@ def reproduce(out: str, key: str, *, generation: str | None = None, path: Path |
     `stored_plan` does; ImageError if the image's bytes are missing or have changed; EngineDead.
     """
     store = open_store(out)
-    pipeline = stored_pipeline(store, path)
+    pipeline = stored_pipeline(store, path, preset)
     image = find_image(store, key)
     if image.reason is not None:
         raise UserError(f"no model has seen {image.key}: {image.reason} ({image.detail or 'rejected by its source'})")

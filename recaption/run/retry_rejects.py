@@ -73,16 +73,19 @@ def retry_rejects(
     takeover: bool = False,
     limit: int | None = None,
     path: Path | None = None,
+    preset: str | None = None,
     listeners: Sequence[ProgressListener] = (),
 ) -> RetryResult:
     """Retry what was rejected for `reasons` in the output at `out`, with its stored pipeline.
+
+    `path` is the user's pipeline file, and `preset` one of its presets.
 
     This is a normal run, so other missing answers are generated too; a limit of the last run holds for it as well.
     Loads no model if there are no such rejects. Raises UserError for unknown reasons (the message lists the number of
     rejects by reason), for reasons that only a change of the source can fix, and where `stored_plan` and `run` do.
     """
     store = open_store(out)
-    pipeline = stored_pipeline(store, path)
+    pipeline = stored_pipeline(store, path, preset)
     if unknown := sorted(set(reasons) - REASONS):
         known = ", ".join(get_args(Reason))
         raise UserError(f"unknown reason {', '.join(unknown)}. Allowed: {known}{_existing(store, pipeline, path)}")

@@ -29,10 +29,11 @@ from recaption.tasks.registry import is_own
 _HARMLESS_TEXT = frozenset({"kv_cache_dtype"})
 
 
-def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:
+def stored_pipeline(store: Store, path: Path | None = None, preset: str | None = None) -> Pipeline:
     """The pipeline of the last run, with `output.path` set to the store.
 
-    `path` is the user's pipeline file, from which settings that need trust are taken (see `trusted`). Raises UserError
+    `path` is the user's pipeline file, from which settings that need trust are taken, with its `preset` (see
+    `trusted`). Raises UserError
     if the output has no pipeline or it needs more than it may have; ConfigError if this version cannot read it.
     """
     where = f"{store.url}/{paths.PIPELINE}"
@@ -47,7 +48,7 @@ def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:
     if not isinstance(data, dict) or not isinstance(data.get("output"), dict):
         raise ConfigError(f"{where} is not a pipeline")
     data["output"]["path"] = store.url
-    return trusted(validate(data, where), path, store.url)
+    return trusted(validate(data, where), path, store.url, preset)
 
 
 def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> Plan:
@@ -80,14 +81,17 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
     return plan
 
 
-def trusted(stored: Pipeline, file: Path | None, where: str) -> Pipeline:
-    """The `stored` pipeline of the output at `where`, with all settings that need trust taken from the pipeline `file`.
+def trusted(stored: Pipeline, file: Path | None, where: str, preset: str | None = None) -> Pipeline:
+    """The `stored` pipeline of the output at `where`, with all settings that need trust taken from the pipeline `file`,
+    after its `preset` is applied.
 
-    Raises UserError with a list of these settings if there is no `file`, ConfigError if `file` lacks a model or a
-    generation of that name.
+    Raises UserError with a list of these settings if there is no `file`, and for a preset without a file; ConfigError
+    if `file` lacks the preset, or a model or a generation of that name.
     """
+    if preset is not None and file is None:
+        raise UserError("--preset needs --pipeline FILE, which has the preset. The stored pipeline has it applied")
     needed = [*_of_models(stored), *_of_generations(stored), *_of_the_rest(stored)]
-    if not needed:
+    if not needed and preset is None:
         return stored
     if file is None:
         lines = "\n".join(f"  {line}" for line in needed)
@@ -97,8 +101,8 @@ def trusted(stored: Pipeline, file: Path | None, where: str) -> Pipeline:
             "Check such a file and name it with --pipeline FILE. Shipped prompts and models, and models of the hub, "
             "need no file"
         )
-    named, _ = load(str(file))
-    return _merged(stored, named, file)
+    named, _ = load(str(file), preset=preset)
+    return _merged(stored, named, file) if needed else stored
 
 
 def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:

@@ -10,12 +10,11 @@ import pyarrow as pa
 from pydantic import Field
 
 from recaption.schema import column
-from recaption.section import Section
-from recaption.tasks.base import Inputs, Parsed, Rows, TableSpec, Task, Unit, UnitAnswer, value_in
+from recaption.tasks.base import Inputs, Parsed, Rows, TableSpec, Unit, UnitAnswer, value_in
 from recaption.tasks.cleaning import published
 from recaption.tasks.faults import parse_whole
-from recaption.tasks.output import Output, value_of
-from recaption.tasks.several_texts import first_usable, list_of_texts
+from recaption.tasks.output import value_of
+from recaption.tasks.several_texts import SeveralTextsSettings, SeveralTextsTask, first_usable
 from recaption.tasks.wording import shared_ngrams, words_of
 from recaption.text import fold
 from recaption.types import Completion, Generation, Image
@@ -35,7 +34,7 @@ CLASS_TEXTS: Final = TableSpec(
 )
 
 
-class ClassTextsSettings(Section):
+class ClassTextsSettings(SeveralTextsSettings):
     """Number and form of the texts of a class."""
 
     n: int = Field(6, ge=1, le=100, description="Number of texts of a class")
@@ -49,7 +48,7 @@ class ClassTextsSettings(Section):
     )
 
 
-class ClassTextsTask(Task):
+class ClassTextsTask(SeveralTextsTask):
     """One request for each class. The value has exactly n `texts`, all different. With fewer, the answer is invalid."""
 
     settings = ClassTextsSettings
@@ -59,23 +58,15 @@ class ClassTextsTask(Task):
     tables: ClassVar = {CLASS_TEXTS.name: CLASS_TEXTS}
     options: ClassTextsSettings
 
-    def __init__(self, options: ClassTextsSettings) -> None:
-        super().__init__(options)
-        self._number = options.n + options.spare
-        self._output = list_of_texts(options.n, self._number)
-
-    def output(self, unit: Unit | None) -> Output:
-        return self._output
-
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
-        variables: dict[str, Any] = {"class_name": image.source_key, "number": self._number, "name": self.options.name}
+        variables: dict[str, Any] = {"class_name": image.source_key, "number": self.number, "name": self.options.name}
         return [Unit(id="class", variables={**variables, "most_words": self.options.most_words})]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
         return parse_whole(completion, lambda text: self._parsed(unit.variables["class_name"], text))
 
     def _parsed(self, name: str, answer: str) -> Parsed:
-        texts = (fold(published(text).text) for text in value_of(self._output, answer))
+        texts = (fold(published(text).text) for text in value_of(self.form, answer))
         return Parsed(finish="stop", value={"texts": first_usable(texts, self.options.n, partial(self._problem, name))})
 
     def _problem(self, name: str, text: str, others: Sequence[str]) -> str | None:

@@ -35,6 +35,10 @@ MATCHES: Final = TableSpec(
 )
 
 
+NO_TEXTS: Final = "has no texts of the class "
+"""In the detail of a reject: an image of a class without texts. The name of the class follows."""
+
+
 class MatchSettings(Section):
     """The texts, and the class of an image."""
 
@@ -72,7 +76,7 @@ class MatchTask(Task):
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
         texts = self._texts.get(self._class(image), ())
         if not texts:
-            raise ValueError(f"{self.options.texts} has no texts of the class {self._class(image)!r}")
+            raise ValueError(f"{self.options.texts} {NO_TEXTS}{self._class(image)!r}")
         return [Unit(id=f"text#{n}", variables={"text": text}) for n, text in enumerate(texts)]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:

@@ -9,14 +9,13 @@ from typing import Any
 
 from pydantic import Field
 
-from recaption.section import Section
-from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
+from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Unit, UnitAnswer, value_in
 from recaption.tasks.caption import captions_by_unit, reworded
 from recaption.tasks.changes import WORD
 from recaption.tasks.cleaning import published
 from recaption.tasks.faults import parse_whole
-from recaption.tasks.output import Output, value_of
-from recaption.tasks.several_texts import first_usable, list_of_texts
+from recaption.tasks.output import value_of
+from recaption.tasks.several_texts import SeveralTextsSettings, SeveralTextsTask, first_usable
 from recaption.tasks.wording import attribute_pairs, fact_words, missing_words, moved_attribute, shared_ngrams, words_of
 from recaption.types import Caption, Completion, Generation, Image
 
@@ -24,7 +23,7 @@ _FEWEST = 4  # words of a caption that can be written in other words
 _SHORTEST, _LONGEST = 0.5, 2.0  # words of a rewrite, as a share of those of the caption
 
 
-class RewriteSettings(Section):
+class RewriteSettings(SeveralTextsSettings):
     """How many rewrites are made, and how different they have to be."""
 
     n: int = Field(5, ge=1, le=20, description="Rewrites of each caption")
@@ -35,7 +34,7 @@ class RewriteSettings(Section):
     kept: float = Field(1.0, ge=0, le=1, description="Smallest share of the words of objects and attributes that stay")
 
 
-class RewriteTask(Task):
+class RewriteTask(SeveralTextsTask):
     """One request for each caption. The value has exactly n `rewrites`.
 
     Each has the words of the caption's objects and their attributes, but for plural s, no attribute in front of another
@@ -52,21 +51,13 @@ class RewriteTask(Task):
     keeps_granularity = True
     options: RewriteSettings
 
-    def __init__(self, options: RewriteSettings) -> None:
-        super().__init__(options)
-        self._number = options.n + options.spare
-        self._output = list_of_texts(options.n, self._number)
-
-    def output(self, unit: Unit | None) -> Output:
-        return self._output
-
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
         return [
             Unit(
                 id=name,
                 variables={
                     "caption": caption.text,
-                    "number": self._number,
+                    "number": self.number,
                     "facts": fact_words(caption),
                     "pairs": attribute_pairs(caption),
                 },
@@ -79,7 +70,7 @@ class RewriteTask(Task):
         return parse_whole(completion, lambda text: self._parsed(unit, text))
 
     def _parsed(self, unit: Unit, answer: str) -> Parsed:
-        texts = (published(text).text for text in value_of(self._output, answer))
+        texts = (published(text).text for text in value_of(self.form, answer))
         problem = partial(self._problem, unit.variables)
         return Parsed(finish="stop", value={"rewrites": first_usable(texts, self.options.n, problem)})
 

@@ -6,13 +6,31 @@ from collections.abc import Callable, Iterable, Sequence
 
 import orjson
 
+from recaption.section import Section
+from recaption.tasks.base import Task, Unit
 from recaption.tasks.output import Output
 
 
-def list_of_texts(fewest: int, most: int) -> Output:
-    """The form of such an answer, with `fewest` to `most` texts."""
-    texts = {"type": "array", "items": {"type": "string"}, "minItems": fewest, "maxItems": most}
-    return Output(json_schema=orjson.dumps(texts))
+class SeveralTextsSettings(Section):
+    """Number of texts that are used, and of further ones in an answer, which replace unusable ones."""
+
+    n: int
+    spare: int
+
+
+class SeveralTextsTask(Task):
+    """A task whose answers are lists of `n` to n + `spare` texts."""
+
+    options: SeveralTextsSettings
+
+    def __init__(self, options: SeveralTextsSettings) -> None:
+        super().__init__(options)
+        self.number = options.n + options.spare  # of texts in a request
+        texts = {"type": "array", "items": {"type": "string"}, "minItems": options.n, "maxItems": self.number}
+        self.form = Output(json_schema=orjson.dumps(texts))
+
+    def output(self, unit: Unit | None) -> Output:
+        return self.form
 
 
 def first_usable(texts: Iterable[str], n: int, problem: Callable[[str, Sequence[str]], str | None]) -> list[str]:

@@ -29,15 +29,13 @@ from recaption.tasks.base import (
     value_in,
 )
 from recaption.tasks.calibration import Calibration, joined
-from recaption.tasks.caption import classify
-from recaption.tasks.output import Output, value_of
+from recaption.tasks.choice import of_two
+from recaption.tasks.output import Output
 from recaption.text import fold
 from recaption.types import Caption, Completion, Generation, Image, SubCaption
 
 CHOICES: Final = ("yes", "no")
-LEAST_COVERAGE: Final = 0.5
 _WORDING: Final = "~"  # in the id of a unit, before the number of the wording; the first wording has none
-_MARKS = " \t\r\n*_\"'`“”.,:;!"  # around the word of an answer in text
 _CLAUSE = re.compile(r"(?:[,:]|\bthat)\s*$", re.IGNORECASE)  # at the end of an opener before a whole sentence
 _ENDED = re.compile(r"[.!?…。！？।][\"'”’»)\]*_]*$")
 
@@ -188,22 +186,7 @@ def statement(caption: Caption, sub: SubCaption) -> str:
 
 
 def yes_or_no(completion: Completion) -> Parsed:
-    usable = completion.finish_reason in ("stop", "length")
-    choices = completion.logprobs.choices if completion.logprobs is not None else ()
-    if usable and len(choices) == len(CHOICES):
-        yes, no = (math.exp(min(choice, 0.0)) for choice in choices)
-        if not yes + no >= LEAST_COVERAGE:  # NaN too
-            detail = f"p(yes) = {yes:.3g} and p(no) = {no:.3g}, which sum to less than {LEAST_COVERAGE}"
-            return Parsed(finish="unclear", reason="unclear", detail=detail)
-        return Parsed(finish="stop", value={"p_true": yes / (yes + no), "coverage": min(yes + no, 1.0)})
-    finish = classify(completion)
-    if finish not in ("stop", "length"):
-        return Parsed(finish=finish)
-    try:
-        word = value_of(Output(choices=CHOICES), completion.text.strip(_MARKS).casefold())
-    except ValueError as error:
-        return Parsed(finish="invalid", detail=str(error))
-    return Parsed(finish="stop", value={"p_true": float(word == "yes"), "coverage": None})
+    return of_two(completion, CHOICES, "p_true")
 
 
 def _with_likelihood(value: Mapping[str, Any], completion: Completion) -> Parsed:

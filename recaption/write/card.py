@@ -95,10 +95,7 @@ def _sums(manifest: Mapping[str, Any]) -> list[str]:
         f"images in {counts['images']:,} = ok {counts['ok']:,} + partial {counts['partial']:,} + rejected "
         f"{counts['reject']:,} + excluded {counts['excluded']:,}"
     ]
-    lines += [
-        f"{g['id']}: asked {g['asked']:,} = answered {g['answered']:,} + rejected {g['rejected']:,}{_not_asked(g)}"
-        for g in generations_of(manifest)
-    ]
+    lines += [f"{g['id']}: {_requests(g)}{_not_asked(g)}" for g in generations_of(manifest)]
     parts = ["All images and answers are accounted for:", fenced("\n".join(lines))]
     if splits["val"]:
         parts.append(
@@ -110,6 +107,13 @@ def _sums(manifest: Mapping[str, Any]) -> list[str]:
     if reasons:
         parts.append(table(["reason", "rejected", "count:"], [[code(r), plain(w), f"{n:,}"] for r, w, n in reasons]))
     return parts
+
+
+def _requests(generation: Mapping[str, Any]) -> str:
+    asked, answered, rejected = (generation[name] for name in ("asked", "answered", "rejected"))
+    if not asked and not generation.get("unanswered"):  # rules
+        return "no requests"
+    return f"asked {asked:,} = answered {answered:,} + rejected {rejected:,}"
 
 
 def _not_asked(generation: Mapping[str, Any]) -> str:
@@ -193,14 +197,17 @@ def _rest(model: Mapping[str, Any]) -> str:
 
 
 def _drawing(manifest: Mapping[str, Any]) -> str:
+    sampling = manifest["sampling"]
     settings = ", ".join(
-        f"{k} {code(orjson.dumps(v).decode())}" for k, v in manifest["sampling"].items() if k != "policy"
+        f"{k} {code(orjson.dumps(v).decode())}" for k, v in sampling.items() if k not in ("policy", "basis")
     )
+    opinion = "These values are an opinion; no measurement with photographs supports them. "
     histogram = {int(n): images for n, images in manifest["distinct_texts"].items()}
     images = sum(histogram.values())
     mean = sum(n * count for n, count in histogram.items()) / images if images else 0.0
     return (
-        f"Suggested policy: {code(manifest['sampling']['policy'])}, with {settings}. `weight` of a sub-caption, in "
+        f"Suggested policy: {code(sampling['policy'])}, with {settings}. "
+        f"{opinion if sampling.get('basis') == 'opinion' else ''}`weight` of a sub-caption, in "
         "[0, 1], is its relative probability to be drawn; duplicates, fragments and sentences about the image as such "
         f"have low weights. An image has {mean:.1f} distinct texts on average."
     )

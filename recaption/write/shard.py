@@ -141,9 +141,7 @@ def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
     while folders:
         folder = folders.pop()
         folders += [f"{folder}/{name}" for name in store.folders(folder)]
-        for path in list(store.list(folder)):
-            if path not in known:
-                store.delete(path)
+        store.delete_many([path for path in store.list(folder) if path not in known])
 
 
 def forget_shards(store: Store, prefix: str) -> int:

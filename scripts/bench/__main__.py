@@ -11,10 +11,15 @@
     write       tars and Parquet against the plain libraries on the same bytes; a build against its slower half
     export      exports in each format against writing their bytes with `tarfile` and `shutil`
     load        the loader against webdataset and open_clip's pipeline on the same tars
+    store       100 million images on an object store: requests, round trips, and the time that they take
     report      `recaption report` of 100,000 generated images with 200 samples
+    gallery     a report with 1,000 samples in headless Chromium: seconds until its first page is painted
+    viewer      searches of `recaption inspect --open` over a million sub-captions
     prefix      questions about images in prompts of 330 tokens, with vLLM's prefix cache and without
     logprobs    answers with `logprobs: true` and without
     verify      8 questions about each image, against the time of its long caption
+    null        how often the rule of `recaption probe` calls equal arms different
+    sweep       policies and weights by `recaption probe`, on scenes with noisy captions
     inspect     opening, counting, finding and searching ten million sub-captions against hand-written SQL
 
 A figure counts only with the machine it was read on; that stands in the JSON.
@@ -38,12 +43,15 @@ import annotate  # noqa: E402
 import exporting  # noqa: E402
 import fleet  # noqa: E402
 import load  # noqa: E402
+import object_store  # noqa: E402
 import parts  # noqa: E402
+import probing  # noqa: E402
 import querying  # noqa: E402
 import report  # noqa: E402
 import scheduler  # noqa: E402
 import speed  # noqa: E402
 import verifying  # noqa: E402
+import viewing  # noqa: E402
 import write  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -59,10 +67,15 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "write": write.measure,
     "export": exporting.measure,
     "load": load.measure,
+    "store": object_store.measure,
     "report": report.measure,
+    "gallery": viewing.measure_gallery,
+    "viewer": viewing.measure_viewer,
     "prefix": verifying.measure_prefix,
     "logprobs": verifying.measure_logprobs,
     "verify": verifying.measure_verify,
+    "null": probing.measure_null,
+    "sweep": probing.measure_sweep,
     "inspect": querying.measure,
 }
 

@@ -55,9 +55,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def make(out: Path) -> dict[str, int]:
-    """The output at `out`, and what it holds."""
-    per_shard = IMAGES // SHARDS
+def make(out: Path, count: int = IMAGES, shards: int = SHARDS) -> dict[str, int]:
+    """The output at `out`, with `count` images, and what it holds."""
+    per_shard = count // shards
     pictures = [_jpeg(seed) for seed in range(64)]
     source = out.parent / "source.tar"
     source.write_bytes(b"".join(pictures))
@@ -72,7 +72,7 @@ def make(out: Path) -> dict[str, int]:
     tables["sub_captions"] = subs.append_column("n_tokens_clip", pc.add(subs["n_words"], 2))
     tables["rejects"] = schema.REJECTS.empty_table()
     build = out / "builds" / "bench"
-    for number in range(SHARDS):
+    for number in range(shards):
         name = f"{number:05d}"
         for table, rows in tables.items():
             _write(build / table / f"{name}.parquet", _moved(rows, number, per_shard))
@@ -82,7 +82,7 @@ def make(out: Path) -> dict[str, int]:
         for generation, fingerprint in FINGERPRINTS.items():
             answers = _answers(captions.filter(pc.equal(captions["generation"], generation)), image_rows)
             _write(out / "answers" / f"{generation}-{fingerprint}" / f"{name}.parquet", answers)
-    counts = {name: tables[name].num_rows * SHARDS for name in ("images", "captions", "sub_captions", "tags")}
+    counts = {name: tables[name].num_rows * shards for name in ("images", "captions", "sub_captions", "tags")}
     (build / "manifest.json").write_text(json.dumps(_manifest(counts)))
     (out / "dataset").symlink_to("builds/bench")
     _log(out / "metrics")
@@ -150,7 +150,8 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _manifest(counts: dict[str, int]) -> dict[str, Any]:
-    of_images = {"images": IMAGES, "ok": IMAGES, "partial": 0, "reject": 0, "excluded": 0}
+    total = counts["images"]
+    of_images = {"images": total, "ok": total, "partial": 0, "reject": 0, "excluded": 0}
     return {
         "schema_version": SCHEMA_VERSION,
         "name": "bench",
@@ -159,7 +160,7 @@ def _manifest(counts: dict[str, int]) -> dict[str, Any]:
         "counts": of_images | {name: counts[name] for name in ("captions", "sub_captions", "tags")},
         "rejects": {},
         "generations": [
-            {"id": name, "fingerprint": fingerprint, "asked": IMAGES, "answered": IMAGES, "rejected": 0, "rejects": {}}
+            {"id": name, "fingerprint": fingerprint, "asked": total, "answered": total, "rejected": 0, "rejects": {}}
             for name, fingerprint in FINGERPRINTS.items()
         ],
         "provenance": {},

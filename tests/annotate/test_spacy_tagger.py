@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,3 +120,12 @@ def test_a_pipeline_without_tags_is_a_config_error(tmp_path: Path) -> None:
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(ConfigError, match="neither a tagger with Penn tags"):
         Annotator(Annotate(spacy_model=str(tmp_path / "blank")))
+
+
+def test_the_shipped_pipeline_loads_without_torch_which_can_be_imported_later() -> None:
+    code = (
+        "import sys; from recaption.annotate.spacy_tagger import Tagger; Tagger(None);"
+        "assert 'torch' not in sys.modules, 'it costs memory and time in each process that annotates';"
+        "import torch; assert torch.ones(1).sum() == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

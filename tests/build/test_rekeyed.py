@@ -10,7 +10,7 @@ from samples import jpeg, sample, write_tar
 from small_output import answer_all, pipeline_data
 
 from recaption.build.rekeyed import changed_keys, warning
-from recaption.build.shard import KeyTable
+from recaption.build.unique import KeyTable
 
 
 def tars(folder: Path, names: dict[str, list[str]]) -> list[KeyTable]:

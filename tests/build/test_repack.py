@@ -20,7 +20,7 @@ from local_pool import LocalPool, build
 from samples import jpeg, sample, write_tar
 from small_output import answer_all, pipeline_data
 
-from recaption.build.repack import Survey, cut
+from recaption.build.repack import EarlyCuts, Survey, cut
 from recaption.errors import DatasetError, Interrupted, UserError
 from recaption.types import SourceShard
 from recaption.validate import validate_output
@@ -78,6 +78,36 @@ def test_every_sample_is_in_one_shard_and_all_but_the_last_are_full() -> None:
         full = [sum(s.samples for s in packing.segments) for packing in made]
         assert all(samples == size for samples in full[:-1]) and 0 <= full[-1] <= size
         assert full[-1] > 0 or not sum(counts)
+
+
+def test_shards_are_cut_early_as_they_are_cut_at_the_end() -> None:
+    for seed in range(200):
+        rng = random.Random(seed)
+        found = surveys([rng.choice((0, 1, rng.randrange(40))) for _ in range(rng.randrange(1, 12))])
+        size = rng.randrange(1, 15)
+        early = EarlyCuts(size)
+        made = [packing for counted in rng.sample(found, len(found)) for packing in early.add(counted)]
+        expected = cut(found, size)
+        assert made == expected[:-1], "the last one is never sure to be complete"
+    early = EarlyCuts(3)
+    assert list(early.add(found[1])) == [], "without the first shard, nothing is known"
+
+
+def test_dataset_shards_are_written_while_others_are_generated(answered: Path) -> None:
+    for name in ("answers", "rejects", "index"):
+        shutil.copytree(answered / "out" / name, answered / "early" / name)
+    expected, _ = build(data_of(answered, 4))
+    pool = LocalPool(3, eager=True)
+    made, _ = build(data_of(answered, 4, out="early"), pool)
+    assert made.name == expected.name
+    one, other = (
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (made, expected)
+    )
+    assert one == other
+    last_survey = len(pool.ran) - pool.ran[::-1].index("survey")
+    assert pool.ran.count("pack") == len(list(expected.glob("data/*.tar"))) == 7
+    assert pool.ran[:last_survey].count("pack") >= 2
 
 
 def test_the_inputs_of_a_shard_identify_its_sources() -> None:
@@ -196,9 +226,9 @@ def test_without_changes_nothing_is_counted_and_a_change_makes_a_revision(tmp_pa
 def test_a_stopped_build_is_resumed(answered: Path) -> None:
     data = data_of(answered, 5, holdout={"fraction": 0.3})
     expected = build(data_of(answered, 5, holdout={"fraction": 0.3}, sampling={"k": 3}))[0]
-    stops = iter([False] * 9 + [True])  # surveys of five shards, the keys, three of the dataset shards
+    pool = LocalPool()
     with pytest.raises(Interrupted):
-        build(data, stopping=lambda: next(stops))
+        build(data, pool, stopping=lambda: pool.ran.count("pack") == 3)
     (unfinished,) = (b for b in (answered / "out" / "builds").iterdir() if not (b / "manifest.json").exists())
     before = {path: path.stat().st_mtime_ns for path in unfinished.glob("data/*.tar*")}
     assert len(before) == 6
@@ -211,6 +241,8 @@ def test_a_stopped_build_is_resumed(answered: Path) -> None:
         files = sorted(p.relative_to(expected) for p in (expected / name).rglob("*") if p.is_file())
         assert files == sorted(p.relative_to(made) for p in (made / name).rglob("*") if p.is_file())
         assert all((made / file).read_bytes() == (expected / file).read_bytes() for file in files)
+    basis = [json.loads((build / "manifest.json").read_bytes())["sampling"]["basis"] for build in (made, expected)]
+    assert basis == ["opinion", "pipeline"]
 
 
 def files(out: Path) -> dict[str, bytes]:

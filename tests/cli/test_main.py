@@ -34,8 +34,8 @@ def test_help_names_every_command_in_its_panel(
     found = {panel.split(" ─")[0]: re.findall(r"^│ (\w+) ", panel, re.M) for panel in panels}
     assert found == {"Options": []} | {
         "Run a pipeline": ["run", "generate", "build", "estimate", "retry", "reproduce"],
-        "Look into an output": ["status", "inspect", "report", "probe"],
-        "Share and check": ["export", "validate", "push"],
+        "Look into an output": ["status", "inspect", "report", "probe", "compare"],
+        "Share and check": ["balance", "export", "validate", "push"],
         "Set up": ["init", "doctor", "download"],
     }
 

@@ -23,6 +23,13 @@ def test_a_price_is_a_number(value: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "is not a price in dollars" in capsys.readouterr()[1]
 
 
+@pytest.mark.parametrize("value", ["1", "1,2,3", "cheap,1", "1,-2", "qwen=", "qwen=1", "nan,1"])
+def test_a_price_per_token_is_a_pair_of_numbers(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "column", f"--token-price={value}"]) == 2
+    text = " ".join(capsys.readouterr()[1].replace("│", " ").split())
+    assert "is not [MODEL=]IN,OUT in dollars per million tokens" in text or "is not a price in dollars" in text
+
+
 def test_a_missing_pipeline_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "out", "key", "--pipeline", "/nowhere.yaml"]) == 2
     assert "file '/nowhere.yaml' does not exist" in capsys.readouterr()[1]

@@ -17,6 +17,7 @@ from recaption.errors import EngineDead, Interrupted
 from recaption.io.store import open_store
 from recaption.output.locate import current_build
 from recaption.run import RunResult
+from recaption.run.estimate.figures import TokenPrice
 from recaption.write import Pruned
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
@@ -58,7 +59,9 @@ def test_a_price_is_in_dollars(value: str, price: float, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("recaption.run.estimate.estimate", stop)
     assert main(["estimate", "column", "--price", value, "--images", "9"]) == 75
-    assert seen == {"images": 9, "price": price}
+    assert seen == {"images": 9, "price": price, "token_prices": {}}
+    assert main(["estimate", "column", "--token-price", f"{value},4", "--token-price", "gpt=$1, 2"]) == 75
+    assert seen["token_prices"] == {"": TokenPrice(input=price, output=4.0), "gpt": TokenPrice(input=1.0, output=2.0)}
 
 
 @pytest.mark.parametrize("command", ["run", "generate", "build", "estimate", "doctor"])
@@ -121,7 +124,14 @@ def test_a_retry_prints_its_result_and_has_the_exit_code_of_a_run(
 
     monkeypatch.setattr("recaption.run.retry_rejects.retry_rejects", retry_rejects)
     assert main(["retry", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
-    asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
+    asked = {
+        "out": "out/x",
+        "reasons": ["refusal", "poison"],
+        "takeover": True,
+        "limit": None,
+        "path": None,
+        "preset": None,
+    }
     assert seen == asked | {"listeners": ()}
     out, err = capsys.readouterr()
     assert "retried 6 rejects, of which 4 have an answer now" in out and "long: asked 6" in out

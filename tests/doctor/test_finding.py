@@ -49,10 +49,10 @@ def test_a_check_that_hangs_does_not_delay_the_others() -> None:
         Check("slow", lambda: [ok("slow", "")] if over.wait(60) else [], "hint"),
         Check("a", lambda: ok("a", ""), ""),
     ]
-    checks.append(Check("import", checks[0].look, "run it again", late="warning"))
-    slow, fine, imported = examine(checks, seconds=0.2)
-    assert (imported.status, imported.todo) == ("warning", "run it again"), "a slow import is no error"
-    assert (slow.status, slow.found, slow.todo) == ("error", "no answer within 0.2 s", "hint")
+    slow, fine = examine(checks, seconds=0.2)
+    said = "not finished within 0.2 s; run doctor again if it is only slow"
+    assert (slow.status, slow.found, slow.todo) == ("warning", said, "hint"), "a slow check is no error"
+    assert exit_code([slow]) == 0
     assert fine.status == "ok"
     over.set()
 

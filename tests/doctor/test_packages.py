@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from recaption import config
 from recaption.doctor import packages
 from recaption.doctor.finding import Check, Finding, examine
 from recaption.errors import UserError
+from recaption.run import connect
 
 REQUIRES = [
     "numpy<3,>=1.26",
@@ -105,28 +105,36 @@ def test_an_engine_has_to_be_installed_in_a_tested_version(
     assert found.status == "error" and "cannot be imported" in found.found
 
 
-def test_the_cluster_at_ray_address_has_to_answer(
-    installed: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_cluster_at_ray_address_has_to_accept_a_run(
+    installed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert packages.ray().status == "ok"
+    def look() -> Finding:
+        (found,) = examine([Check("ray", packages.ray, "correct RAY_ADDRESS")])
+        return found
+
+    assert look().status == "ok"
+    failure = {"disabled": "", "token": "", "join": ""}
+    monkeypatch.setattr(
+        connect, "_failure", lambda code, _, mode, seconds: failure["join" if "ray.init" in code else mode]
+    )
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as cluster:
         address = f"127.0.0.1:{cluster.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
-        assert packages.ray().found == f"2.60.0, and a cluster answers at {address}"
-        monkeypatch.setenv("RAY_ADDRESS", "auto")
-        monkeypatch.setattr(packages, "_CURRENT_CLUSTER", tmp_path / "current")
-        assert packages.ray().status == "error"
-        (tmp_path / "current").write_text(address)
-        assert packages.ray().status == "ok"
-    found = packages.ray()
-    assert found.status == "error" and "no server answers" in found.found and "ray start" in found.todo
-    monkeypatch.setenv("RAY_ADDRESS", "somewhere")
-    assert packages.ray().status == "error"
-    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    (found,) = examine([Check("ray", lambda: packages.ray(), "hint")])
-    assert (found.status, found.fault) == ("error", "input") and "ray job submit" in found.found
+        assert look().found == f"2.60.0, connected to the cluster at {address}, which requires no authentication token"
+        failure["disabled"] = "InvalidAuthToken"
+        assert look().found == f"2.60.0, connected to the cluster at {address}, with its authentication token"
+        failure["token"] = "InvalidAuthToken"
+        assert (look().status, look().fault) == ("error", "infrastructure") and "RAY_AUTH_TOKEN" in look().found
+        failure |= {"token": "", "join": "RuntimeError: Version mismatch"}
+        assert look().status == "error" and "Version mismatch" in look().found
+    found = look()
+    assert (found.status, found.todo) == ("error", "correct RAY_ADDRESS") and "no server answers" in found.found
+    for address in ("somewhere", "ray://head:10001"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert (look().status, look().fault) == ("error", "input")
     del installed["ray"]
-    assert packages.ray().status == "skipped"
+    assert look().status == "skipped"
 
 
 def test_the_spacy_pipeline_is_loaded(installed: dict[str, str]) -> None:

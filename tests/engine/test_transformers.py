@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from engine_use import use_engine
@@ -17,6 +18,7 @@ from engine_use import use_engine
 from recaption.engine import Completion, Engine, EngineSpec, Rendered, Request, build
 from recaption.engine.base import Gauge
 from recaption.engine.completion import complete
+from recaption.engine.micro_batch import Job
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError
 from recaption.tasks.output import TEXT, Output
 from recaption.types import ImageLimits, Sampling
@@ -354,6 +356,24 @@ def test_variables_of_the_chat_template_reach_it(tiny_text: Path) -> None:
     request = text_request("Number 1", max_tokens=4)
     (before,), (after,) = ask(plain, [request]), ask(switched, [request])
     assert after.prompt_tokens == before.prompt_tokens + 2
+
+
+def test_variables_of_the_chat_template_are_in_the_prompt_of_a_batch(tiny_text: Path) -> None:
+    """Of an engine that is not started: it has a tokenizer and no model."""
+    from transformers import AutoTokenizer
+
+    def prompt(**variables: Any) -> str:
+        variables_of = tuple(variables.items())
+        engine: Any = build(
+            dataclasses.replace(spec(tiny_text), needs=frozenset({"text"}), chat_template_kwargs=variables_of)
+        )
+        engine.accepts, engine.device = frozenset({"text"}), "cpu"
+        engine._processor = AutoTokenizer.from_pretrained(tiny_text)
+        jobs = [Job(request=text_request("Number 1"), image=None, answer=Mock())]
+        return str(engine._processor.decode(engine._inputs(jobs)["input_ids"][0]))
+
+    assert prompt(enable_thinking=False).startswith(prompt())
+    assert prompt(enable_thinking=False) != prompt() == prompt(enable_thinking=True)
 
 
 def test_special_tokens_are_kept_where_the_request_asks_for_them(tiny_text: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 from recaption.engine import Completion, EngineSpec, Rendered, Request, build
 from recaption.engine.completion import complete
 from recaption.engine.environment import compiler
+from recaption.engine.packing import unpack
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError
 from recaption.tasks.output import TEXT, Output, value_of
 from recaption.types import Sampling
@@ -49,6 +50,26 @@ def test_sampling_becomes_vllms() -> None:
     drawn = sampling_params(Sampling(max_tokens=7, temperature=0.5, top_p=0.9, top_k=5, seed=3, ignore_eos=True))
     assert (drawn.temperature, drawn.top_p, drawn.top_k, drawn.seed) == (0.5, 0.9, 5, 3)
     assert drawn.ignore_eos and drawn.repetition_detection is None
+
+
+def test_variables_of_the_chat_template_are_in_the_rendered_prompt(tiny_text: Path) -> None:
+    """Of a renderer: the engine is not started."""
+
+    def prompt(**variables: Any) -> list[int]:
+        variables_of = tuple(variables.items())
+        engine = build(
+            dataclasses.replace(spec(tiny_text), needs=frozenset({"text"}), chat_template_kwargs=variables_of)
+        )
+        renderer = engine.renderer()
+        assert renderer is not None
+        rendered = renderer.build().render(
+            Request(image=None, sha256="", prompt="Number 1", sampling=Sampling(max_tokens=4))
+        )
+        tokens: list[int] = unpack(rendered.engine_input)["prompt_token_ids"]
+        return tokens
+
+    plain, switched = prompt(), prompt(enable_thinking=False)
+    assert switched[: len(plain)] == plain and len(switched) == len(plain) + 2
 
 
 def test_outputs_become_vllms() -> None:

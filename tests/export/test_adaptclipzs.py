@@ -14,9 +14,9 @@ from recaption.export import adaptclipzs
 
 
 def test_no_word_of_a_text_is_lost(without_pixels: Any, exported: Any, problems: Any) -> None:
-    classes = [{"raw": "red kite"}, {"raw": "sea eagle"}]
-    dest, done = exported("adaptclipzs", without_pixels(classes, kinds={}, tables=tables("class_texts")))
-    assert [path.name for path in dest.iterdir()] == ["k0000.txt"], "the second one has no texts"
+    dataset = without_pixels([{"raw": "red kite"}], kinds={}, tables=tables("class_texts"))
+    dest, done = exported("adaptclipzs", dataset)
+    assert [path.name for path in dest.iterdir()] == ["k0000.txt"]
     read = trainers.adaptclipzs(dest, "k0000", "a photo of a {}, a type of bird")
     assert read == [
         "a photo of a k0000, a type of bird with a forked tail.",
@@ -26,7 +26,14 @@ def test_no_word_of_a_text_is_lost(without_pixels: Any, exported: Any, problems:
     letters = trainers.adaptclipzs_cub(dest, "k0000")
     assert letters[0] == "a photo of a k0000 bird with a forked tail."
     assert letters[1] == "a photo of a k0000 photo showing rusty wings"
-    assert (done.samples, done.left_out) == (1, {"no texts": 1}) and problems("adaptclipzs", dest) == {}
+    assert (done.samples, done.left_out) == (1, {}) and problems("adaptclipzs", dest) == {}
+
+
+def test_classes_without_texts_are_named(without_pixels: Any, exported: Any, tmp_path: Path) -> None:
+    dataset = without_pixels([{"raw": "a kite"}] * 30, kinds={}, tables=tables("class_texts"))
+    with pytest.raises(UserError, match=r"26 classes have no texts: k0001, k0002, .*k0022, and 6 others\. .*retry"):
+        exported("adaptclipzs", dataset)  # 27 of them are of split train
+    assert not [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
 
 
 def test_a_build_without_class_texts_is_refused(without_pixels: Any, plain: Any, exported: Any) -> None:

@@ -17,7 +17,9 @@ from recaption.cli import main
 from recaption.errors import DatasetError, UserError
 from recaption.export import MODULES, load
 from recaption.export.base import Options
-from recaption.export.dataset import Dataset
+from recaption.export.dataset import SUB_CAPTIONS as SUBS
+from recaption.export.dataset import Dataset, Select
+from recaption.export.needs import REGIONS
 from recaption.export.pixels import with_images
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
@@ -93,7 +95,8 @@ def test_a_path_without_a_finished_build_is_refused(golden: Path, tmp_path: Path
 @pytest.mark.parametrize("format", FORMATS)
 def test_records_are_in_source_order_with_their_texts(golden: Path, format: str) -> None:
     dataset = Dataset.open(str(golden / "builds" / format))
-    records = [r for shard in dataset.shards for r in dataset.records(shard, "all", sub_captions=True)]
+    records = [r for shard in dataset.shards for r in dataset.records(shard, "all")]
+    subs = {key: rows for shard in dataset.shards for key, rows in dataset.table_rows(shard, SUBS, Select()).items()}
     assert len(records) == 16
     assert [(r.shard, r.row) for r in records] == sorted((r.shard, r.row) for r in records)
     keys = [r.key for r in records]
@@ -101,13 +104,16 @@ def test_records_are_in_source_order_with_their_texts(golden: Path, format: str)
     for record in records:
         assert record.captions and all(c.caption_id.startswith(f"{record.key}/") for c in record.captions)
         for caption in record.captions:
-            assert caption.sub_captions and [s.idx for s in caption.sub_captions] == list(
-                range(len(caption.sub_captions))
-            )
-            assert all(caption.text[s.char_start : s.char_end] == s.text for s in caption.sub_captions)
+            own = [row for row in subs[record.key] if row["caption_id"] == caption.caption_id]
+            assert own and [row["idx"] for row in own] == list(range(len(own)))
+            assert all(caption.text[row["char_start"] : row["char_end"]] == row["text"] for row in own)
     by_split = [r.key for split in ("train", "val") for s in dataset.shards for r in dataset.records(s, split)]
     assert sorted(by_split) == sorted(keys)
-    assert not any(c.sub_captions for r in dataset.records(dataset.shards[0]) for c in r.captions)
+    (shard, *_) = dataset.shards
+    for generations in (("short",), ()):
+        some = list(dataset.records(shard, "all", generations=generations))
+        assert [r.key for r in some] == [r.key for r in records if r.shard == shard.name]
+        assert {c.generation for r in some for c in r.captions} == set(generations)
 
 
 def test_a_missing_table_is_a_dataset_error(golden: Path) -> None:
@@ -153,11 +159,14 @@ def test_an_output_without_a_build_is_refused(tmp_path: Path, capsys: pytest.Cap
 def test_rows_of_a_table_are_those_of_one_generation(build: Callable[..., Dataset], plain: Any) -> None:
     dataset = build([plain] * 3, per_shard=2, tables=tables("regions", "concepts"))
     one, two = dataset.shards
-    rows = dataset.table_rows(one, "regions", "my_regions")
+    rows = dataset.table_rows(one, "regions", REGIONS.made_by("my_regions"))
     assert list(rows) == ["k0000"] and [row["phrase"] for row in rows["k0000"]] == ["Red kite", "dunes", "sky"]
-    assert dataset.table_rows(one, "regions", "another") == {}
-    assert list(dataset.table_rows(two, "concepts", None)) == ["k0002"]
+    assert set(rows["k0000"][0]) == {"key", *REGIONS.columns}
+    assert dataset.table_rows(one, "regions", REGIONS.made_by("another")) == {}
+    assert list(dataset.table_rows(two, "concepts", Select())) == ["k0002"]
+    named = dataset.table_rows(one, SUBS, Select(columns=("text",)), sub_ids=["k0001/long/0#2"])
+    assert named == {"k0001": [{"key": "k0001", "text": "Waves break at the shore."}]}
     assert dataset.makers("regions", "regions") == ("my_regions",) and dataset.makers("negatives", "negatives") == ()
     assert dataset.has_table("concepts") and not dataset.has_table("triples")
     with pytest.raises(DatasetError, match="does not list the table triples"):
-        dataset.table_rows(one, "triples", None)
+        dataset.table_rows(one, "triples", Select())

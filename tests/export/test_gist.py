@@ -12,6 +12,8 @@ from exported_tables import tables
 
 from recaption.errors import UserError
 from recaption.export import gist
+from recaption.tasks.match import NO_TEXTS
+from recaption.types import Reject
 
 
 def test_gist_trains_with_the_texts_that_fit_best(build: Any, plain: Any, exported: Any, problems: Any) -> None:
@@ -23,6 +25,21 @@ def test_gist_trains_with_the_texts_that_fit_best(build: Any, plain: Any, export
     assert len(json.loads((dest / gist.TEXTS).read_text())["k0000.jpg"]) == 5
     assert done.left_out == {"fewer than 4 texts of at most 45 words": 5} and problems("gist", dest, images=None) == {}
     assert f"--image_folder {dest}/images/" in done.usage[0].arguments
+
+
+def test_classes_without_texts_are_named(build: Any, plain: Any, exported: Any, tmp_path: Path) -> None:
+    def reject(row: int, name: str) -> Reject:
+        detail = f"task match finds no units: ValueError: texts {NO_TEXTS}{name!r}"
+        return Reject(
+            key=f"k000{row}", source_key="x", shard="00000", row=row, sha256="0" * 64, stage="generate",
+            generation="my_matches", reason="error", detail=detail,
+        )  # fmt: skip
+
+    rejects = [reject(0, "red kite"), reject(1, "sea eagle"), reject(2, "red kite")]
+    dataset = build([plain] * 4, tables=tables("matches"), rejects=rejects)
+    with pytest.raises(UserError, match=r"2 classes have no texts: red kite, sea eagle\. Add their texts"):
+        exported("gist", dataset)
+    assert not (tmp_path / "one").exists()
 
 
 def test_a_build_without_matches_is_refused(without_pixels: Any, plain: Any, exported: Any) -> None:

@@ -7,11 +7,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from samples import jpeg
 
 from recaption.cli import main
 from recaption.errors import UserError
+from recaption.export import txt
+from recaption.export.base import Options
+from recaption.export.dataset import Dataset
+from recaption.export.image_files import MISSING
+from recaption.output.index import index_to_table
+from recaption.output.paths import index_file
+from recaption.types import Image as Listed
+from recaption.types import Locator
 
 ROWS = [
     {"raw": "red kite", "short": "A kite.", "long": "A red kite flies.\nThe sky is grey."},
@@ -65,12 +76,100 @@ def test_the_text_may_be_a_list_of_objects(exported: Any) -> None:
         assert len(set(objects)) == len(objects) and all(objects)
 
 
+def test_the_objects_are_those_of_the_chosen_caption(build: Any, exported: Any) -> None:
+    rows = [{"raw": "a boat", "short": "A sky.", "long": "A kite in a sky, and a kite."}]
+    for options, objects in (({}, "kite, sky"), ({"map": {"caption": "short"}}, "sky")):
+        dest, _ = exported("txt", build(rows), captions="tags", **options)
+        assert kohya(dest / "images") == {"k0000": [objects]}
+
+
 def test_options_that_do_not_fit_are_refused(build: Any, exported: Any, tmp_path: Path, capsys: Any) -> None:
-    with pytest.raises(UserError, match="--map is for --captions one"):
-        exported("txt", build(ROWS), captions="tags", map={"caption": "long"})
+    with pytest.raises(UserError, match="--map is for --captions one and tags"):
+        exported("txt", build(ROWS), captions="lines", map={"caption": "long"})
+    with pytest.raises(UserError, match="--images jpg is not for --in-place"):
+        exported("txt", build(ROWS), in_place=True, images="jpg")
     out = build(ROWS).store.url
-    assert main(["export", out, str(tmp_path / "x"), "--to", "coco", "--captions", "lines"]) == 2
-    assert "--captions lines is for --to txt" in capsys.readouterr().err and not (tmp_path / "x").exists()
+    for options, message in (
+        (["coco", "--captions", "lines"], "--captions lines is for --to txt"),
+        (["coco", "--in-place"], "--in-place is for --to txt"),
+        (["txt", "--overwrite"], "--overwrite is for --in-place"),
+    ):
+        assert main(["export", out, str(tmp_path / "x"), "--to", *options]) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def originals(build: Any, tmp_path: Path) -> tuple[Dataset, Path]:
+    """A build whose images are files of a local folder, in two folders."""
+    dataset = build(ROWS)
+    folder = tmp_path / "photos"
+    listed = []
+    for record in dataset.records(dataset.shards[0], "all"):
+        file = folder / f"{record.row % 2}" / f"photo.{record.row}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(jpeg(record.row))
+        place = Locator(path=str(file), size=file.stat().st_size)
+        listed.append(
+            Listed(key=record.key, source_key="x", shard="00000", row=record.row, sha256=record.sha256, locator=place)
+        )
+    index = tmp_path / "out" / index_file("00000")
+    index.parent.mkdir()
+    pq.write_table(index_to_table(listed), index)
+    return dataset, folder
+
+
+def texts_in(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.txt"))}
+
+
+def test_texts_in_place_lie_beside_the_originals(originals: Any, problems: Any, capsys: Any) -> None:
+    dataset, folder = originals
+    command = ["export", dataset.store.url, str(folder), "--to", "txt", "--in-place", "--split", "all"]
+    for _ in range(2):  # the second one changes nothing
+        assert main(command) == 0
+        assert texts_in(folder) == {
+            "0/photo.0.txt": "A red kite flies. The sky is grey.",
+            "1/photo.1.txt": "A blue boat lies on the sand. It is old.",
+        }
+    printed = capsys.readouterr().out
+    assert "left out: 1 (no text for --captions one)" in printed and f"image_dir to {folder}" in printed
+    assert len(list(folder.rglob("*.jpg"))) == 3 and problems("txt", folder / "1") == {}
+
+
+def test_a_text_of_someone_else_is_kept_unless_told(originals: Any, capsys: Any) -> None:
+    dataset, folder = originals
+    own = folder / "1" / "photo.1.txt"
+    own.write_text("mine")
+    command = ["export", dataset.store.url, str(folder), "--to", "txt", "--in-place"]
+    assert main(command) == 2 and texts_in(folder) == {"1/photo.1.txt": "mine"}, "nothing is written"
+    assert f"1 text files exist with other contents, for example {own}" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert own.read_text() == "A blue boat lies on the sand. It is old." and len(texts_in(folder)) == 2
+
+
+def test_texts_are_only_written_below_the_folder_that_the_user_names(originals: Any, exported: Any) -> None:
+    dataset, folder = originals
+    with pytest.raises(UserError, match=rf"photo\.1\.jpg is not below {folder / '0'}"):
+        txt.export(dataset, str(folder / "0"), Options(in_place=True))
+    assert texts_in(folder) == {}
+    (folder / "1" / "photo.1.jpg").unlink()
+    done = txt.export(dataset, str(folder), Options(in_place=True))
+    assert (done.samples, done.left_out) == (1, {MISSING: 1, "no text for --captions one": 1})
+
+
+def test_two_images_cannot_have_the_same_text(build: Any, originals: Any, tmp_path: Path) -> None:
+    dataset, folder = originals
+    index = tmp_path / "out" / index_file("00000")
+    table = pq.read_table(index)
+    shutil.copy(folder / "0" / "photo.0.jpg", folder / "0" / "photo.0.png")
+    paths = [str(folder / "0" / name) for name in ("photo.0.jpg", "photo.0.png", "photo.2.jpg")]
+    sizes = [Path(path).stat().st_size for path in paths]
+    for name, values in (("path", paths), ("size", sizes)):
+        at = table.column_names.index(name)
+        table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+    pq.write_table(table, index)
+    with pytest.raises(UserError, match=r"photo\.0\.txt would be the text of both"):
+        txt.export(dataset, str(folder), Options(in_place=True))
 
 
 def test_texts_without_images_and_images_without_texts_are_problems(build: Any, exported: Any, problems: Any) -> None:

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recaption.errors import StoreError, UserError
@@ -23,6 +25,7 @@ from recaption.export.rows import (
     path_of,
 )
 from recaption.io.store import LocalStore
+from recaption.text import sha256
 
 
 def test_files_hold_what_was_added(tmp_path: Path) -> None:
@@ -107,6 +110,18 @@ def test_only_a_folder_that_is_named_is_explained(note: str, what: str, build: A
         build([plain]), str(tmp_path / "x"), Options(), Layout(kinds={"x.json": json_list}, notes=(note,)), one_row
     )
     assert done.notes[-1] == f"{what} the unpacked images, KEY.jpg; --images jpg writes them"
+
+
+def test_classes_have_no_images_to_name(build: Any, plain: Any, tmp_path: Path) -> None:
+    dataset = build([plain] * 2)
+    path = Path(dataset.file("images")) / "00000.parquet"
+    table = pq.read_table(path)
+    for name, values in (("sha256", [sha256("k0000"), table["sha256"][1]]), ("width", [None, None])):
+        at = table.column_names.index(name)
+        table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+    pq.write_table(table, path)
+    done = export_rows(dataset, str(tmp_path / "x"), Options(), Layout(kinds={"x.json": json_list}), one_row)
+    assert (done.samples, done.left_out) == (1, {"it is a class, without an image": 1})
 
 
 def test_an_export_without_samples_is_refused_with_the_reasons(build: Any, plain: Any, tmp_path: Path) -> None:

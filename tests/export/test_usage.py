@@ -16,14 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported_tables import TABLES
+from exported_tables import full_tables
 from trainer_options import OPTIONS
 
 from recaption.export import MODULES, beta_clip, sharegpt4v, tars
 
-WITHOUT_TRAINER = {"recap", "pixelprose", "mllms_augmented", "grain", "cocu", "imagefolder", "coco", "txt"}
+WITHOUT_TRAINER = {
+    "recap",
+    "pixelprose",
+    "mllms_augmented",
+    "grain",
+    "cocu",
+    "imagefolder",
+    "coco",
+    "txt",
+    "sa_co",
+    "openvision",
+}
 """Formats of datasets: no program that trains from them documents arguments, or it reads a configuration file."""
-PATHS = ("train_data", "data_path", "metadata", "train_path", "text_dir")
+PATHS = ("train_data", "data_path", "metadata", "train_path", "text_dir", "dataset")
 """Options with the data."""
 MAPS = {"make": {"visual_concept_caption": "look", "ontology_caption": "diagnosis"}}
 TYPES = {"dreamlip": "csv", "ce_clip": "npy"}
@@ -81,7 +92,7 @@ def test_its_arguments_are_taken_and_name_the_files(
         monkeypatch.setattr(module, "LAYOUT", replace(module.LAYOUT, least=1))
     kinds = {"short": "short", "long": "long", "long_zh": "long", "short_zh": "short"}
     rows = [{**plain, "long_zh": "风筝。", "short_zh": "风筝"}] * 12
-    dataset = build(rows, kinds=kinds, langs={"long_zh": "zh", "short_zh": "zh"}, tables=TABLES)
+    dataset = build(rows, kinds=kinds, langs={"long_zh": "zh", "short_zh": "zh"}, tables=full_tables())
     _, done = exported(name, dataset, map=MAPS.get(name, {}))
     assert bool(done.usage) != (name in WITHOUT_TRAINER)
     for usage in done.usage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -119,7 +120,10 @@ def test_a_chunk_is_answered_within_the_limits_of_the_engine(spec: ActorSpec) ->
         await host.run_chunk(assignment(chunk))
         poll = await host.poll()
         assert poll.counters.answers == {"long": 150, "short": 150}
-        assert (poll.in_flight, poll.open) == (0, {})
+        assert (poll.in_flight, poll.open, poll.node) == (0, {}, platform.node())
+        took = {stage: sum(histogram.counts) for stage, histogram in poll.meter.latency.items()}
+        assert took.keys() == {"read", "engine", "put"}
+        assert took["engine"] == 300 and took["read"] == 10 and 2 <= took["put"] <= 6, "requests, batches, parts"
 
     asyncio.run(work())
     assert engine.most == 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from recaption.engine.base import Completion, Rendered, Request
 from recaption.errors import EngineDead, UserError
 from recaption.generate.actor import NAMED, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Job
-from recaption.generate.driver import ModelPass
+from recaption.generate.driver import ModelPass, list_ahead
 from recaption.generate.plan import make_plan
 from recaption.generate.progress import PassProgress
 from recaption.io.store import open_store
@@ -105,7 +106,12 @@ def test_images_that_crash_engines_or_are_refused_are_logged(make_source: Callab
 
 
 def test_of_many_rejects_some_are_logged_and_all_are_counted(make_source: Callable[..., Path], tmp_path: Path) -> None:
-    events = told(make_source(shards=1, per_shard=150), tmp_path / "out", lambda number: Moody(refuses_all=True))
+    seen: list[PassProgress] = []
+    source = make_source(shards=1, per_shard=150)
+    events = told(source, tmp_path / "out", lambda number: Moody(refuses_all=True), report=seen.append)
+    (engine,) = seen[-1].fleet
+    assert (engine.engine, engine.node, engine.in_flight, engine.gpus) == (0, platform.node(), 0, ())
+    assert sum(seen[-1].latency[engine.node, "engine"].counts) == 150 and engine.output_tokens == 4 * 150
     named = of(events, "image_rejected")
     assert NAMED <= len(named) <= 150 and {e["reason"] for e in named} == {"refusal"}
     assert len({e["key"] for e in named}) == len(named)
@@ -193,3 +199,13 @@ def test_each_request_is_answered_once_and_an_engine_that_uses_too_much_memory_i
     assert [each["engine"] for each in of(found, "engine_recycled")] == recycled
     assert len(of(found, "engine_started")) == engines + len(recycled)
     assert not work.scheduler.engines, "all records are dropped at the end"
+
+
+def test_listing_takes_as_many_shards_at_a_time_as_the_cluster_has_room_for() -> None:
+    assert [list_ahead(cpus) for cpus in ([], [2], [16], [64], [128] * 8, [128] * 64)] == [4, 4, 4, 16, 128, 256]
+    transport, shards = SimTransport(64, 0), 2_000  # complete shards: their listings have no chunks
+    work = ModelPass(sim_plan(), sim_job(shards), transport=transport)
+    assert len(list(work.run())) == work.progress.shards == shards
+    assert 0 < work.progress.listing_seconds <= transport.clock
+    assert transport.clock * 20_000 / shards < 180
+    assert not transport.engines, "no engine was started"

@@ -50,6 +50,8 @@ def test_a_generation_about_units_counts_images_and_units_apart() -> None:
     assert "finished 7; units asked" in none_skipped.sums_text("check")
     nothing = GenerationProgress(total=3, finished=0)
     assert nothing.done == 0 and "finished 0; units asked 0" in nothing.sums_text("check"), "nothing is done yet"
+    rules = GenerationProgress(total=9, finished=9)
+    assert rules.sums_text("hard").endswith("+ finished 9; no requests")
     assert PassProgress(model="m", generations={"check": check}).event()["generations"]["check"]["units"] == 1201
 
 

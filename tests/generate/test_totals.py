@@ -12,6 +12,7 @@ from task_units import IMAGE
 from recaption.generate.chunks import ShardListing
 from recaption.generate.counters import Counters
 from recaption.generate.totals import Totals
+from recaption.generate.utilisation import Meter
 from recaption.tasks.caption import CaptionTask
 from recaption.tasks.question import requests
 from recaption.types import SourceShard
@@ -61,6 +62,21 @@ def test_polls_and_reports_of_an_engine_are_bounds_of_the_same_counts() -> None:
     assert (made.finished, made.skipped, made.answers) == (6, 1, 7), (
         "the larger of both, and what is stored without one"
     )
+
+
+def test_latencies_are_summed_by_node_and_those_of_removed_engines_are_kept() -> None:
+    found = totals()
+
+    def engine(number: int, node: str, *seconds: float) -> Any:
+        meter = Meter()
+        for each in seconds:
+            meter.took("put", each)
+        return SimpleNamespace(number=number, poll=SimpleNamespace(counters=Counters(), meter=meter, node=node))
+
+    found.removed(engine(0, "a", 1.0))
+    latency = found.latency([engine(1, "a", 2.0, 4.0), engine(2, "b", 8.0)])
+    assert {place: histogram.total for place, histogram in latency.items()} == {("a", "put"): 7.0, ("b", "put"): 8.0}
+    assert found.meter([]).latency["put"].total == 1.0
 
 
 def test_counts_of_images_are_split_from_all_others() -> None:

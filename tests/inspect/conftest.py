@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections import Counter
@@ -18,6 +19,8 @@ import pytest
 from verified import add_table, verification
 
 from recaption import schema
+
+from .browser import FLAGS, NAMES
 
 BUILD = "0123456789abcdef"
 
@@ -337,3 +340,19 @@ def memory(tmp_path: Path) -> Iterator[str]:
     fs.pipe_file(f"{root}/done2/secret.txt", b"secret")
     yield f"memory:/{root}"
     fs.rm(root, recursive=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        missing = f"none of {', '.join(NAMES)} is installed (sudo apt-get install chromium)"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield started
+        started.close()

@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pytest
+
 from recaption.inspect import connect
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import find
 from recaption.inspect.views import VIEWS
 
 from .conftest import COUNTS, count, write_build, write_run
@@ -66,3 +71,10 @@ def test_importing_recaption_imports_no_duckdb() -> None:
     code = "import sys, recaption.inspect, json; print(json.dumps(sorted(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert not {"torch", "ray", "vllm", "spacy", "duckdb"} & set(json.loads(out))
+
+
+def test_limits_are_settings_that_statements_cannot_change(dataset: Path) -> None:
+    with open_outputs(find(str(dataset)), limits={"memory_limit": "100MiB"}) as connection:
+        assert connection.execute("SELECT current_setting('memory_limit')").fetchall() == [("100.0 MiB",)]
+        with pytest.raises(duckdb.InvalidInputException, match="configuration has been locked"):
+            connection.execute("SET memory_limit = '1TiB'")

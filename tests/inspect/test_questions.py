@@ -50,10 +50,10 @@ EVERYWHERE = [name for name in questions.names() if questions.load(name).needs i
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_every_question_runs_wherever_there_is_an_output(name: str, dataset: Path, run_only: Path) -> None:
     built, started = ask(dataset, name, **GIVEN), ask(run_only, name, **GIVEN)
-    assert built or name in ("boilerplate", "duplicates")
+    assert built or name in ("boilerplate", "duplicates", "near-duplicates")
     assert started or name not in ("overview", "rejects", "prompts", "slowest")
     for build in sorted((GOLDEN / "builds").iterdir()):
-        assert ask(build, name, key="000000012") or name in ("similar", "prompts", "slowest")
+        assert ask(build, name, key="000000012") or name in ("similar", "prompts", "slowest", "near-duplicates")
 
 
 @pytest.mark.parametrize(("name", "explains"), [("rejects", "example"), ("slowest", "details")])

@@ -24,6 +24,13 @@ def change(dataset: Path, **parts: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | parts))
 
 
+def test_a_generation_by_rules_has_no_requests() -> None:
+    rules = GenerationSummary(generation="hard", asked=0, answered=0, rejected=0, rejects=(), skipped=2)
+    assert rules.sum == "hard: no requests; 2 images skipped"
+    waiting = GenerationSummary(generation="check", asked=0, answered=0, rejected=0, rejects=(), unanswered=3)
+    assert waiting.sum == "check: asked 0 = answered 0 + rejected 0; 3 units without an answer"
+
+
 def test_the_fixture_is_as_the_contract_says(dataset: Path) -> None:
     documents = [json.loads(path.read_text("utf-8")) for path in shipped("schemas").glob("*.schema.json")]
     registry: Registry[Any] = Registry().with_resources(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from typing import Any
 
 import pytest
-from s3_server import S3Server, needs_s3, sometimes
+from s3_server import RateLimits, S3Server, needs_s3, sometimes
 
 from recaption.errors import StoreError, UserError
+from recaption.io import objectstore
 from recaption.io.store import ObjectStore
 from recaption.output import lease
 from recaption.output.lease import claim
@@ -223,3 +226,74 @@ def test_of_many_that_claim_at_once_one_gets_the_lease(store: ObjectStore, monke
     again = claim(store)
     assert again.epoch == 2
     again.release()
+
+
+def test_requests_beyond_the_stores_rate_are_made_again(store: ObjectStore, s3: S3Server) -> None:
+    no_retries_below(store)
+    quarters = itertools.count()
+    s3.limits = RateLimits(writes=2, clock=lambda: next(quarters) / 4)  # four requests a second: half are refused
+    names = [f"a/{number}" for number in range(10)]
+    for name in names:
+        store.put(name, name.encode())
+    assert s3.slowed >= 5 and s3.operations["PUT"] == 10 + s3.slowed
+    assert list(store.list("a")) == names and [store.get(name) for name in names] == [n.encode() for n in names]
+
+
+def test_reads_and_look_ups_are_one_request_each(store: ObjectStore, s3: S3Server) -> None:
+    store.put("a/x", b"1")
+    s3.forget()
+    assert store.get("a/x") == b"1" and store.exists("a/x") and not store.exists("a/y") and not store.exists("a")
+    assert s3.operations == {"GET": 1, "HEAD": 3}
+
+
+def test_many_files_are_deleted_with_few_requests(
+    store: ObjectStore, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectstore, "BATCH", 4)
+    names = [f"{number} &<ü>%" for number in range(10)]
+    s3.fill(store.url, [f"a/{name}" for name in [*names, "kept"]])
+    store.delete_many([f"a/{name}" for name in [*names, "never there"]])
+    assert s3.operations == {"DELETE_MANY": 3} and list(store.list("a")) == ["a/kept"]
+    store.delete_many([])
+    s3.fill(store.url, [f"a/b/{name}" for name in names])
+    s3.forget()
+    assert store.remove("a") == 0
+    assert s3.operations == {"LIST": 1, "DELETE_MANY": 3} and list(store.folders("")) == []
+
+
+def test_files_that_a_batch_did_not_delete_are_tried_again(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    codes = iter(["SlowDown", "SlowDown", None, "AccessDenied"])
+
+    def answer(method: str, **request: Any) -> dict[str, Any]:
+        asked.append([one["Key"] for one in request["Delete"]["Objects"]])
+        code = next(codes)
+        return {} if code is None else {"Errors": [{"Key": asked[-1][-1], "Code": code, "Message": "no"}]}
+
+    monkeypatch.setattr(store.fs, "call_s3", answer)
+    store.delete_many(["x", "y"])
+    assert asked == [["out/x", "out/y"], ["out/y"], ["out/y"]]
+    with pytest.raises(
+        StoreError, match=r"cannot delete files of .*: PermissionError: 1 files, out/z: AccessDenied no"
+    ):
+        store.delete_many(["z"])
+
+
+def test_a_store_without_batches_deletes_one_by_one(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.exceptions import ClientError
+    from s3fs.errors import translate_boto_error
+
+    asked: list[str] = []
+
+    def refuse(method: str, **request: Any) -> None:
+        asked.append(method)
+        cause = ClientError({"Error": {"Code": "NotImplemented", "Message": "not implemented"}}, method)
+        raise translate_boto_error(cause) from cause
+
+    for name in ("a", "b", "c"):
+        store.put(name, b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(store.fs, "call_s3", refuse)
+        store.delete_many(["a", "b"])
+        store.delete_many(["c", "d"])
+    assert asked == ["delete_objects"] and list(store.list("")) == []

@@ -36,3 +36,22 @@ def test_a_config_and_keywords_give_the_same_batches(built: Callable[[str], Path
     assert not torch.equal(third, fourth)
     assert torch.equal(CaptionDataset(out, config).batch(5)["index"], third)
     assert torch.equal(CaptionDataset(out, config, seed=4).batch(5)["index"], fourth)
+
+
+def test_lanes_that_do_not_fit_are_refused(built: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError, match="lanes is -1; it has to be 0, or a divisor"):
+        LoaderConfig(batch_size=4, lanes=-1)
+    with pytest.raises(UserError, match="lanes is 1, and block is 0, which shuffles everything"):
+        LoaderConfig(batch_size=4, lanes=1, block=0)
+    with pytest.raises(UserError, match="lanes is 3; it has to divide batch_size x world_size, which is 4"):
+        CaptionDataset(built("webdataset"), batch_size=4, lanes=3)
+
+
+def test_a_state_of_other_lanes_is_refused(built: Callable[[str], Path]) -> None:
+    state = CaptionDataset(built("webdataset"), batch_size=4, lanes=2).state_dict()
+    CaptionDataset(built("webdataset"), batch_size=2, lanes=2, rank=1, world_size=2).load_state_dict(state)
+    with pytest.raises(UserError, match="saved with lanes 2, and this dataset has 4"):
+        CaptionDataset(built("webdataset"), batch_size=4, lanes=4).load_state_dict(state)
+    earlier = CaptionDataset(built("webdataset"), batch_size=4).state_dict()
+    del earlier["lanes"]  # as in states of earlier versions
+    CaptionDataset(built("webdataset"), batch_size=4).load_state_dict(earlier)

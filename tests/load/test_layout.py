@@ -64,11 +64,14 @@ def test_behind_a_url(built: Built, format: str) -> None:
     remote.put(str(out.parent / "source"), f"/{format}/source", recursive=True)
     remote.pipe_file(f"/{format}/CURRENT", b"builds/b\n")
     options: dict[str, Any] = {"policy": two_texts, "batch_size": 4, "strings": True}
-    there = CaptionDataset(f"memory://{format}", source=f"memory://{format}/source", **options)
-    here = CaptionDataset(out, **options)
-    assert there.fingerprint == here.fingerprint
-    assert there.batch(9)["strings"] == here.batch(9)["strings"]
-    assert torch.equal(there.batch(9)["images"], here.batch(9)["images"])
+    for lanes in (0, 1):
+        there = CaptionDataset(f"memory://{format}", source=f"memory://{format}/source", lanes=lanes, **options)
+        here = CaptionDataset(out, lanes=lanes, **options)
+        assert there.fingerprint == here.fingerprint
+        assert there.batch(9)["strings"] == here.batch(9)["strings"]
+        assert torch.equal(there.batch(9)["images"], here.batch(9)["images"])
+    assert CaptionDataset(f"memory://{format}", **options).state_dict()["lanes"] == 1
+    assert CaptionDataset(out, **options).state_dict()["lanes"] == 0
 
 
 @pytest.mark.parametrize("name", ["00000.tar.gz", "00000.tgz", "00000.TAR.GZ", "00000.tar.zst"])

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from s3_server import S3Server, needs_s3
 
 from recaption.errors import StoreError
-from recaption.io.store import LocalStore
+from recaption.io.store import LocalStore, open_store
 from recaption.output import answers as parts
 from recaption.tasks.question import Question
 from recaption.types import Answer, Attempt, Generation, Reject
@@ -236,3 +237,21 @@ def test_a_failing_store_is_no_fault_of_an_item(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(store, "put", put)
     with pytest.raises(StoreError, match="disk full"):
         parts.put_part(store, QUESTION, "00000", "000000.000001-0000", [answer(0), answer(1)], [])
+
+
+@needs_s3
+def test_compaction_on_an_object_store_takes_few_round_trips(s3: S3Server, tmp_path: Path) -> None:
+    remote, local = open_store(s3.bucket()), LocalStore(tmp_path)
+    for store in (remote, local):
+        for number in reversed(range(24)):
+            parts.put_part(store, QUESTION, "00000", f"{number:06d}.000001-0000-0", [answer(number)], [])
+    s3.forget()
+    s3.latency = 0.02
+    parts.compact(remote, QUESTION, "00000")
+    assert s3.operations["GET"] == 24 and s3.operations["DELETE_MANY"] == 1 and not s3.operations["DELETE"]
+    assert 1 < s3.most_at_once <= parts._READERS
+    s3.latency = 0.0
+    path = f"answers/{QUESTION.folder}/00000.parquet"
+    parts.compact(local, QUESTION, "00000")
+    assert remote.get(path) == local.get(path)
+    assert list(remote.list(f"answers/{QUESTION.folder}/.parts/00000")) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 
 from recaption.demo.scenes import sample_scene
@@ -30,6 +32,17 @@ def test_a_spool_has_the_records_in_any_order() -> None:
     assert len(spool) == 12
     assert [spool[n] for n in (7, 0, 11)] == [records()[n] for n in (7, 0, 11)]
     assert spool.sha256 == Spool(records()).sha256 != Spool(records(11)).sha256
+
+
+def test_a_spool_keeps_no_captions_in_memory() -> None:
+    few, number = records(), 3_000
+    tracemalloc.start()
+    try:
+        spool = Spool(few[n % len(few)] for n in range(number))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(spool) == number and held < 50 * number  # a record has about 5 kB
 
 
 def test_draws_depend_on_the_seed_and_not_on_the_arm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -18,9 +19,12 @@ from samples import jpeg
 
 from recaption.cli import main
 from recaption.errors import UserError
+from recaption.inspect.paths import OutputPaths
+from recaption.inspect.report import probed
+from recaption.io.store import LocalStore
 from recaption.probe import command, demo, outputs
 from recaption.probe.outputs import CaptionSet, Held, select
-from recaption.probe.probe import Pictures
+from recaption.probe.pictures import Pictures
 from recaption.probe.queries import Query
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import Training
@@ -40,8 +44,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def call(*words: str, encoder: str = f"{built}/features.npz") -> tuple[int, str, str]:
-        small = ["--seen", "64", "--batch", "8", "--seeds", "2", "--encoder", encoder, "--out", str(tmp_path / "p")]
-        code = main(["probe", *words, *small])
+        small = ["--seen", "64", "--batch", "8", "--seeds", "2", "--encoder", encoder, "--out", str(tmp_path / "probe")]
+        code = main(["probe", *small, "--processes", "1", *words])
         return code, *capsys.readouterr()
 
     return call
@@ -59,12 +63,14 @@ def test_queries_give_a_table_and_probe_json(built: Path, tmp_path: Path, run: C
     assert code == 0, progress
     assert "control: other images" in printed and "no verdict: it needs 5 seeds, and there are 2" in printed
     assert "10/10" in progress
-    found = json.loads((tmp_path / "p" / "probe.json").read_text())
+    found = json.loads((tmp_path / "probe" / "probe.json").read_text())
     assert found["arms"] == ["weighted:k=2", "raw"]
     assert [(one["slice"], one["metric"]) for one in found["results"]] == [
         ("animal", "fine"), ("animal", "d'"), ("animal", "R@1")
     ]  # fmt: skip
-    assert len(found["runs"]) == 10 and (tmp_path / "p" / "probe.svg").read_text().count("<circle") == 3 * 5 * 2
+    shown = probed.read(OutputPaths(given=str(tmp_path), out=LocalStore(tmp_path), build=None))
+    assert shown and shown.verdicts == tuple(found["verdicts"]) and len(shown.rows) == 5
+    assert len(found["runs"]) == 10 and (tmp_path / "probe" / "probe.svg").read_text().count("<circle") == 3 * 5 * 2
     code, again, progress = run(out, "--queries", path, "--policy", "weighted:k=2", "--policy", "raw", "--json")
     assert progress.count("from runs.parquet") == 10
     assert json.loads(again)["results"] == found["results"]
@@ -75,11 +81,34 @@ def test_without_queries_there_is_no_verdict(built: Path, tmp_path: Path, run: C
     code, printed, _ = run(f"{built}/out", "--policy", "weighted:k=2", "--policy", "raw")
     assert code == 0
     assert "This measures consistency, not truth" in printed and "better" not in printed
-    found = json.loads((tmp_path / "p" / "probe.json").read_text())
-    assert "results" not in found and not (tmp_path / "p" / "probe.svg").exists()
+    found = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    assert "results" not in found and not (tmp_path / "probe" / "probe.svg").exists()
     assert {name: set(row) for name, row in found["consistency"].items()} == {
         "weighted:k=2": {"weighted:k=2", "raw"}, "raw": {"weighted:k=2", "raw"}
     }  # fmt: skip
+
+
+def test_both_towers_can_be_trained_from_scratch(built: Path, tmp_path: Path, run: Callable) -> None:
+    path = queries(tmp_path, "000000000")
+    small = ["--objective", "flair", "--side", "32", "--layers", "1", "--width", "16", "--seeds", "1", "--seen", "16"]
+    code, _, progress = run(f"{built}/out", "--queries", path, *small, encoder="scene")
+    assert code == 0, progress
+    found = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    assert found["scratch"]["objective"] == "flair" and found["training"]["context"] == 77
+    assert len(found["runs"]) == 4 and list((tmp_path / "probe").glob("pixels-32-*.npy"))
+    code, _, error = run(f"{built}/out", "--objective", "flair")
+    assert code == 2 and "leave out --encoder and --text" in error.replace("\n", " ")
+
+
+def test_arms_are_exported_for_other_trainers(built: Path, tmp_path: Path, run: Callable) -> None:
+    code, _, progress = run(f"{built}/out", "--policy", "weighted:k=2", "--export-arms", str(tmp_path / "arms"))
+    assert code == 0 and progress.splitlines()[-1] == f"sh {tmp_path}/arms/train.sh"
+    files = {path.name: path.read_bytes() for path in (tmp_path / "arms" / "images").rglob("*.*")}
+    found = outputs.open_set(f"{built}/out")
+    trained = {sha256 for sha256, held in found.images.items() if held.split == "train"}
+    assert {hashlib.sha256(data).hexdigest() for data in files.values()} == trained
+    assert len(list((tmp_path / "arms").glob("*/seed-*.tsv"))) == 4 * 2
+    assert run("demo", "--export-arms", str(tmp_path / "demo"))[0] == 2
 
 
 def test_images_of_queries_are_not_trained_on(built: Path) -> None:

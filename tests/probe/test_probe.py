@@ -10,40 +10,35 @@ import torch
 
 from recaption.errors import UserError
 from recaption.probe import demo, probe
-from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, controls
-from recaption.probe.probe import Examination, Pictures
+from recaption.probe.arms import CONTROLS, CORRUPTED, controls
+from recaption.probe.pictures import PictureFile, Pictures, write_features
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
 from recaption.probe.settings import Training
+from recaption.probe.workers import Work
 
 SCENES = Scenes(images=60, held_out=20)
 TRAINING = Training(seen=96, batch=16, width=8, buckets=256)
 
 
 @pytest.fixture(scope="module")
-def arms() -> list[Arm]:
-    """All arms of the demo and its controls."""
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """All arms of the demo and its controls, with features that show nothing."""
     made = demo.arms(SCENES)
-    return [*made, *controls(made[0], demo.records(SCENES, CORRUPTED))]
-
-
-def features() -> Pictures:
-    torch.manual_seed(0)
-    return Pictures(train=torch.randn(60, 12), queries=torch.randn(20, 12))
-
-
-def no_features() -> Pictures:
-    raise AssertionError("all runs are finished")
+    arms = [*made, *controls(made[0], demo.records(SCENES, CORRUPTED))]
+    pictures = PictureFile(path=tmp_path_factory.mktemp("probe") / "features.npy", train=60)
+    noise = torch.Generator().manual_seed(0)
+    features = Pictures(train=torch.randn(60, 12, generator=noise), queries=torch.randn(20, 12, generator=noise))
+    pictures.ensure(lambda path: write_features(path, features))
+    return Work(arms=probe.by_name(arms), pictures=pictures, examined=demo.examination(SCENES), training=TRAINING)
 
 
 class Stopped(Exception):
     pass
 
 
-def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], tmp_path: Path) -> None:
-    examined = demo.examination(SCENES)
-    given = {"seeds": 2, "training": TRAINING}
-    whole = probe.run_all(arms, features, examined, runs=Runs(tmp_path / "whole", "x"), **given)
+def test_a_probe_that_was_stopped_continues_and_ends_equal(work: Work, tmp_path: Path) -> None:
+    whole = probe.run_all(work, seeds=2, runs=Runs(tmp_path / "whole", "x"))
     made: list[str] = []
 
     def stop(run: Run, resumed: bool) -> None:
@@ -52,28 +47,23 @@ def test_a_probe_that_was_stopped_continues_and_ends_equal(arms: list[Arm], tmp_
             raise Stopped
 
     with pytest.raises(Stopped):
-        probe.run_all(arms, features, examined, runs=Runs(tmp_path / "part", "x"), progress=stop, **given)
+        probe.run_all(work, seeds=2, runs=Runs(tmp_path / "part", "x"), progress=stop)
     resumed: list[bool] = []
     again = probe.run_all(
-        arms,
-        features,
-        examined,
+        work,
+        seeds=2,
         runs=Runs(tmp_path / "part", "x"),
         progress=lambda run, before: resumed.append(before),
-        **given,
     )
     assert resumed == [True] * 5 + [False] * 9
-    assert whole.keys() == again.keys() == {arm.name for arm in arms}
-    finished = probe.run_all(arms, no_features, examined, runs=Runs(tmp_path / "part", "x"), **given)
-    assert finished.keys() == whole.keys()
+    assert whole.keys() == again.keys() == work.arms.keys()
     for name, found in whole.items():
         assert np.array_equal(found, again[name]), name
 
 
-def test_two_arms_of_one_name_are_refused(arms: list[Arm], tmp_path: Path) -> None:
-    examined = Examination(queries=[], images=[])
+def test_two_arms_of_one_name_are_refused(work: Work) -> None:
     with pytest.raises(UserError, match="two arms are named 'true'"):
-        probe.run_all([*arms, arms[0]], features, examined, seeds=1, training=TRAINING, runs=Runs(tmp_path / "r", "x"))
+        probe.by_name([*work.arms.values(), work.arms["true"]])
 
 
 def test_every_slice_and_metric_is_judged_apart() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -84,7 +84,26 @@ def test_outcomes_are_those_of_a_loop() -> None:
 
 
 def test_words_beyond_the_context_are_not_read() -> None:
-    words = tower.Words(1 << 12, 3)
-    numbers, starts = words(["a b c d e", "", "A, b; C!"])
+    numbers, starts = tower.numbers_of(["a b c d e", "", "A, b; C!"], 1 << 12, 3)
     assert starts.tolist() == [0, 5, 5]
     assert numbers[:5].tolist() == numbers[5:].tolist()
+
+
+def test_a_frozen_encoder_embeds_each_text_once() -> None:
+    read: list[str] = []
+
+    def encode(texts: Sequence[str]) -> torch.Tensor:
+        read.extend(texts)
+        return torch.stack([torch.eye(len(WORDS) + 1)[WORDS.index(t) if t in WORDS else -1] for t in texts])
+
+    features, colours = pictures(64)
+    made = tower.train(features, lambda position, epoch, step: [WORDS[colours[position]]], 0, SMALL, encode)
+    assert sorted(read) == sorted(["a", *WORDS])
+    queries = [Query(image="", text=WORDS[c], wrong=WORDS[c - 1]) for c in range(len(WORDS))]
+    assert (tower.outcomes(made.model, features, range(8), queries) > 0).all()
+    assert not hasattr(made.model, "table")
+
+
+def test_a_frozen_encoder_gets_the_texts_of_the_first_epochs_again() -> None:
+    draw = tower.repeated(lambda position, epoch, step: [f"{position} {epoch} {n}" for n in range(3)])
+    assert [draw(7, epoch, 0)[0] for epoch in range(5)] == ["7 0 0", "7 1 0", "7 2 0", "7 0 0", "7 1 0"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,9 +17,9 @@ import psutil
 import pytest
 from samples import jpeg, sample, write_tar
 
-from recaption.errors import ClusterError, ClusterLost, ConfigError
-from recaption.run import cluster
-from recaption.run.cluster import Daemons, check_address, check_listening, runtime_env
+from recaption.errors import ClusterError, ClusterLost
+from recaption.run import cluster, connect
+from recaption.run.cluster import Daemons, runtime_env
 
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
@@ -115,6 +114,14 @@ def pipeline(source: Path, out: Path, **engine_args: Any) -> dict[str, Any]:
     }
 
 
+def home(folder: Path) -> Path:
+    """A home folder with the cluster's token in the file that Ray creates, and nothing that tells Ray to use it."""
+    token = folder / "home" / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True)
+    token.write_text(ACCESS["RAY_AUTH_TOKEN"])
+    return folder / "home"
+
+
 class Run:
     """`recaption run` (or half of it) as a process beside the cluster; 2 questions an image."""
 
@@ -138,7 +145,7 @@ class Run:
             "PYTHONPATH": f"{code}{os.pathsep}{TESTS}",
             "RAY_ADDRESS": nodes.address,
             "RAY_TMPDIR": str(nodes.folder),
-            **ACCESS,
+            "HOME": str(home(folder)),
             "HF_ENDPOINT": "http://a-mirror",
             "HF_TOKEN": "secret",
         }
@@ -246,21 +253,6 @@ def test_an_output_that_a_node_does_not_see_is_an_error_before_a_model_starts(
     assert not list((tmp_path / "run" / "out").glob(".probe*"))
 
 
-@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
-def test_invalid_cluster_addresses_are_errors_with_advice(address: str) -> None:
-    with pytest.raises(ConfigError, match=f"RAY_ADDRESS is {address}.*ray job submit"):
-        check_address(address)
-
-
-def test_an_address_without_a_server_is_an_error_within_seconds() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        check_listening(address)
-    with pytest.raises(ClusterError, match=f"RAY_ADDRESS is {address}, but no server answers there"):
-        check_listening(address)
-    check_listening("auto")
-
-
 @pytest.mark.slow
 def test_a_wrong_token_is_named_as_the_cause_without_lines_of_ray(
     nodes: Nodes, drivers_code: Path, source: Path, tmp_path: Path
@@ -279,6 +271,22 @@ def test_a_wrong_token_is_named_as_the_cause_without_lines_of_ray(
     assert done.returncode == 3 and all(json.loads(line) for line in lines), done.stdout
     assert "refuses the authentication token: it is missing or wrong. Set RAY_AUTH_MODE=token" in error
     assert json.loads(last)["exit_code"] == 3
+
+
+@pytest.mark.slow
+def test_the_token_is_used_where_the_cluster_requires_it_and_a_contradiction_is_an_error(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(home(tmp_path)))
+    for name in ACCESS:
+        monkeypatch.delenv(name, raising=False)
+    assert connect.auth_mode(nodes.address) == "token"
+    connect.check_joins(nodes.address, "token", connect.SECONDS)
+    with pytest.raises(ClusterError, match=r"cannot be used from this machine: .+"):
+        connect.check_joins(nodes.address, "disabled", 3)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(ClusterError, match="refuses the authentication token"):
+        connect.auth_mode(nodes.address)
 
 
 def test_inside_a_submitted_job_no_setting_is_repeated(tmp_path: Path) -> None:

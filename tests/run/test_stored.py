@@ -173,6 +173,21 @@ def test_these_settings_come_from_the_file_and_not_from_the_output(tmp_path: Pat
         trusted(stored, own, "out")
 
 
+def test_a_preset_of_the_file_is_applied(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    server = {"engine": "openai", "model": "n", "engine_args": {"base_url": "http://mine/v1"}}
+    local = {"models.m.engine_args.base_url": "http://here/v1"}
+    own.write_text(yaml.safe_dump(BASE | {"models": {"m": server}, "presets": {"local": local}}))
+    stored = config.validate(BASE | {"models": {"m": server}})
+    assert trusted(stored, own, "out").models["m"].engine_args == {"base_url": "http://mine/v1"}
+    assert trusted(stored, own, "out", "local").models["m"].engine_args == {"base_url": "http://here/v1"}
+    for pipeline in (stored, config.validate(BASE)):  # also where nothing is taken from the file
+        with pytest.raises(ConfigError, match="has no preset 'other'; its presets are: local"):
+            trusted(pipeline, own, "out", "other")
+        with pytest.raises(UserError, match="--preset needs --pipeline FILE"):
+            trusted(pipeline, None, "out", "local")
+
+
 def test_a_task_of_ones_own_comes_from_the_file_with_its_settings(tmp_path: Path) -> None:
     def check(task: str, **more: Any) -> dict[str, Any]:
         generation = {"id": "check", "model": "m", "prompt": "is_it_true", "task": task, "over": "long", **more}

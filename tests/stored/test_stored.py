@@ -99,6 +99,7 @@ def test_it_continues_without_a_request(stored: Path) -> None:
     assert table(stored, current(stored), "images", keys) == table(stored, build, "images", keys)
 
 
+@pytest.mark.systems
 def test_it_is_built_in_every_format(stored: Path) -> None:
     before, build = paid(stored), current(stored)
     columns = ["sub_id", "text", "char_start", "char_end", "weight"]

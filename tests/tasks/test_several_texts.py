@@ -8,7 +8,7 @@ import pytest
 
 from recaption.engine.grammar import unsupported
 from recaption.tasks.output import value_of
-from recaption.tasks.several_texts import first_usable, list_of_texts
+from recaption.tasks.several_texts import SeveralTextsSettings, SeveralTextsTask, first_usable
 
 
 def short_or_again(text: str, others: Sequence[str]) -> str | None:
@@ -25,7 +25,9 @@ def test_too_few_usable_texts_are_an_error_with_the_first_problem() -> None:
 
 
 def test_the_form_is_a_list_of_so_many_texts() -> None:
-    output = list_of_texts(2, 3)
+    task = SeveralTextsTask(SeveralTextsSettings(n=2, spare=1))
+    output = task.output(None)
+    assert task.number == 3
     assert output.json_schema is not None and unsupported(output.json_schema) is None
     assert value_of(output, '["a", "b"]') == ["a", "b"]
     for text in ('["a"]', '["a", "b", "c", "d"]', '["a", 1]', "a, b"):

@@ -59,6 +59,14 @@ def test_a_card_has_the_facts_of_the_manifest(manifest: Any) -> None:
         assert said in body
 
 
+def test_a_card_says_that_the_suggested_policy_is_an_opinion(manifest: Any) -> None:
+    opinion = "These values are an opinion; no measurement with photographs supports them."
+    assert opinion not in card.render(manifest)  # older manifests do not say
+    for basis, expected in (("opinion", True), ("pipeline", False)):
+        body = card.render(manifest | {"sampling": manifest["sampling"] | {"basis": basis}})
+        assert (opinion in body) is expected and "basis" not in body
+
+
 def test_a_card_lists_either_tars_or_parquet_files(manifest: Any) -> None:
     head, _ = split(card.render(manifest))
     found = {config["config_name"]: config["data_files"] for config in head["configs"]}
@@ -113,6 +121,13 @@ def test_missing_facts_are_left_out(manifest: Any) -> None:
     head, body = split(card.render(replayed))
     assert "synthetic" not in head["tags"] and "column `caption_llava` of the source" in body
     assert "written by models" not in body
+
+
+def test_a_generation_by_rules_has_no_requests(manifest: Any) -> None:
+    rules = deepcopy(manifest)
+    rules["generations"][0] |= {"asked": 0, "answered": 0, "rejected": 0}
+    assert f"{rules['generations'][0]['id']}: no requests\n" in card.render(rules)
+    assert "no requests" not in card.render(manifest)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from recaption.annotate import lexicon as lex
@@ -54,7 +54,7 @@ PLACES: Final = _PARTS | {"distance", "frame", "image", "brim", "waist"}
 """Words for places in the picture. In "in the distance behind the car", "behind" does not describe the distance."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Words `[start, end)` of a sub-caption, by index.
 
@@ -139,14 +139,14 @@ def simplified(chunks: Sequence[Chunk], tokens: Sequence[Token]) -> list[Chunk]:
         before = out[-1] if out else None
         if chunk.kind == "preposition" and before is not None and before.end == chunk.start:
             if before.kind == "preposition":
-                before.end = chunk.end
+                out[-1] = replace(before, end=chunk.end)
                 continue
             if before.kind == "noun" and tokens[chunk.start].text == "of" and _is_part(before, tokens):
                 out.pop()
                 outer = out[-1] if out else None
                 is_place = before.tag is None or before.tag.kind != "measure"
                 if is_place and outer is not None and outer.kind == "preposition" and outer.end == before.start:
-                    outer.end = chunk.end
+                    out[-1] = replace(outer, end=chunk.end)
                 continue
         out.append(chunk)
     return out

@@ -1,19 +1,22 @@
 """The samples of a report: selects images and reads their captions, answers and rejects.
 
 A sample is a row of `images` with `chosen` (random, or the problem that it was selected for), `thumbnail`, `captions`,
-`lost` (rows of `rejects`), and the `flags` and `lemmas` of objects in its captions. A caption is a row of `captions`
-with `runs` (its text, cut for the page), `cut_off` (characters that are not shown), `subs`, `tags` (those of its
-sub-captions, in the order of `Part.tag`) and `answer` (a row of `answers`, or None). A run without a build has neither
-sub-captions nor tags, and the status "in progress".
+`lost` (rows of `rejects`), the `flags`, `lemmas` of objects and `weights` (of `WEIGHTS`) in its captions, and `boxes`
+(rows of `regions`). `thing` of a tag or a box numbers what it shows: of an object, its place in `lemmas`.
+
+A caption is a row of `captions` with `model`, `runs` (its text, cut for the page), `cut_off` (characters that are not
+shown), `subs`, `verified` (some of them are), `tags` (those of `subs`, in the order of `Part.tag`) and `answer` (a row
+of `answers`, or None). A run without a build has neither sub-captions nor tags, and the status "in progress".
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from recaption.inspect.images import PLACE, ImageRequest, Thumbnail, thumbnails
+from recaption.inspect.images import IN_THE_PAGE, PLACE, ImageRequest, Pictures, Thumbnail, thumbnails
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report.sample import Span, cut
 from recaption.inspect.report.statistics import FLAGS
@@ -24,8 +27,13 @@ if TYPE_CHECKING:
 
 ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "duplicate", "unsupported")
 """Flags in the order in which they are shown."""
+WEIGHTS = {"w0": "weight 0", "w1": "up to 0.1", "w2": "up to 0.4", "w3": "up to 0.8", "w4": "up to 1"}
+"""The classes of weights that `--ask weights` counts, with their names."""
+WEIGHT_LIMITS = (0.0, 0.1, 0.4, 0.8)
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
+_MOST_BOXES = 100  # of an image
+_BOX = {"key", "region_id", "sub_id", "phrase", "char_start", "char_end", "x0", "y0", "x1", "y1", "score"}
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
 """The largest shares of samples that are selected for a problem."""
 
@@ -36,25 +44,42 @@ def of_build(
     form: str,
     fingerprints: Sequence[tuple[str, str]],
     count: int,
+    pictures: Pictures = IN_THE_PAGE,
 ) -> tuple[Row, ...]:
     """`count` images of a build of format `form`, random ones first. The selection is deterministic.
 
     `fingerprints` are (generation, fingerprint) of the answers that the build was made from.
     """
     chosen = _choose(connection, count)
-    if not chosen:
-        return ()
+    images = images_of(connection, list(chosen))
+    previews = thumbnails(connection, output, form, list(map(request_of, images.values())), pictures)
+    return samples_of(connection, images, fingerprints, previews, chosen)
+
+
+def samples_of(
+    connection: duckdb.DuckDBPyConnection,
+    images: Mapping[str, Row],
+    fingerprints: Sequence[tuple[str, str]],
+    previews: Mapping[str, Thumbnail],
+    chosen: Mapping[str, str],
+) -> tuple[Row, ...]:
+    """The samples with the keys of `chosen`, in that order. `images` are those of `images_of`."""
     keys = list(chosen)
-    images = images_of(connection, keys)
+    if not keys:
+        return ()
     answers = _answers(connection, [(key, images[key].sha256) for key in keys], fingerprints)
     captions = _captions(connection, keys, answers, {key: row.sha256 for key, row in images.items()})
     lost = _by(connection, "rejects", "key", "generation", keys)
-    previews = thumbnails(connection, output, form, list(map(request_of, images.values())))
-    return tuple(_sample(images[key], why, previews[key], captions[key], lost[key]) for key, why in chosen.items())
+    boxes = _boxes(connection, keys)
+    return tuple(
+        _sample(images[key], why, previews[key], captions[key], lost[key], boxes[key]) for key, why in chosen.items()
+    )
 
 
 def images_of(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, Row]:
     """The rows of `images` by key, with their `images.PLACE`."""
+    if not keys:
+        return {}
     return {row.key: row for row in fetch_rows(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])}
 
 
@@ -63,14 +88,16 @@ def request_of(row: Row) -> ImageRequest:
     return ImageRequest(key=row.key, shard=row.shard, split=row.split, sha256=row.sha256, place=row.place)
 
 
-def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Row, ...]:
+def of_run(
+    connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int, pictures: Pictures = IN_THE_PAGE
+) -> tuple[Row, ...]:
     """`count` images with an answer, for a run without a build. Their texts have no sub-captions yet."""
     about_images = "(SELECT * FROM answers WHERE unit IS NULL)"  # answers about parts of an image are no captions
     query = f"SELECT key, min(sha256) FROM {about_images} GROUP BY key ORDER BY md5(key) LIMIT ?"
     found = fetch(connection, query, [count])
     answers = _by(connection, about_images, "key", "length(text) DESC, generation", [key for key, _ in found])
     wanted = [ImageRequest(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
-    previews = thumbnails(connection, output, None, wanted)
+    previews = thumbnails(connection, output, None, wanted, pictures)
     samples = []
     for key, sha256 in found:
         captions = []
@@ -80,12 +107,13 @@ def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: in
                 "n_words": len(row.text.split()),
                 "source": "",
                 "lang": None,
+                "region_id": None,
             }
             kept = Row(generation=row.generation, text=row.text, finish_reason=row.finish_reason, **own)
             captions.append(_caption(kept, [], {}, _answer(row)))
         known = {"key": key, "source_key": key, "sha256": sha256, "status": "in progress"}
         image = Row(**dict.fromkeys(_SHOWN) | known)
-        samples.append(_sample(image, "random", previews[key], captions, []))
+        samples.append(_sample(image, "random", previews[key], captions, [], []))
     return tuple(samples)
 
 
@@ -96,10 +124,24 @@ _IMAGES = (
 )
 
 
-def _sample(image: Row, chosen: str, thumbnail: Thumbnail, captions: Sequence[Row], lost: Sequence[Row]) -> Row:
+def _sample(
+    image: Row,
+    chosen: str,
+    thumbnail: Thumbnail,
+    captions: Sequence[Row],
+    lost: Sequence[Row],
+    boxes: Sequence[Row],
+) -> Row:
     subs = [sub for caption in captions for sub in caption.subs]
     flags = {flag for sub in subs for flag in sub.flags}
-    lemmas = dict.fromkeys(tag.lemma for sub in subs for tag in sub.tags if tag.kind == "object")
+    objects = [tag for sub in subs for tag in sub.tags if tag.kind == "object"]
+    things = {lemma: n for n, lemma in enumerate(dict.fromkeys(tag.lemma for tag in objects))}
+    lemmas = list(things)
+    for sub in subs:
+        for tag in sub.tags:
+            tag.thing = things.get(tag.lemma)
+    for box in boxes:
+        box.thing = things.setdefault(_named_in(box, objects) or box.phrase, len(things))
     return Row(
         **vars(image),
         chosen=chosen,
@@ -107,7 +149,32 @@ def _sample(image: Row, chosen: str, thumbnail: Thumbnail, captions: Sequence[Ro
         captions=captions,
         lost=lost,
         flags=[flag for flag in ORDER if flag in flags],
-        lemmas=list(lemmas),
+        lemmas=lemmas,
+        weights=sorted({f"w{bisect_left(WEIGHT_LIMITS, sub.weight)}" for sub in subs}),
+        boxes=boxes,
+    )
+
+
+def _named_in(box: Row, objects: Sequence[Row]) -> str | None:
+    """The lemma of the object that the phrase of a box names, if it is tagged."""
+    if box.char_start is None or box.char_end is None:
+        return None
+    of_sub = (tag for tag in objects if tag.sub_id == box.sub_id)
+    return next((t.lemma for t in of_sub if t.char_start < box.char_end and box.char_start < t.char_end), None)
+
+
+def _boxes(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, list[Row]]:
+    """The boxes of each key, if the build has the table `regions` of the task of that name."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    if has_view(connection, "regions") and _BOX.issubset(name for name, *_ in fetch(connection, "DESCRIBE regions")):
+        for key, rows in _by(connection, "regions", "key", "region_id", keys).items():
+            found[key] = [row for row in rows if _is_box(row)][:_MOST_BOXES]
+    return found
+
+
+def _is_box(row: Row) -> bool:
+    return all(
+        isinstance(row.__dict__[name], float) and 0 <= row.__dict__[name] <= 1 for name in ("x0", "y0", "x1", "y1")
     )
 
 
@@ -169,6 +236,8 @@ def _caption(row: Row, subs: Sequence[Row], tags: dict[str, list[Row]], answer: 
             sub.dup_of = str(numbers[sub.dup_of])
         prefix = "n_tokens_"
         sub.tokens = [(name.removeprefix(prefix), n) for name, n in vars(sub).items() if name.startswith(prefix)]
+    row.model = row.source.partition(":")[0] if row.generation != "raw" else ""
+    row.verified = any(sub.p_true is not None for sub in subs)
     row.subs, row.tags = subs, [tag for sub in subs for tag in sub.tags]
     row.runs = cut(
         row.text[:LONGEST],

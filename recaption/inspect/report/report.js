@@ -1,5 +1,6 @@
-// Filters the gallery and shows the details of a sub-caption. All data are in the page: texts are copied as text or as
-// existing nodes, never as HTML, and no request is sent.
+// The gallery: pages of samples, filters, the enlarged image, and the details of a sub-caption. Texts are copied as text
+// or as existing nodes. HTML is parsed only if recaption rendered it: the pages in <noscript> elements, and those of the
+// server of `recaption inspect --open`, the only one that is ever asked.
 "use strict";
 (() => {
   const one = (id) => document.getElementById(id);
@@ -18,67 +19,303 @@
   const filters = one("filters");
   if (!filters) return;
   filters.hidden = false;
+  const grid = one("grid");
+  const PAGE = 24; // samples
+  const NAMES = ["q", "generation", "model", "status", "flag", "weight", "tag"];
   const fold = (text) => text.normalize("NFKC").toLowerCase().replace(/\s+/g, " ").trim();
-  const captionText = (caption) =>
-    Array.from(caption.querySelectorAll(".sub, .between"), (piece) => piece.textContent).join("");
-  const samples = Array.from(document.querySelectorAll(".sample"), (node) => ({
-    node,
-    status: node.dataset.status,
-    flags: node.dataset.flags.split(" "),
-    tags: JSON.parse(node.dataset.tags),
-    head: fold([node.dataset.key, ...Array.from(node.querySelectorAll(".where, .lost"), (p) => p.textContent)].join(" ")),
-    captions: Array.from(node.querySelectorAll(".caption"), (caption) => ({
-      node: caption,
-      generation: caption.dataset.generation,
-      text: fold(captionText(caption)),
-    })),
-  }));
-  for (const sample of samples) sample.head += " " + fold(sample.tags.join(" "));
+  const articles = (html) =>
+    Array.from(new DOMParser().parseFromString(html, "text/html").querySelectorAll(".sample"), (node) => document.adoptNode(node));
 
-  const value = (id) => (one(id) ? one(id).value : "");
-  const apply = () => {
-    const words = fold(value("q"));
-    const [generation, status, flag, tag] = ["generation", "status", "flag", "tag"].map(value);
-    let shown = 0;
-    for (const sample of samples) {
-      const captions = sample.captions.filter((caption) => !generation || caption.generation === generation);
-      for (const caption of sample.captions) caption.node.hidden = !captions.includes(caption);
-      const found =
-        (!generation || captions.length > 0) &&
+  // The samples of a report. `find` returns how many match, what to print, and `page`, which returns the nodes of a page.
+  const local = () => {
+    let index = null;
+    const blocks = [Array.from(grid.children)];
+    const unread = document.querySelectorAll("noscript.block");
+    const total = Number(one("index").dataset.count);
+    const read = () => {
+      index = JSON.parse(one("index").dataset.samples);
+      for (const sample of index) {
+        sample.head = fold(sample.head);
+        sample.captions = sample.captions.map(([generation, model, text]) => ({ generation, model, text: fold(text) }));
+      }
+    };
+    const matches = (sample, { q, generation, model, status, flag, weight, tag }) => {
+      const captions = sample.captions.filter(
+        (caption) => (!generation || caption.generation === generation) && (!model || caption.model === model),
+      );
+      return (
+        ((!generation && !model) || captions.length > 0) &&
         (!status || sample.status === status) &&
         (!flag || sample.flags.includes(flag)) &&
+        (!weight || sample.weights.includes(weight)) &&
         (!tag || sample.tags.includes(tag)) &&
-        (!words || sample.head.includes(words) || captions.some((caption) => caption.text.includes(words)));
-      sample.node.hidden = !found;
-      shown += found ? 1 : 0;
-    }
-    one("count").textContent = `${shown} of ${samples.length}`;
-    one("nothing").hidden = shown > 0;
+        (!q || sample.head.includes(q) || captions.some((caption) => caption.text.includes(q)))
+      );
+    };
+    const nodes = (numbers) =>
+      numbers.map((n) => {
+        const block = Math.floor(n / PAGE);
+        blocks[block] = blocks[block] || articles(unread[block - 1].textContent);
+        return blocks[block][n % PAGE];
+      });
+    return {
+      find: async (wanted) => {
+        const all = Object.values(wanted).every((text) => !text);
+        if (!index && !all) read();
+        const query = { ...wanted, q: fold(wanted.q) };
+        const found = Array.from({ length: total }, (_, n) => n).filter((n) => all || matches(index[n], query));
+        const page = async (number) => nodes(found.slice(number * PAGE, (number + 1) * PAGE));
+        return { count: found.length, words: `${found.length} of ${total}`, page };
+      },
+    };
   };
-  filters.addEventListener("input", apply);
-  filters.addEventListener("submit", (event) => event.preventDefault());
+
+  // The same of a server, which searches the whole build.
+  const served = () => {
+    const ask = async (path, parameters) => {
+      const reply = await fetch(`${path}?${parameters}`);
+      const answer = await reply.json();
+      if (!reply.ok) throw new Error(answer.error);
+      return answer;
+    };
+    const find = async (path, parameters) => {
+      const answer = await ask(path, parameters);
+      if (answer.html === undefined) return { rows: answer };
+      const [count, images] = [answer.count, answer.images].map((number) => number.toLocaleString("en"));
+      const page = async (number) =>
+        articles(number ? (await ask(path, `${parameters}&page=${number}`)).html : answer.html);
+      return { count: answer.count, words: `${answer.more ? "first " : ""}${count} of ${images}`, page };
+    };
+    return {
+      find: (wanted) => find("samples", new URLSearchParams(Object.entries(wanted).filter(([, text]) => text))),
+      run: (statement) => find("sql", new URLSearchParams({ sql: statement })),
+    };
+  };
+
+  // An image that the server cannot read.
+  addEventListener(
+    "error",
+    (event) => {
+      if (!event.target.matches || !event.target.matches(".thumbnail img, .frame img")) return;
+      const missing = document.createElement("p");
+      missing.className = "no-thumbnail";
+      missing.textContent = "no image";
+      event.target.replaceWith(missing);
+    },
+    true,
+  );
+
+  const store = "served" in grid.dataset ? served() : local();
+  let found = { count: 0 }; // the latest result
+  let [at, turn] = [0, 0]; // the page that is shown, the latest request
+  const value = (id) => (one(id) ? one(id).value : "");
+  const cards = () => Array.from(grid.children);
+
+  const problem = (error) => {
+    one("problem").textContent = error ? error.message : "";
+    one("problem").hidden = !error;
+  };
+  const prepare = (card) => {
+    const [generation, model] = [value("generation"), value("model")];
+    for (const caption of card.querySelectorAll(".caption")) {
+      const { dataset } = caption;
+      caption.hidden = !((!generation || dataset.generation === generation) && (!model || dataset.model === model));
+    }
+    const button = card.querySelector(".thumbnail");
+    button.setAttribute("role", "button");
+    button.setAttribute("aria-haspopup", "dialog");
+    button.setAttribute("aria-label", `Enlarge ${card.dataset.key}`);
+    button.tabIndex = 0;
+  };
+  const show = async (number, result = found) => {
+    const mine = ++turn;
+    const nodes = await result.page(number);
+    if (mine !== turn) return;
+    [found, at] = [result, number];
+    nodes.forEach(prepare);
+    if (nodes.length !== grid.children.length || nodes.some((node, n) => node !== grid.children[n])) {
+      grid.replaceChildren(...nodes);
+    }
+    const pages = Math.ceil(found.count / PAGE);
+    one("count").textContent = found.words;
+    one("nothing").hidden = found.count > 0;
+    one("pager").hidden = pages < 2;
+    one("page").textContent = `Page ${at + 1} of ${pages.toLocaleString("en")}`;
+    for (const button of one("pager").querySelectorAll("button")) {
+      const page = at + Number(button.dataset.step);
+      button.disabled = page < 0 || page >= pages;
+    }
+  };
+  const refresh = async (search) => {
+    const mine = ++turn;
+    root.classList.add("busy");
+    try {
+      const result = await search();
+      if (mine !== turn) return;
+      problem(null);
+      if (one("rows")) rows(result.rows);
+      if (!result.rows) await show(0, result);
+    } catch (error) {
+      if (mine === turn) problem(error);
+    } finally {
+      root.classList.remove("busy");
+    }
+  };
+  const apply = () => refresh(() => store.find(Object.fromEntries(NAMES.map((name) => [name, value(name)]))));
+
+  let waiting = 0;
+  filters.addEventListener("input", (event) => {
+    clearTimeout(waiting);
+    if (store.run && event.target.matches("input")) waiting = setTimeout(apply, 250);
+    else apply();
+  });
+  filters.addEventListener("submit", (event) => {
+    event.preventDefault();
+    apply();
+  });
   filters.addEventListener("reset", () => setTimeout(apply));
   one("again").addEventListener("click", () => {
     filters.reset();
     one("q").focus();
   });
+  one("pager").addEventListener("click", async (event) => {
+    if (!event.target.dataset.step) return;
+    await show(at + Number(event.target.dataset.step)).catch(problem);
+    one("gallery").scrollIntoView();
+  });
   apply(); // a reload may have kept the filters
 
-  // Sub-captions: one tab stop per caption, arrow keys within it.
-  const about = one("about");
-  for (const sample of samples) {
-    for (const caption of sample.captions) {
-      const subs = Array.from(caption.node.querySelectorAll(".sub"));
-      subs.forEach((sub, n) => {
+  // A statement's result without keys, as a table.
+  const rows = (answer) => {
+    const place = one("rows");
+    place.hidden = !answer;
+    place.replaceChildren();
+    if (!answer) return;
+    const table = document.createElement("table");
+    const row = (values, name) => {
+      const line = document.createElement("tr");
+      for (const text of values) {
+        const cell = document.createElement(name);
+        cell.textContent = text;
+        line.append(cell);
+      }
+      return line;
+    };
+    table.createCaption().textContent = `${answer.more ? "First " : ""}${answer.rows.length} rows`;
+    table.createTHead().append(row(answer.columns, "th"));
+    table.createTBody().append(...answer.rows.map((values) => row(values, "td")));
+    place.append(table);
+  };
+  if (store.run) {
+    one("sql").addEventListener("submit", (event) => {
+      event.preventDefault();
+      refresh(() => store.run(value("statement")));
+    });
+    one("statement").addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) one("sql").requestSubmit();
+    });
+  }
+
+  // The enlarged image with its captions beside it. The arrow keys go to the next image, also of the next page.
+  const viewer = one("viewer");
+  let current = null; // the card
+  const enlarge = (card) => {
+    current = card;
+    const copy = (selector) => {
+      const node = card.querySelector(selector).cloneNode(true);
+      for (const named of node.querySelectorAll("[id]")) named.removeAttribute("id");
+      return Array.from(node.childNodes);
+    };
+    const picture = document.createElement("div");
+    picture.className = "frame";
+    picture.append(...copy(".thumbnail"));
+    const image = picture.querySelector("img");
+    if (image && image.dataset.large) image.src = image.dataset.large;
+    if (image) image.loading = "eager";
+    one("picture").replaceChildren(picture);
+    one("words").replaceChildren(...copy(".texts"));
+    one("words").scrollTop = 0;
+    one("viewer-title").textContent = `Image ${at * PAGE + cards().indexOf(card) + 1} of ${found.count.toLocaleString("en")}`;
+    for (const caption of one("words").querySelectorAll(".caption")) {
+      caption.querySelectorAll(".sub").forEach((sub, n) => {
         sub.setAttribute("role", "button");
         sub.setAttribute("aria-haspopup", "dialog");
         sub.tabIndex = n === 0 ? 0 : -1;
       });
     }
-  }
-  const move = (sub, step) => {
+    if (!viewer.open) {
+      viewer.showModal();
+      one("words").focus();
+    }
+  };
+  const step = async (by) => {
+    const next = cards().indexOf(current) + by;
+    if (cards()[next]) return enlarge(cards()[next]);
+    const page = at + by;
+    if (page < 0 || page * PAGE >= found.count) return;
+    await show(page);
+    enlarge(by > 0 ? cards()[0] : cards().at(-1));
+  };
+  grid.addEventListener("click", (event) => {
+    const card = event.target.closest(".sample");
+    if (card && !event.target.closest("a") && getSelection().isCollapsed) enlarge(card);
+  });
+  grid.addEventListener("keydown", (event) => {
+    const button = event.target.closest(".thumbnail[role=button]");
+    if (!button || event.ctrlKey || event.metaKey || event.altKey) return;
+    const card = button.closest(".sample");
+    const to = { ArrowRight: card.nextElementSibling, ArrowLeft: card.previousElementSibling }[event.key];
+    if (event.key === "Enter" || event.key === " ") enlarge(card);
+    else if (to) to.querySelector(".thumbnail").focus();
+    else return;
+    event.preventDefault();
+  });
+  viewer.addEventListener("click", (event) => {
+    if (event.target === viewer || event.target.id === "leave") viewer.close();
+    else if (event.target.dataset.step) step(Number(event.target.dataset.step)).catch(problem);
+  });
+  viewer.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest(".scroll")) return;
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    step(by).catch(problem);
+  });
+  viewer.addEventListener("close", () => current.querySelector(".thumbnail").focus());
+
+  // A sub-caption, an object and a box light up together.
+  const light = (target) => {
+    for (const node of viewer.querySelectorAll(".lit")) node.classList.remove("lit");
+    const near = target && target.closest(".sub, .tag-text, .chip, .boxes rect, .subs tbody tr, .caption[data-region]");
+    if (!near) return;
+    const lit = new Set([near]);
+    const things = new Set();
+    const caption = near.closest(".caption");
+    const within = target.closest("[data-thing]");
+    const subs = (number) => caption.querySelectorAll(`.sub[data-n="${number}"]`);
+    if (within) things.add(within.dataset.thing);
+    else if (near.matches(".sub")) for (const sub of subs(near.dataset.n)) lit.add(sub);
+    else if (near.matches("tr")) for (const sub of subs(near.cells[0].textContent)) lit.add(sub);
+    if (!within) for (const sub of lit) for (const tag of sub.querySelectorAll("[data-thing]")) things.add(tag.dataset.thing);
+    const { region } = near.dataset;
+    for (const node of viewer.querySelectorAll("[data-thing], .caption[data-region]")) {
+      if ((node.dataset.thing && things.has(node.dataset.thing)) || (region && node.dataset.region === region)) lit.add(node);
+    }
+    for (const node of lit) {
+      node.classList.add("lit");
+      const sub = node.matches(".tag") && node.closest(".sub");
+      if (within && sub) sub.classList.add("lit");
+    }
+  };
+  viewer.addEventListener("pointerover", (event) => light(event.target));
+  viewer.addEventListener("pointerleave", () => light(null));
+  viewer.addEventListener("focusin", (event) => light(event.target));
+
+  // Sub-captions: one tab stop per caption, arrow keys within it.
+  const about = one("about");
+  const move = (sub, by) => {
     const subs = Array.from(sub.closest(".text").querySelectorAll(".sub"));
-    const next = subs[subs.indexOf(sub) + step];
+    const next = subs[subs.indexOf(sub) + by];
     if (!next) return;
     sub.tabIndex = -1;
     next.tabIndex = 0;
@@ -93,7 +330,7 @@
     const caption = sub.closest(".caption");
     const { n } = sub.dataset;
     const { generation } = caption.dataset;
-    one("about-title").textContent = `Sub-caption ${n} of ${generation}, ${caption.closest(".sample").dataset.key}`;
+    one("about-title").textContent = `Sub-caption ${n} of ${generation}, ${current.dataset.key}`;
     one("about-text").textContent = Array.from(
       caption.querySelectorAll(`.sub[data-n="${n}"]`),
       (piece) => piece.textContent,
@@ -121,11 +358,11 @@
     about.showModal();
     one("close").focus();
   };
-  one("gallery").addEventListener("click", (event) => {
+  one("words").addEventListener("click", (event) => {
     const sub = event.target.closest(".sub[role=button]");
     if (sub && getSelection().isCollapsed) open(sub);
   });
-  one("gallery").addEventListener("keydown", (event) => {
+  one("words").addEventListener("keydown", (event) => {
     const sub = event.target.closest(".sub[role=button]");
     if (!sub || event.ctrlKey || event.metaKey || event.altKey) return;
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
@@ -140,7 +377,8 @@
 
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName);
-    if (event.key === "/" && !typing && !about.open && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    const open = about.open || viewer.open;
+    if (event.key === "/" && !typing && !open && !event.ctrlKey && !event.metaKey && !event.altKey) {
       event.preventDefault();
       one("q").focus();
     }

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from recaption.inspect import questions
-from recaption.inspect.images import thumbnails
+from recaption.inspect.images import Pictures, thumbnails
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report.gallery import images_of, request_of
 from recaption.inspect.sql import Row, fetch, fetch_rows, has_view
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import duckdb
 
 WORST = 8  # sub-captions that are shown with their images
+_SIDE = 192  # pixels of these images
 _IMAGES_WITH = "images with "
 
 
@@ -69,7 +70,7 @@ def _worst(connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str
     rows = tuple(row for row in found if row.p_true < 0.5)
     if rows:
         images = images_of(connection, list(dict.fromkeys(row.key for row in rows)))
-        previews = thumbnails(connection, output, form, list(map(request_of, images.values())))
+        previews = thumbnails(connection, output, form, list(map(request_of, images.values())), Pictures(side=_SIDE))
         for row in rows:
             row.thumbnail = previews[row.key]
     return rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.config import Pipeline
-from recaption.errors import ShardError
+from recaption.errors import ShardError, UserError
 from recaption.formatting import duration, histogram, listed, percent, quantile, sparks
 from recaption.generate.plan import Plan, make_plan
 from recaption.io.files import is_url, open_stream
@@ -19,7 +20,15 @@ from recaption.output import answers as parts
 from recaption.output.paths import index_file
 from recaption.output.reports import run_reports, shard_ids
 from recaption.progress import Display
-from recaption.run.estimate.figures import Estimate, Lengths, ModelRate, lengths, model_rate, total_images
+from recaption.run.estimate.figures import (
+    Estimate,
+    Lengths,
+    ModelRate,
+    TokenPrice,
+    lengths,
+    model_rate,
+    total_images,
+)
 from recaption.run.estimate.suggestions import ENGINE_BOUND, suggestions
 from recaption.run.job import run
 from recaption.source import Source, open_source
@@ -34,13 +43,22 @@ _BINS = 32
 
 
 def estimate(
-    pipeline: Pipeline, path: Path | None, display: Display, *, images: int = 256, price: float | None = None
+    pipeline: Pipeline,
+    path: Path | None,
+    display: Display,
+    *,
+    images: int = 256,
+    price: float | None = None,
+    token_prices: Mapping[str, TokenPrice] | None = None,
 ) -> Estimate:
-    """Generate for the first `images` images into the pipeline's output, and measure. `price`: dollars per GPU-hour.
+    """Generate for the first `images` images into the pipeline's output, and measure.
+
+    `price`: dollars per GPU-hour. `token_prices`: of models with engine `openai`, by name; "" stands for all others.
 
     The pilot's answers are kept, and stored answers are not generated again: if none is missing, the rates are those
-    of the newest run that has generated answers. Raises what `run` raises.
+    of the newest run that has generated answers. Raises what `run` raises, and UserError for a price of another model.
     """
+    prices = _prices(pipeline, token_prices or {})
     result = run(pipeline, path, display, half="generate", limit=images)
     store = open_store(pipeline.output.path)
     source = open_source(pipeline.source, store)
@@ -56,7 +74,7 @@ def estimate(
         if rate is None:
             unmeasured.append(model.title)
         else:
-            rates.append(rate)
+            rates.append(replace(rate, token_price=prices.get(model.name)))
     return Estimate(
         pipeline=pipeline.name,
         out=store.url,
@@ -68,6 +86,17 @@ def estimate(
         lengths=tuple(_lengths(store, source, plan, images)),
         price=price,
     )
+
+
+def _prices(pipeline: Pipeline, given: Mapping[str, TokenPrice]) -> dict[str, TokenPrice]:
+    """The price of each model on a server. Raises UserError for a price of another model."""
+    on_servers = [name for name, model in pipeline.models.items() if model.engine == "openai"]
+    wrong = [name for name in given if name and name not in on_servers]
+    if wrong or (given and not on_servers):
+        what = f"{wrong[0]} is not one" if wrong else "this pipeline has none"
+        known = f". Models with engine openai: {', '.join(on_servers)}" if on_servers else ""
+        raise UserError(f"--token-price is for models with engine openai, and {what}{known}. For GPUs, use --price")
+    return {name: price for name in on_servers if (price := given.get(name) or given.get("")) is not None}
 
 
 def _shard_sizes(store: Store, source: Source) -> list[tuple[int | None, int | None]]:
@@ -149,12 +178,14 @@ def as_json(estimate: Estimate, pipeline: Pipeline) -> dict[str, Any]:
     data = asdict(estimate)
     for rate, model in zip(data["models"], estimate.models, strict=True):
         rate |= {"images_per_second": model.images_per_second, "images_per_second_and_engine": model.per_engine}
+        rate |= {"token_cost": model.token_cost(estimate.total.images) if estimate.total else None}
     for kept, of in zip(data["lengths"], estimate.lengths, strict=True):
         kept |= {"answers": len(of.output_tokens), "reject_share": of.reject_share, "again_share": of.again_share}
         for name, values in (("output_tokens", of.output_tokens), ("prompt_tokens", of.prompt_tokens)):
             top = of.max_tokens if name == "output_tokens" else max(values, default=0)
             kept[name] = _summed(values, top)
     derived = {"gpu_hours": estimate.gpu_hours, "seconds": estimate.seconds, "cost": estimate.cost}
+    derived |= {"token_cost": estimate.token_cost}
     return {**data, **derived, "suggestions": suggestions(estimate, pipeline)}
 
 
@@ -210,11 +241,30 @@ def _whole(estimate: Estimate) -> list[str]:
     part = f", {', '.join(estimate.unmeasured)} left out" if estimate.unmeasured else ""
     if not estimate.gpu_hours:
         hours = sum(rate.engine_hours(estimate.total.images) for rate in estimate.models)
-        priced = "; no GPU was used, so there is no cost" if estimate.price is not None else ""
-        return [*found, f"  {_hours(hours)} engine-hours: {time}{part}{priced}"]
-    found.append(f"  {_hours(estimate.gpu_hours)} GPU-hours: {time}{part}")
+        priced = "; no GPU was used, so there is no cost of GPUs" if estimate.price is not None else ""
+        found.append(f"  {_hours(hours)} engine-hours: {time}{part}{priced}")
+    else:
+        found.append(f"  {_hours(estimate.gpu_hours)} GPU-hours: {time}{part}")
     if estimate.cost is not None:
         found.append(f"  ${estimate.cost:,.2f} at ${estimate.price:,.2f} per GPU-hour")
+    return [*found, *_tokens(estimate, estimate.total.images)]
+
+
+def _tokens(estimate: Estimate, images: int) -> list[str]:
+    """The cost of each model with a price per token."""
+    found = []
+    for rate in estimate.models:
+        if (price := rate.token_price) is None:
+            continue
+        cost = rate.token_cost(images)
+        if cost is None:
+            found.append(f"  {rate.name}: unknown cost, because the server reports no token counts (`usage`)")
+            continue
+        tokens = f"{rate.prompt_tokens / rate.images:,.0f} + {rate.output_tokens / rate.images:,.0f}"
+        found.append(
+            f"  ${cost:,.2f} for {rate.name}, at ${price.input:,g} in and ${price.output:,g} out per million tokens "
+            f"({tokens} tokens per image)"
+        )
     return found
 
 

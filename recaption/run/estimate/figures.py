@@ -23,6 +23,14 @@ class Total:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenPrice:
+    """Dollars per million tokens of prompts and of answers."""
+
+    input: float
+    output: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRate:
     """The rate of one model in one run. `gpus` is per engine: 0 if it uses none, or runs on a server elsewhere.
 
@@ -39,6 +47,9 @@ class ModelRate:
     share: float | None = None  # of the engine's maximum rate
     lost: dict[str, float] = field(default_factory=dict)  # stage -> share of the maximum rate
     requests: dict[str, float] = field(default_factory=dict)  # generation with several per image -> requests per image
+    prompt_tokens: int = 0  # of all its requests, discarded attempts included
+    output_tokens: int = 0
+    token_price: TokenPrice | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -58,6 +69,14 @@ class ModelRate:
 
     def gpu_hours(self, images: int) -> float:
         return self.engine_hours(images) * self.gpus
+
+    def token_cost(self, images: int) -> float | None:
+        """Dollars; None without a price, or if the server reported no tokens. Cached tokens have the full price."""
+        price = self.token_price
+        if price is None or not self.prompt_tokens + self.output_tokens:
+            return None
+        dollars = (self.prompt_tokens * price.input + self.output_tokens * price.output) / 1e6
+        return dollars * images / self.images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,8 +142,16 @@ class Estimate:
 
     @property
     def cost(self) -> float | None:
-        """Dollars; None without a price or without a GPU."""
+        """Dollars for GPUs; None without a price or without a GPU."""
         return self.price * self.gpu_hours if self.price is not None and self.gpu_hours else None
+
+    @property
+    def token_cost(self) -> float | None:
+        """Dollars for tokens of servers; None if there is no price, or the cost of a model with a price is unknown."""
+        priced = [m for m in self.models if m.token_price is not None]
+        costs = [m.token_cost(self.total.images) for m in priced] if self.total else []
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known and len(known) == len(costs) else None
 
 
 def total_images(shards: Sequence[tuple[int | None, int | None]]) -> Total | None:
@@ -161,6 +188,8 @@ def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> M
         engine=f"{engine} on {device}" if device else engine,
         share=progress.meter.share,
         lost={stage: share for stage, share in progress.meter.lost.items() if share},
+        prompt_tokens=sum(of.prompt_tokens for of in progress.generations.values()),
+        output_tokens=sum(of.output_tokens for of in progress.generations.values()),
         requests={id: of.fresh / of.finished for id, of in progress.generations.items() if of.finished},
     )
 

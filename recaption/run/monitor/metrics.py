@@ -50,6 +50,9 @@ class RunReport(Snapshot):
     updated: str = ""
     store_silent_seconds: float = 0.0
     captions_per_second: float | None = None  # of all passes
+    shards_built: int = 0  # dataset shards that are written
+    shards_to_build: int = 0  # of all, as known so far
+    build_seconds: float = 0.0  # since all answers are there, until the last dataset shard was written
     models: dict[str, PassProgress] = Field(default_factory=dict)
     finished: str | None = None
 
@@ -79,6 +82,8 @@ class RunLog:
         self._events = ProgressEvents(PERIOD)
         self._began = time.monotonic()
         self._warnings: list[str] = []
+        self._build_began: float | None = None
+        self._built: dict[str, Any] = {}
         self._run: dict[str, Any] = {
             "v": SCHEMA_VERSION,
             "run": f"run-{epoch:06d}",
@@ -131,7 +136,13 @@ class RunLog:
         """Progress of the build: dataset shards written, and their total."""
         if (fields := self._events.building(done, total)) is not None:
             self.emit("building", **fields)
+        self._build_began = self._build_began or time.monotonic()
+        seconds = round(time.monotonic() - self._build_began, 3)
+        self._built = {"shards_built": done, "shards_to_build": total, "build_seconds": seconds}
         self.touch()
+
+    def built(self, seconds: float) -> None:
+        """Not recorded."""
 
     def touch(self) -> None:
         """Record that the run is alive."""
@@ -168,6 +179,7 @@ class RunLog:
             updated=_now(),
             store_silent_seconds=round(self.store_silent, 1),
             captions_per_second=rounded(rate, 3),
+            **self._built,
             models=dict(self._progress),
         )
 

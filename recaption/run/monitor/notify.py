@@ -101,6 +101,9 @@ class Notifier:
     def building(self, done: int, total: int) -> None:
         """No notice is sent about a build."""
 
+    def built(self, seconds: float) -> None:
+        """No notice is sent about a build."""
+
     def ended(self, error: BaseException | None, **fields: Any) -> None:
         """Send how the run ended. Waits until the notice is sent, at most END_SECONDS."""
         if self._background is None:

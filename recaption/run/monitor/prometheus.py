@@ -1,7 +1,7 @@
 """A run's figures as Prometheus metrics, served on a port that the user names.
 
-Names and units follow https://prometheus.io/docs/practices/naming/. Label values are ids of the pipeline and reasons
-from a closed list: never texts, so the number of series is bounded by generations times reasons.
+Names and units follow https://prometheus.io/docs/practices/naming/. Label values are ids of the pipeline, reasons from
+a closed list, and the engines, nodes and GPUs in use: never texts, so the number of series is bounded.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from types import TracebackType
 from typing import Any, Final, Literal
 
 from recaption.errors import MissingExtra, UserError
-from recaption.generate.progress import PassProgress
+from recaption.generate.latency import Histogram
+from recaption.generate.progress import EngineProgress, PassProgress
 
 Labels = tuple[str, ...]
-Samples = dict[str, list[tuple[Labels, float]]]
+Samples = dict[str, list[tuple[Labels, float | Histogram]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Metric:
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: Labels = ("model", "generation")
 
+
+_OF_ENGINE: Final = ("model", "engine", "node")
+_OF_NODE: Final = ("model", "node")
 
 METRICS: Final[Mapping[str, _Metric]] = {
     "recaption_answers": _Metric(kind="counter", help="Answers that this run stored."),
@@ -42,6 +46,10 @@ METRICS: Final[Mapping[str, _Metric]] = {
     "recaption_images": _Metric(kind="gauge", help="Usable images of the shards listed so far."),
     "recaption_resumed_images": _Metric(kind="gauge", help="Of them, answered or rejected by earlier runs."),
     "recaption_duplicate_images": _Metric(kind="gauge", help="Of them, duplicates of an image of the same shard."),
+    "recaption_shards_listed": _Metric(kind="counter", help="Source shards that were listed.", labels=("model",)),
+    "recaption_listing_seconds": _Metric(
+        kind="counter", help="Time until all source shards were listed.", labels=("model",)
+    ),
     "recaption_in_flight_requests": _Metric(kind="gauge", help="Requests in flight.", labels=("model",)),
     "recaption_engines": _Metric(kind="gauge", help="Engines that have started.", labels=("model",)),
     "recaption_engine_deaths": _Metric(kind="counter", help="Engines that failed.", labels=("model",)),
@@ -63,6 +71,37 @@ METRICS: Final[Mapping[str, _Metric]] = {
     "recaption_store_silent_seconds": _Metric(
         kind="gauge", help="Time for which the output's store has not answered.", labels=()
     ),
+    "recaption_engine_in_flight_requests": _Metric(kind="gauge", help="Requests in flight.", labels=_OF_ENGINE),
+    "recaption_engine_answers": _Metric(
+        kind="counter", help="Answers of the engine, stored or not.", labels=_OF_ENGINE
+    ),
+    "recaption_engine_output_tokens": _Metric(
+        kind="counter", help="Tokens that the engine generated.", labels=_OF_ENGINE
+    ),
+    "recaption_engine_rate_ratio": _Metric(
+        kind="gauge", help="Share of its maximum rate that the engine reaches.", labels=_OF_ENGINE
+    ),
+    "recaption_engine_host_bytes": _Metric(
+        kind="gauge", help="Memory of the engine's processes and renderers.", labels=_OF_ENGINE
+    ),
+    "recaption_gpu_busy_ratio": _Metric(
+        kind="gauge", help="Share of time in which the GPU ran a kernel, by NVML.", labels=(*_OF_ENGINE, "gpu")
+    ),
+    "recaption_gpu_memory_bytes": _Metric(
+        kind="gauge", help="Memory in use on the GPU, by NVML.", labels=(*_OF_ENGINE, "gpu")
+    ),
+    "recaption_engine_request_seconds": _Metric(
+        kind="histogram", help="Time of a request in the engine.", labels=_OF_NODE
+    ),
+    "recaption_store_put_seconds": _Metric(
+        kind="histogram", help="Time to store a part of answers or rejects.", labels=_OF_NODE
+    ),
+    "recaption_source_read_seconds": _Metric(
+        kind="histogram", help="Time to read up to 16 images from the source.", labels=_OF_NODE
+    ),
+    "recaption_build_task_seconds": _Metric(
+        kind="histogram", help="Time of a task of the build, such as writing a dataset shard.", labels=()
+    ),
     "recaption_shards_built": _Metric(kind="counter", help="Dataset shards written by this run.", labels=()),
     "recaption_shards_to_build": _Metric(kind="gauge", help="Dataset shards to write, as known so far.", labels=()),
     "recaption_last_progress_timestamp_seconds": _Metric(
@@ -71,6 +110,11 @@ METRICS: Final[Mapping[str, _Metric]] = {
 }
 
 
+_BY_STAGE: Final[Mapping[str, str]] = {  # stage of the meter -> metric
+    "engine": "recaption_engine_request_seconds",
+    "put": "recaption_store_put_seconds",
+    "read": "recaption_source_read_seconds",
+}
 _BY_GENERATION: Final[Mapping[str, str]] = {  # metric -> field of GenerationProgress
     "answers": "answers",
     "retries": "retries",
@@ -94,6 +138,7 @@ class PrometheusExporter:
         self._host, self._port, self._info = host, port, dict(info or {})
         self._models: dict[str, Samples] = {}
         self._built: Samples = {}
+        self._tasks = Histogram()  # of the build
 
     def __enter__(self) -> PrometheusExporter:
         try:
@@ -131,21 +176,38 @@ class PrometheusExporter:
             "recaption_last_progress_timestamp_seconds": [((), time.time())],
         }
 
+    def built(self, seconds: float) -> None:
+        one = Histogram()
+        one.add(seconds)
+        self._tasks = self._tasks.merged(one)  # a new one: a scrape may read the old one now
+
     def describe(self) -> list[Any]:
         return []
 
     def collect(self) -> Iterator[Any]:
         """The metric families of the last update, for prometheus_client's registry."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+            InfoMetricFamily,
+        )
+
+        families = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+        from prometheus_client.utils import floatToGoString
 
         yield InfoMetricFamily("recaption_run", "The running command.", value=self._info)
-        updates = [*self._models.values(), self._built]
+        tasks: Samples = {"recaption_build_task_seconds": [((), self._tasks)]}
+        updates = [*self._models.values(), self._built, tasks]
         for name, metric in METRICS.items():
-            made = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-            family = made(name, metric.help, labels=metric.labels)
+            family = families[metric.kind](name, metric.help, labels=metric.labels)
             samples = {labels: value for each in updates for labels, value in each.get(name, [])}  # the last of each
             for labels, value in samples.items():
-                family.add_metric(labels, value)
+                if isinstance(value, Histogram):
+                    buckets = [(floatToGoString(bound), count) for bound, count in value.cumulative()]
+                    family.add_metric(labels, buckets, value.total)
+                else:
+                    family.add_metric(labels, value)
             yield family
 
 
@@ -159,6 +221,8 @@ def _samples(progress: PassProgress) -> Samples:
         ((*model, id, reason), count) for id, g in progress.generations.items() for reason, count in g.rejects.items()
     ]
     by_model = {
+        "recaption_shards_listed": progress.shards,
+        "recaption_listing_seconds": progress.listing_seconds,
         "recaption_in_flight_requests": progress.in_flight,
         "recaption_engines": progress.engines,
         "recaption_engine_deaths": progress.engine_deaths,
@@ -168,7 +232,29 @@ def _samples(progress: PassProgress) -> Samples:
         "recaption_engine_share_ratio": progress.meter.share,
         "recaption_left_seconds": progress.seconds_left,
     }
+    found |= _of_engines(progress)
     found |= {name: [] if value is None else [(model, value)] for name, value in by_model.items()}
     found["recaption_store_silent_seconds"] = [((), progress.store_silent)]
     found["recaption_last_progress_timestamp_seconds"] = [((), time.time())]
+    return found
+
+
+def _of_engines(progress: PassProgress) -> Samples:
+    model = progress.model
+
+    def labels(engine: EngineProgress) -> Labels:
+        return model, str(engine.engine), engine.node
+
+    fleet = () if progress.phase == "done" else progress.fleet  # which has ended since
+    found: Samples = {
+        "recaption_engine_in_flight_requests": [(labels(each), each.in_flight) for each in fleet],
+        "recaption_engine_answers": [(labels(each), each.answers) for each in fleet],
+        "recaption_engine_output_tokens": [(labels(each), each.output_tokens) for each in fleet],
+        "recaption_engine_rate_ratio": [(labels(each), each.share) for each in fleet if each.share is not None],
+        "recaption_engine_host_bytes": [(labels(each), each.host_bytes) for each in fleet],
+        "recaption_gpu_busy_ratio": [((*labels(each), gpu.gpu), gpu.busy) for each in fleet for gpu in each.gpus],
+        "recaption_gpu_memory_bytes": [((*labels(each), gpu.gpu), gpu.memory) for each in fleet for gpu in each.gpus],
+    }
+    for (node, stage), histogram in progress.latency.items():
+        found.setdefault(_BY_STAGE[stage], []).append(((model, node), histogram))
     return found

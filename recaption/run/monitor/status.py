@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,7 @@ from recaption.io.store import Store, open_store
 from recaption.output import lease, paths
 from recaption.output.reports import last_run, read_json
 from recaption.progress.words import counted
+from recaption.run.monitor.builds import BuildSize, read_builds
 from recaption.run.monitor.metrics import RunReport
 from recaption.threads import waited
 
@@ -67,6 +68,7 @@ class Status:
     words: str
     models: tuple[PassProgress, ...]
     raw: dict[str, Any]  # progress.json as it is; empty if the run has not written one
+    builds: tuple[BuildSize, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -102,8 +104,11 @@ def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], 
     return Status(out=url, run=report.run, command=report.command, state=state, words=words, models=models, raw=raw)
 
 
-def read_patiently(url: str, say: Callable[[str], None]) -> Status:
-    """As `read_status`; `say` is called while the store does not answer. Raises StoreError after PATIENCE_SECONDS."""
+def read_patiently(url: str, say: Callable[[str], None], *, with_builds: bool = True) -> Status:
+    """As `read_status`, with the builds of the output. `say` is called while the store does not answer.
+
+    Raises StoreError after PATIENCE_SECONDS.
+    """
     next_at, slept = SILENT_STORE_SECONDS, 0.0
 
     def sleep(seconds: float) -> None:
@@ -120,12 +125,17 @@ def read_patiently(url: str, say: Callable[[str], None]) -> Status:
             say(f"the store has not answered for {seconds:.0f} s: {url}")
             next_at = seconds + SILENT_STORE_SECONDS
 
-    return waited(lambda: read_status(url, sleep=sleep), silent=silent)
+    def read() -> Status:
+        status = read_status(url, sleep=sleep)
+        return replace(status, builds=tuple(read_builds(open_store(url)))) if with_builds else status
+
+    return waited(read, silent=silent)
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """The run's report, unchanged, with the state as judged by this process under `judged`."""
-    return {**status.raw, "judged": {"run": status.run, "state": status.state, "words": status.words}}
+    """The run's report, unchanged, with the state as judged by this process under `judged`, and the builds."""
+    judged = {"run": status.run, "state": status.state, "words": status.words}
+    return {**status.raw, "judged": judged, "builds": [asdict(build) for build in status.builds]}
 
 
 # the state
@@ -263,7 +273,7 @@ def lines(status: Status, now: datetime) -> list[str]:
             for id, g in model.generations.items()
         ]
         found += [f"  {line}" for line in _remarks(status, model, now)]
-    return found + _building(status)
+    return found + _building(status) + _builds(status)
 
 
 def _table(status: Status, now: datetime) -> RenderableType:
@@ -299,7 +309,11 @@ def _table(status: Status, now: datetime) -> RenderableType:
         equal = [f"{id} {g.duplicates:,}" for id, g in generations if g.duplicates]
         blocks += [Text(f"  duplicate images: {', '.join(equal)}", style="dim")] if equal else []
         blocks += [Text(f"  {line}") for line in _remarks(status, model, now)]
-    return Group(*blocks, *(Text(line) for line in _building(status)))
+    return Group(*blocks, *(Text(line) for line in _building(status) + _builds(status)))
+
+
+def _builds(status: Status) -> list[str]:
+    return ["builds", *(f"  {build}" for build in status.builds)] if status.builds else []
 
 
 def _building(status: Status) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -14,33 +13,13 @@ from verified import verify_long
 
 from recaption.inspect.images import Thumbnail
 from recaption.inspect.paths import find
-from recaption.inspect.report import gather
+from recaption.inspect.report import gather, write_report
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.sql import Row
 
+from ..browser import HOSTILE, enlarge, until_text, violations
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "output"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
-HOSTILE = "</script><script>document.title='hacked'</script>\"'><img src=x onerror=\"document.title='hacked'\">{{7*7}}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        missing = f"none of {', '.join(NAMES)} is installed (sudo apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +57,12 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     assert {url for url in asked if not url.startswith("data:image/webp;base64,")} == {file.as_uri()}
 
 
-def until_text(locator: Any, text: str) -> None:
-    """Waits for it. `page.wait_for_function` evaluates a text in the page, which the page's own policy forbids."""
-    from playwright.sync_api import expect
-
-    expect(locator).to_have_text(text, timeout=60_000)
+def many(report: Report) -> Report:
+    """The samples twice, on two pages; a box on the first one shows its first object."""
+    first, *others = report.samples
+    box = {"x0": 0.5, "y0": 0.25, "x1": 1.0, "y1": 0.75, "score": 0.5, "region_id": "r#0", "phrase": "box", "thing": 0}
+    again = [Row(**{**vars(sample), "key": f"{sample.key}-again"}) for sample in report.samples]
+    return replace(report, samples=(Row(**{**vars(first), "boxes": [Row(**box)]}), *others, *again))
 
 
 def until_focused(page: Any, number: str) -> None:
@@ -121,20 +101,13 @@ def few(golden: Report) -> Report:
 OPEN = "all => all.forEach(one => one.open = true)"
 
 
-def violations(page: Any, context: str | None = None, *, rule: str | None = None) -> list[tuple[str, ...]]:
-    """What axe-core finds wrong."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": [rule]} if rule else {})
-    found = Axe().run(page, context=context, options=options).response
-    assert found["passes"]
-    return [(v["id"], n["html"], n["failureSummary"]) for v in found["violations"] for n in v["nodes"]]
-
-
 def test_labels_roles_and_contrast(opened: Callable[..., Any], few: Report) -> None:
     page = opened(few, color_scheme="light")
     page.eval_on_selector_all("details", OPEN)
     assert violations(page) == []
+    enlarge(page, 2)
+    page.eval_on_selector_all("#words details", OPEN)
+    assert violations(page, "#viewer") == []
     page.locator(".sub[role=button]").first.click()
     assert violations(page, "#about") == []
 
@@ -143,6 +116,10 @@ def test_contrast_in_dark_mode(opened: Callable[..., Any], few: Report) -> None:
     page = opened(few, color_scheme="dark", viewport={"width": 390, "height": 800})
     page.eval_on_selector_all("details", OPEN)
     assert violations(page, rule="color-contrast") == []
+    enlarge(page, 2)
+    page.eval_on_selector_all("#words details", OPEN)
+    page.locator("#words .sub").first.focus()  # objects are highlighted
+    assert violations(page, "#viewer", rule="color-contrast") == []
 
 
 def test_search_and_filters(opened: Callable[..., Any], golden: Report) -> None:
@@ -176,7 +153,10 @@ def test_everything_is_reachable_by_keyboard(opened: Callable[..., Any], golden:
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "q"
     page.fill("#q", "two red kites fly")
-    subs = page.locator(".sample:not([hidden]) .caption[data-generation=long] .sub")
+    while page.evaluate("!document.activeElement.matches('.thumbnail')"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    subs = page.locator("#words .caption[data-generation=long] .sub")
     while page.evaluate("!document.activeElement.matches('.sub')"):
         page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
@@ -200,6 +180,87 @@ def test_everything_is_reachable_by_keyboard(opened: Callable[..., Any], golden:
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     page.keyboard.press("ArrowRight")
     assert page.evaluate(outline) == "solid"
+    page.keyboard.press("Escape")
+    assert page.locator("#viewer").is_hidden()
+    assert page.evaluate("document.activeElement.closest('.sample').dataset.key") == "000000000"
+
+
+def test_samples_are_on_pages(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(many(golden))
+    keys = [sample.key for sample in many(golden).samples]
+    assert shown(page) == keys[:24] and page.locator("#page").inner_text() == "Page 1 of 2"
+    assert page.locator("#pager button").first.is_disabled()
+    page.click("text=Next page")
+    until_text(page.locator("#page"), "Page 2 of 2")
+    assert shown(page) == keys[24:] and page.locator("#pager button").last.is_disabled()
+    page.fill("#q", "two red kites")  # of both pages
+    assert shown(page) == ["000000000", "000000000-again"] and page.locator("#pager").is_hidden()
+    page.fill("#q", "")
+    page.select_option("#weight", "w2")
+    weights = [sample.key for sample in many(golden).samples if "w2" in sample.weights]
+    assert 0 < len(weights) < 24 and shown(page) == weights
+    page.select_option("#weight", "")
+    page.select_option("#model", "golden")
+    models = {caption.model for sample in golden.samples for caption in sample.captions}
+    assert models == {"", "golden"} and page.locator(".caption[data-generation=raw]:visible").count() == 0
+
+
+def test_arrow_keys_go_through_the_images_of_all_pages(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(many(golden))
+    viewer = enlarge(page, 22)
+    title = viewer.locator("#viewer-title")
+    assert title.inner_text() == "Image 23 of 40"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    until_text(title, "Image 25 of 40")
+    assert many(golden).samples[24].key in viewer.locator("#words").inner_text()
+    page.keyboard.press("ArrowLeft")
+    until_text(title, "Image 24 of 40")
+    page.keyboard.press("Escape")
+    key = many(golden).samples[23].key
+    assert page.evaluate("document.activeElement.closest('.sample').dataset.key") == key
+    page.keyboard.press("ArrowLeft")
+    key = many(golden).samples[22].key
+    assert page.evaluate("document.activeElement.closest('.sample').dataset.key") == key
+
+
+def test_a_sub_caption_its_objects_and_their_boxes_light_up_together(
+    opened: Callable[..., Any], golden: Report
+) -> None:
+    page = opened(many(golden))
+    viewer = enlarge(page)
+    box, tag = viewer.locator(".boxes rect"), viewer.locator("#words .tag[data-thing='0']").first
+    image = viewer.locator("img").bounding_box()
+    placed = box.bounding_box()
+    assert placed["x"] - image["x"] == pytest.approx(image["width"] / 2, abs=3)
+    assert placed["height"] == pytest.approx(image["height"] / 2, abs=6)
+    lit = viewer.locator(".lit")
+    assert lit.count() == 0
+    box.hover()
+    sub = tag.locator("xpath=ancestor::*[contains(@class, 'sub')][1]")
+    for one in (box, tag, sub, viewer.locator(".chip[data-thing='0']")):
+        assert "lit" in one.get_attribute("class").split()
+    viewer.locator("#viewer-title").hover()
+    assert lit.count() == 0
+    sub.focus()
+    assert "lit" in box.get_attribute("class").split()
+    other = viewer.locator("#words .tag[data-thing='1']").first
+    other.hover()
+    assert "lit" in other.get_attribute("class").split() and "lit" not in tag.get_attribute("class").split()
+
+
+def test_pictures_in_a_folder_are_loaded_from_there(browser: Any, tmp_path: Path) -> None:
+    write_report(str(GOLDEN), tmp_path / "page.html", images_folder=True)
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((tmp_path / "page.html").as_uri())
+    enlarge(page)
+    large = page.locator("#viewer img")
+    assert "page-images/" in large.get_attribute("src") == large.get_attribute("data-large")
+    page.wait_for_function("() => document.querySelector('#viewer img').naturalWidth > 0")
+    page.close()
+    assert said == []
 
 
 def test_light_and_dark(opened: Callable[..., Any], golden: Report) -> None:
@@ -241,8 +302,11 @@ def test_hostile_texts_are_shown_and_never_executed(opened: Callable[..., Any], 
     assert page.title().startswith(HOSTILE)
     page.fill("#q", "<script>document.title")
     assert len(shown(page)) == 20
+    viewer = enlarge(page)
+    assert HOSTILE in viewer.locator("#words").inner_text()
     page.locator(".sub[role=button]").first.click()
     assert HOSTILE in page.locator("#about").inner_text()
+    page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     page.select_option("#tag", index=1)
     assert shown(page)
@@ -258,6 +322,24 @@ def test_the_page_is_complete_without_javascript(opened: Callable[..., Any], gol
     details = page.locator(".caption details").first
     details.locator("summary").click()
     assert "fingerprint" in details.inner_text()
+
+
+def test_hostile_texts_of_further_pages_are_never_executed(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(poisoned(many(golden)))
+    page.click("text=Next page")
+    until_text(page.locator("#page"), "Page 2 of 2")
+    assert HOSTILE in page.locator(".text").first.inner_text()
+    enlarge(page)
+    page.wait_for_timeout(50)
+    assert page.title().startswith(HOSTILE) and page.locator("script").count() == 1
+    assert page.locator(".grid img:not([alt^='Image'])").count() == 0
+
+
+def test_without_javascript_all_pages_are_shown(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(poisoned(many(golden)), java_script_enabled=False)
+    assert page.locator(".sample").count() == 40
+    assert page.locator(".sample .where:visible").count() == 40
+    assert page.locator("script").count() == 1
 
 
 def test_the_printed_page_has_no_controls(opened: Callable[..., Any], golden: Report) -> None:

@@ -3,10 +3,13 @@ from __future__ import annotations
 import base64
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from verified import CHECK, add_table, verification
 
 from recaption.decode import decode
 from recaption.inspect.connection import open_outputs
@@ -15,6 +18,8 @@ from recaption.inspect.paths import OutputPaths, find
 from recaption.inspect.report import gather
 from recaption.inspect.report.gallery import of_build, of_run
 from recaption.inspect.sql import Row
+from recaption.tasks.region_table import REGIONS
+from recaption.tasks.verify import VERIFICATIONS
 from recaption.types import ImageLimits
 
 from ..conftest import LONG
@@ -114,6 +119,45 @@ def test_a_sample_has_captions_answers_and_rejects(golden: Path) -> None:
     assert long.answer and long.answer.fingerprint == "00000000000000a1" and long.answer.attempts
     rejected = [s for s in samples.values() if s.status == "reject"]
     assert all(s.lost and s.reason for s in rejected) and not any(s.captions for s in rejected)
+
+
+def region(sub: dict[str, Any], phrase: str, x0: float, **more: Any) -> dict[str, Any]:
+    start = sub["char_start"] + sub["text"].find(phrase)
+    row = {"key": sub["key"], "generation": "boxes", "region_id": f"{sub['key']}/boxes#{x0}", "sub_id": sub["sub_id"]}
+    row |= {"phrase": phrase, "char_start": start, "char_end": start + len(phrase), "x0": x0, "y0": 0.1, "x1": 1.0}
+    return row | {"y1": 0.9, "is_point": False, "score": 0.5, "rank": 0} | more
+
+
+def test_boxes_are_linked_to_the_objects_that_they_show(golden: Path) -> None:
+    def rows(subs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        nowhere = {"sub_id": None, "char_start": None, "char_end": None}
+        return [
+            row
+            for sub in subs
+            if sub["sub_id"] == "000000000/long/0#0"
+            for row in (
+                region(sub, "pale dunes", 0.1),
+                region(sub, "a cloud", 0.2, **nowhere),
+                region(sub, "kites", 0.3, x1=float("nan")),
+            )
+        ]
+
+    add_table(
+        golden / "builds/webdataset", rows, spec=REGIONS, generations=[replace(CHECK, id="boxes", task="regions")]
+    )
+    sample = next(s for s in shown(find(str(golden)), "webdataset") if s.key == "000000000")
+    dune = sample.lemmas.index("dune")
+    assert [(box.phrase, box.thing) for box in sample.boxes] == [("pale dunes", dune), ("a cloud", len(sample.lemmas))]
+    tagged = [tag for caption in sample.captions for tag in caption.tags if tag.lemma == "dune"]
+    assert tagged and {tag.thing for tag in tagged} == {dune}
+
+
+def test_a_table_of_that_name_with_other_columns_has_no_boxes(golden: Path) -> None:
+    def rows(subs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [verification(sub, 0.5) for sub in subs]
+
+    add_table(golden / "builds/webdataset", rows, spec=replace(VERIFICATIONS, name="regions"))
+    assert not any(sample.boxes for sample in shown(find(str(golden)), "webdataset"))
 
 
 def test_equal_images_share_an_answer(golden: Path) -> None:

@@ -18,12 +18,14 @@ from samples import jpeg
 from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
+from recaption.errors import UserError
+from recaption.generate.plan import make_plan
 from recaption.io.store import open_store
 from recaption.progress import Display
 from recaption.run import RunResult
 from recaption.run import estimate as module
 from recaption.run.estimate import as_json, estimate, lines, print_estimate
-from recaption.run.estimate.figures import Estimate, Total
+from recaption.run.estimate.figures import Estimate, TokenPrice, Total
 from recaption.source import open_source
 
 
@@ -139,6 +141,46 @@ def test_an_engine_without_a_gpu_has_hours_and_no_cost(ran: dict[str, Any]) -> N
     put_report(ran["folder"], 1, engine={"engine": "openai"})
     _, said = made(ran, price=2.0)
     assert "engine-hours" in said and "there is no cost" in said and "$" not in said
+
+
+def served(ran: dict[str, Any], **of_run: Any) -> config.Pipeline:
+    """The pipeline with its model on a server, and a report of it: 8 images, 4,800 tokens in and 800 out."""
+    tokens = {"long": {"answers": 8, "rejects": {}, "prompt_tokens": 4800, "output_tokens": 800}}
+    put_report(ran["folder"], 1, **{"engine": {"engine": "openai"}, "generations": tokens, **of_run})
+    found = config.validate(pipeline_data(ran["folder"]))
+    model = found.models["moody"].model_copy(update={"engine": "openai"})
+    return found.model_copy(update={"models": {"moody": model}})
+
+
+def test_a_server_is_priced_by_tokens(ran: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = served(ran)
+    monkeypatch.setattr(module, "make_plan", lambda *given: make_plan(config.validate(pipeline_data(ran["folder"]))))
+    for prices in ({"": TokenPrice(input=0.5, output=2.0)}, {"moody": TokenPrice(input=0.5, output=2.0)}):
+        found = replace(
+            estimate(pipeline, None, display(), token_prices=prices), total=Total(images=1_000_000, exact=True)
+        )
+        # Per image 600 tokens in and 100 out, so 600 M x $0.5 / M + 100 M x $2 / M.
+        assert found.token_cost == pytest.approx(500.0) and found.cost is None
+        said = "\n".join(lines(found, pipeline))
+        assert "$500.00 for moody, at $0.5 in and $2 out per million tokens (600 + 100 tokens per image)" in said
+        data = json.loads(json.dumps(as_json(found, pipeline)))
+        assert data["token_cost"] == data["models"][0]["token_cost"] == pytest.approx(500.0)
+        assert data["models"][0]["token_price"] == {"input": 0.5, "output": 2.0}
+    assert estimate(pipeline, None, display()).token_cost is None
+    pipeline = served(ran, generations={"long": {"answers": 8, "rejects": {}}})
+    found = estimate(pipeline, None, display(), token_prices=prices)
+    assert found.token_cost is None
+    assert "moody: unknown cost, because the server reports no token counts" in "\n".join(lines(found, pipeline))
+
+
+def test_a_price_per_token_of_another_model_is_an_error_before_the_pilot(ran: dict[str, Any]) -> None:
+    price = TokenPrice(input=1.0, output=1.0)
+    with pytest.raises(UserError, match=r"is for models with engine openai, and this pipeline has none\. For GPUs"):
+        made(ran, token_prices={"": price})
+    pipeline = served(ran)
+    with pytest.raises(UserError, match=r"qwen is not one\. Models with engine openai: moody"):
+        estimate(pipeline, None, display(), token_prices={"qwen": price})
+    assert "options" not in ran
 
 
 def test_the_json_has_histograms_and_no_single_tokens(ran: dict[str, Any]) -> None:

@@ -55,7 +55,9 @@ def test_a_run_writes_its_start_progress_and_end(tmp_path: Path) -> None:
     assert progress["seconds_left"] == pytest.approx(48 * 10 / 12, rel=0.1), "what was there before is no speed"
     assert found[2]["generations"]["long"]["done"] == 54, "counted, also when the pass is done"
     assert (found[-1]["state"], found[-1]["level"], found[-1]["error"]) == ("done", "info", None)
-    assert json.loads((tmp_path / "metrics" / "run-000002.json").read_bytes())["warnings"] == ["few shards"]
+    report = json.loads((tmp_path / "metrics" / "run-000002.json").read_bytes())
+    assert report["warnings"] == ["few shards"]
+    assert (report["shards_built"], report["shards_to_build"]) == (2, 2) and report["build_seconds"] < 60
 
 
 def test_progress_is_written_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

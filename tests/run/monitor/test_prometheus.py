@@ -11,7 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recaption.errors import UserError
-from recaption.generate.progress import GenerationProgress, PassProgress
+from recaption.generate.gpu_use import GpuUse
+from recaption.generate.latency import Histogram
+from recaption.generate.progress import EngineProgress, GenerationProgress, PassProgress
 from recaption.generate.utilisation import Meter, Where
 from recaption.run.monitor.prometheus import METRICS, PrometheusExporter
 
@@ -89,6 +91,45 @@ def test_a_scrape_reads_the_last_update() -> None:
         pass  # the port is free again
 
 
+def test_engines_nodes_and_gpus_are_labels_and_latencies_are_histograms() -> None:
+    gpu = GpuUse(gpu="3", busy=0.93, memory=70 * 2**30)
+    engine = EngineProgress(
+        engine=7, node="n1", in_flight=32, answers=500, output_tokens=9000, share=None, host_bytes=2**30, gpus=(gpu,)
+    )
+    latency = Histogram()
+    for seconds in (0.02, 0.3, 0.3, 1000.0):
+        latency.add(seconds)
+    port = free_port()
+    with PrometheusExporter(port) as exporter:
+        exporter.generating(progress(10, fleet=(engine,), latency={("n1", "put"): latency}))
+        exporter.built(4.0)
+        exporter.built(0.2)
+        found = scrape(port)
+        exporter.generating(progress(10, phase="done", fleet=(engine,), latency={("n1", "put"): latency}))
+        after = {name for name, _ in scrape(port)}
+    assert "recaption_store_put_seconds_count" in after and "recaption_engine_host_bytes" not in after
+    of_engine = {"model": "qwen", "engine": "7", "node": "n1"}
+    assert value(found, "recaption_engine_in_flight_requests", **of_engine) == 32
+    assert value(found, "recaption_engine_answers_total", **of_engine) == 500
+    assert value(found, "recaption_engine_output_tokens_total", **of_engine) == 9000
+    assert value(found, "recaption_engine_host_bytes", **of_engine) == 2**30
+    assert value(found, "recaption_gpu_busy_ratio", **of_engine, gpu="3") == 0.93
+    assert value(found, "recaption_gpu_memory_bytes", **of_engine, gpu="3") == 70 * 2**30
+    assert not [name for name, _ in found if name == "recaption_engine_rate_ratio"], "not known yet"
+    of_node, name = {"model": "qwen", "node": "n1"}, "recaption_store_put_seconds"
+    counts = {le: value(found, f"{name}_bucket", **of_node, le=le) for le in ("0.01", "0.025", "0.5", "600.0", "+Inf")}
+    assert counts == {"0.01": 0, "0.025": 1, "0.5": 3, "600.0": 3, "+Inf": 4}
+    assert value(found, f"{name}_sum", **of_node) == pytest.approx(1000.62)
+    assert value(found, "recaption_build_task_seconds_count") == 2
+    assert value(found, "recaption_build_task_seconds_sum") == pytest.approx(4.2)
+
+
+def test_figures_of_single_engines_are_not_stored() -> None:
+    engine = EngineProgress(engine=0, node="n", in_flight=1, answers=1, output_tokens=1, share=0.9, host_bytes=1)
+    stored = progress(1, fleet=(engine,), latency={("n", "put"): Histogram()}).model_dump(mode="json")
+    assert "fleet" not in stored and "latency" not in stored
+
+
 def test_a_port_in_use_is_an_error_with_advice() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -100,7 +141,5 @@ def test_a_port_in_use_is_an_error_with_advice() -> None:
 
 def test_names_and_units_follow_the_rules_of_prometheus() -> None:
     assert all(name.startswith("recaption_") and not name.endswith("_total") for name in METRICS)
-    assert all(
-        metric.help.endswith(".") and set(metric.labels) <= {"model", "generation", "reason"}
-        for metric in METRICS.values()
-    )
+    labels = {"model", "generation", "reason", "engine", "node", "gpu"}
+    assert all(metric.help.endswith(".") and set(metric.labels) <= labels for metric in METRICS.values())

@@ -1,0 +1,52 @@
+"""The pictures of a report as files in a folder beside the page."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from recaption.errors import UserError
+from recaption.inspect.writers import atomic_file
+
+_DIGITS = 24
+_NAME = re.compile(rf"[0-9a-f]{{{_DIGITS}}}\.webp")
+
+
+class ImagesFolder:
+    """The folder of a report's pictures. Files are named after their content, so the page before stays whole until
+    it is replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0  # bytes
+        self._names: set[str] = set()
+
+    @classmethod
+    def beside(cls, page: Path) -> ImagesFolder:
+        """The folder `<name of the page>-images`. Raises UserError if it cannot be made."""
+        path = page.with_name(f"{page.stem}-images")
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write images to {path}: {error.strerror}. Give another -o FILE") from error
+        return cls(path)
+
+    def put(self, webp: bytes) -> str:
+        """Store a picture; returns its URL, relative to the page. Raises as `atomic_file`."""
+        name = f"{hashlib.sha256(webp).hexdigest()[:_DIGITS]}.webp"
+        if name not in self._names:
+            with atomic_file(self.path / name) as sink:
+                sink.write(webp)
+            self._names.add(name)
+            self.size += len(webp)
+        return f"{quote(self.path.name)}/{name}"
+
+    def remove_others(self) -> None:
+        """Remove pictures of an earlier report. Other files in the folder stay."""
+        for file in self.path.iterdir():
+            if _NAME.fullmatch(file.name) and file.name not in self._names:
+                with suppress(OSError):
+                    file.unlink()

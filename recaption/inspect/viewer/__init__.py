@@ -1,0 +1,49 @@
+"""`recaption inspect OUT --open`: the page of the report over a whole build, served on this machine only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import webbrowser
+
+from rich.console import Console
+from rich.text import Text
+
+from recaption.errors import UserError
+from recaption.formatting import printable
+from recaption.inspect.paths import find
+from recaption.inspect.viewer.limits import Limits
+from recaption.inspect.viewer.pages import Pages
+from recaption.inspect.viewer.server import HOST, Server
+
+__all__ = ["Limits", "Pages", "Server", "serve"]
+
+
+def serve(path: str, console: Console, *, port: int = 0, limits: Limits | None = None) -> None:
+    """Serve the page of the build at `path` until Ctrl-C, and open it in a browser where there is one.
+
+    `port` 0 is any free port. The URL has a token: requests without it are refused. Raises UserError without a build
+    and for a port that cannot be used, and like `connect`.
+    """
+    with Pages(find(path), limits or Limits()) as pages:
+        try:
+            server = Server(pages, token=secrets.token_urlsafe(24), port=port)
+        except OSError as error:
+            raise UserError(
+                f"cannot serve at {HOST}:{port}: {error.strerror}. Give another --port, or none for any free one"
+            ) from error
+        with server:
+            console.print(Text(f"Serving {printable(path)} to this machine. Ctrl-C ends it."))
+            console.print(Text(server.url), soft_wrap=True)
+            if _has_browser():
+                webbrowser.open(server.url)
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                console.print()
+
+
+def _has_browser() -> bool:
+    """Whether there is a graphical session: in others, `webbrowser` starts a browser within the terminal."""
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,0 +1,75 @@
+"""The features or pixels of all images of a probe, in a file that its processes map into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from recaption.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """Features of the images that arms train on [N, F] and of those that queries are about [M, F], or their pixels,
+    uint8 [N, S, S, 3]. No image is both."""
+
+    train: Tensor
+    queries: Tensor
+
+    def standardised(self) -> Pictures:
+        """Each column with mean 0 and standard deviation 1 over the training images."""
+        mean, deviation = self.train.mean(0), self.train.std(0).clamp_min(1e-6)
+        return Pictures(train=(self.train - mean) / deviation, queries=(self.queries - mean) / deviation)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PictureFile:
+    """A .npy file [N + M, ...], with the N training images first.
+
+    The file is written when it is first needed, so that a probe that was stopped does not compute it again. Its name
+    must contain the identity of the images and the encoder.
+    """
+
+    path: Path
+    train: int
+
+    def ensure(self, write: Callable[[Path], None]) -> None:
+        """Write the file if it does not exist, as a whole or not at all. Raises UserError if it cannot be written."""
+        if self.path.exists():
+            return
+        part = self.path.with_name(f".{self.path.name}.part")
+        try:
+            write(part)
+            part.replace(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror}. Give another --out") from error
+
+    def read(self) -> Pictures:
+        """Memory-mapped: processes that read the same file share its memory. Raises UserError."""
+        try:
+            found = torch.from_numpy(np.load(self.path, mmap_mode="c"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path} cannot be read: {error}. Delete it, and it is computed again") from error
+        return Pictures(train=found[: self.train], queries=found[self.train :])
+
+
+def write_features(path: Path, pictures: Pictures) -> None:
+    """Standardised features, float32."""
+    made = pictures.standardised()
+    with path.open("wb") as file:
+        np.save(file, torch.cat([made.train, made.queries]).numpy())
+
+
+def write_pixels(path: Path, images: Iterable[Image.Image], number: int, side: int) -> None:
+    """Pixels of `number` images, uint8 [number, side, side, 3]: the middle square of each, scaled. Memory does not grow
+    with the number."""
+    made = np.lib.format.open_memmap(path, "w+", np.uint8, (number, side, side, 3))
+    for row, image in zip(made, images, strict=True):
+        row[:] = np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BICUBIC))
+    made.flush()

@@ -1,0 +1,133 @@
+"""The Ray cluster at RAY_ADDRESS: whether this process can connect to it, and with or without an authentication token.
+
+Ray 2.60 requires the token of ~/.ray/auth_token for each cluster that `ray start` starts where that file exists, but a
+client uses it only with RAY_AUTH_MODE=token. A client in the wrong mode retries for 20 s and names no cause, or
+connects and then loses its tasks. So the mode is found out first, in a process of its own: Ray's core reads the mode
+once per process, and its calls cannot be cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import Final, Literal
+
+from recaption.errors import ClusterError, ConfigError
+
+Mode = Literal["token", "disabled"]
+
+SECONDS: Final = 9  # for an address to answer, once Ray is imported
+_IMPORT_SECONDS: Final = 120  # for importing Ray, from a slow file system
+_MODE: Final = "RAY_AUTH_MODE"
+_REFUSED: Final = "InvalidAuthToken", "Unauthenticated", "AuthenticationError"
+_CONNECT: Final = """
+from ray._private import services
+from ray._raylet import GcsClient
+GcsClient(address=services.canonicalize_bootstrap_address(address))
+"""
+_JOIN: Final = """
+ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_dashboard=False)
+"""
+
+
+def check_address(address: str) -> None:
+    """Raise ConfigError for an address of Ray Client or of the dashboard, or one that is not host:port."""
+    if "://" in address:
+        raise ConfigError(
+            f"RAY_ADDRESS is {address}, but a run connects to a cluster from one of its nodes. There, set it to auto "
+            "or host:port (6379 by default); from outside, unset it and use: "
+            "ray job submit --address http://HEAD:8265 -- recaption run …"
+        )
+    host, _, port = address.rpartition(":")
+    if address not in ("auto", "local") and not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigError(
+            f"RAY_ADDRESS is {address}. Set it to auto (the cluster on this node) or host:port (6379 by default), or "
+            "unset it to use this machine"
+        )
+
+
+def check_listening(address: str, seconds: float = SECONDS) -> None:
+    """Raise ClusterError if no server listens at host:port."""
+    host, _, port = address.rpartition(":")
+    if not host:  # auto: Ray finds the address itself
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+    except OSError as error:
+        raise ClusterError(
+            f"RAY_ADDRESS is {address}, but no server answers there: {error}. Give the address of a running "
+            "cluster, or unset RAY_ADDRESS to use this machine"
+        ) from error
+
+
+def auth_mode(address: str, seconds: int = SECONDS) -> Mode:
+    """Whether the cluster requires an authentication token; this process has it, if so.
+
+    Raises ClusterError if the cluster does not answer in `seconds`, refuses the token, or RAY_AUTH_MODE contradicts it.
+    """
+    given = os.environ.get(_MODE, "").lower()
+    refused = _failure(_CONNECT, address, "disabled", seconds)
+    if not refused:
+        if given == "token":
+            raise ClusterError(
+                f"{_MODE} is token, but Ray at {address} was started without tokens. Unset {_MODE}, or start the "
+                f"cluster again with {_MODE}=token"
+            )
+        return "disabled"
+    if given != "disabled" and _is_refusal(refused):
+        refused = _failure(_CONNECT, address, "token", seconds)
+        if not refused:
+            return "token"
+    if _is_refusal(refused):
+        raise ClusterError(
+            f"Ray at {address} refuses the authentication token: it is missing or wrong. Set {_MODE}=token and "
+            "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on the cluster's nodes; there, `ray get-auth-token` prints it"
+        )
+    raise ClusterError(f"Ray at {address} does not answer: {refused}")
+
+
+def use_auth_mode(mode: Mode) -> None:
+    """Use the mode in this process and in those that it starts. Ray's core has read the environment already."""
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    os.environ[_MODE] = mode
+    Config.initialize("")
+
+
+def check_joins(address: str, mode: Mode, seconds: int) -> None:
+    """Connect to the cluster as a run does. Raises ClusterError if Ray refuses, for instance a version or a node."""
+    if failure := _failure(_JOIN, address, mode, seconds):
+        raise ClusterError(f"Ray at {address} cannot be used from this machine: {failure}")
+
+
+def _failure(code: str, address: str, mode: Mode, seconds: int) -> str:
+    """Run code in a new process. Returns the last line of its error, or "" if there is none."""
+    begin = f"import ray, signal, sys\naddress = sys.argv[1]\nsignal.alarm({seconds})\n"
+    # A job's runtime environment would be set up on the cluster.
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_JOB_CONFIG_JSON_ENV_VAR"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", begin + code, address],
+            env={**environment, _MODE: mode},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds + _IMPORT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "importing Ray takes too long on this machine"
+    if done.returncode == 0:
+        return ""
+    if done.returncode == -signal.SIGALRM:
+        return f"no reply within {seconds} s"
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"a process of Ray ended with code {done.returncode}"
+
+
+def _is_refusal(failure: str) -> bool:
+    return any(word in failure for word in _REFUSED)

@@ -1,0 +1,35 @@
+"""Chromium and axe-core for the tests of pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+HOSTILE = "</script><script>document.title='hacked'</script>\"'><img src=x onerror=\"document.title='hacked'\">{{7*7}}"
+
+
+def enlarge(page: Any, number: int = 0) -> Any:
+    """Opens the enlarged image of a sample by a click; returns its dialog."""
+    page.locator(".thumbnail[role=button]").nth(number).click()
+    return page.locator("#viewer")
+
+
+def until_text(locator: Any, text: str) -> None:
+    """Waits for it. `page.wait_for_function` evaluates a text in the page, which the page's own policy forbids."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_have_text(text, timeout=60_000)
+
+
+def violations(page: Any, context: str | None = None, *, rule: str | None = None) -> list[tuple[str, ...]]:
+    """What axe-core finds wrong."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": [rule]} if rule else {})
+    found = Axe().run(page, context=context, options=options).response
+    assert found["passes"]
+    return [(v["id"], n["html"], n["failureSummary"]) for v in found["violations"] for n in v["nodes"]]
