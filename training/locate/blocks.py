@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # What a target teaches: a word of the answer, a coordinate.
 SAY, PLACE = 1, 2
+# Share of the images with objects of one size and shape. In the others, colours and fills are hardly needed.
+ALIKE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,11 @@ def boxes_of(scene: Scene, *, flip: bool = False) -> dict[int, Box]:
     return {cell: (1 - x1, y0, 1 - x0, y1) for cell, (x0, y0, x1, y1) in zip(cells, boxes, strict=True)}
 
 
+def has_alike(scene: Scene) -> bool:
+    """Whether two objects of the scene have the same size and shape."""
+    return len({(o.size, o.shape) for o in scene.objects}) < len(scene.objects)
+
+
 def loc(share: float) -> int:
     """The number of the coordinate's token: bins have their centres at half a thousandth above the written number."""
     return min(max(round((share * 1000 - 0.5) / STEP), 0), len(LOCS) - 1)
@@ -82,6 +89,7 @@ class BlockSampler:
         self.pool, self.scenes, self.tokenizer = pool, scenes, tokenizer
         self.batch_size, self.looked_at, self.length = batch_size, looked_at, length
         self.rng = random.Random(seed)
+        self.alike = [i for i, scene in enumerate(scenes) if has_alike(scene)]
         self._cache: dict[str, list[int]] = {}
         self._boxes: dict[tuple[int, bool], dict[int, Box]] = {}
         self.prefix = self._ids(f"{START}user\n{AROUND}{GLOBAL}{IMAGE * IMAGE_TOKENS}{AROUND}")
@@ -99,7 +107,8 @@ class BlockSampler:
         while True:
             samples = []
             for n in range(self.batch_size + self.looked_at):
-                i, flip = self.rng.randrange(len(self.scenes)), self.rng.random() < 0.5
+                among = self.alike if self.alike and self.rng.random() < ALIKE else range(len(self.scenes))
+                i, flip = self.rng.choice(among), self.rng.random() < 0.5
                 scene = mirrored(self.scenes[i]) if flip else self.scenes[i]
                 pixels = self.pool[i][:, ::-1] if flip else self.pool[i]
                 if (i, flip) not in self._boxes:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 FIRST_SEED = TRAIN_SEEDS + 40_000_000
 # The kinds of sentences that negatives are made of, with the weight of each in training.
-SENTENCES = {"object": 0.45, "relation": 0.35, "background": 0.05, "short": 0.15}
+SENTENCES = {"object": 0.35, "relation": 0.25, "background": 0.05, "short": 0.35}
 TEN, SIX = 12, 6  # negatives and rewrites that the tasks ask for by default
 FEWER = 0.15  # share of the questions that ask for fewer
 
