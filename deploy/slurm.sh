@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run recaption on a Slurm allocation. Ray starts on every node, and one run uses all of them. A job that is preempted
-# or reaches its time limit is requeued and continues. So is one whose driver, store or network fails, until the job was
-# requeued RESTARTS times (5).
+# or reaches its time limit is requeued and continues. So is a job that fails with exit code 3 (its
+# driver, the store or the network failed, or the breaker stopped it), unless it has already been requeued RESTARTS
+# times (default 5).
 #
 #   sbatch --nodes=4 --gpus-per-node=8 --cpus-per-task=64 deploy/slurm.sh flair --set output.path=/shared/out
 #

@@ -31,5 +31,5 @@ def test_a_name_may_begin_with_a_folder() -> None:
     "name", ["seeds/../demo", "/demo", "seeds//flair", "seeds/", "../pipelines/demo", "nope.yaml", "", "a/b"]
 )
 def test_what_is_no_name_is_not_found(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"not found.*Known names: column, demo, flair, openai"):
+    with pytest.raises(ConfigError, match=r"not found.*Known names: column, demo, flair, judge, openai"):
         find("pipelines", name, ".yaml")

@@ -21,6 +21,7 @@ from recaption.build.shard import BuildSpec, assemble_images, compact_shard, loa
 from recaption.build.unique import KeyHashes, key_hashes
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
+from recaption.output.index import duplicate_keys
 from recaption.types import Answer, CaptionFailure, Image, Record, Reject, SourceShard
 from recaption.write import GenerationCounts, ShardEntry, written_shard
 
@@ -161,6 +162,7 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
     if entry is not None and entry.inputs == packing.inputs:
         return entry
     images: list[list[Image]] = []
+    shard_of: dict[str, str] = {}  # by key; this shard may be written before all keys are compared
     records: list[Record] = []
     rejects: list[Reject] = []
     asked: dict[str, GenerationCounts] = {}
@@ -172,6 +174,10 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
         of_source, assembled = _take(store, spec, packing.name, segment)
         shift = len(records) - (of_source[0].row if of_source else 0)
         images.append(of_source)
+        of = segment.source.shard.id
+        for image in of_source:
+            if (other := shard_of.setdefault(image.key, of)) != of:
+                raise duplicate_keys(image.key, other, of)
         records += [replace(record, row=record.row + shift) for record in assembled.records]
         rejects += [replace(reject, shard=packing.name, row=reject.row + shift) for reject in assembled.rejects]
         failures += assembled.failures

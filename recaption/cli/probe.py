@@ -54,9 +54,11 @@ def probe(
             "and --text",
         ),
     ] = None,
-    side: Annotated[int, typer.Option(parser=positive, metavar="PX", help="Of images, with --objective")] = 160,
+    side: Annotated[
+        int, typer.Option(parser=positive, metavar="PX", help="Side of the images in pixels, with --objective")
+    ] = 160,
     layers: Annotated[
-        int, typer.Option(parser=positive, metavar="N", help="Of the vision tower, with --objective")
+        int, typer.Option(parser=positive, metavar="N", help="Layers of the vision tower, with --objective")
     ] = 12,
     images: Annotated[int, typer.Option(parser=positive, metavar="N", help="At most N images to train on")] = 50_000,
     seen: Annotated[
@@ -77,7 +79,9 @@ def probe(
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(parser=positive, metavar="N", help="Of the shared space. Default: 128; with --objective 384"),
+        typer.Option(
+            parser=positive, metavar="N", help="Dimensions of the shared space. Default: 128; with --objective 384"
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(parser=positive, metavar="N", help="Runs of each arm; a verdict needs 5")] = 5,
     processes: Annotated[
@@ -119,7 +123,7 @@ def probe(
         of_outputs: dict[str, object] = {"--queries": queries, "--policy": policies, "--export-arms": exported}
         of_outputs |= {"--encoder": encoder != "scene", "--text": text != "trained"}
         if given_ones := [name for name, value in of_outputs.items() if value]:
-            raise UserError(f"demo has its own captions and queries; leave out {', '.join(given_ones)}")
+            raise UserError(f"demo uses its own captions, queries and encoders; leave out {', '.join(given_ones)}")
         return command.demo(options, console, progress)
     compared = command.Compared(
         queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder, text=text

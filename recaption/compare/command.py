@@ -64,6 +64,11 @@ def compare(a: str, b: str, options: Options, display: Display) -> Result:
     """
     pairs = select(a, b, options.generations, options.images)
     store = open_store(options.out)
+    for side in (pairs.a, pairs.b):
+        if any(root.url == store.url for root in side.output.roots):
+            raise UserError(
+                f"--out {options.out} is the output {side.output.given}, which is compared. Give another folder"
+            )
     pipeline, path = _pipeline(options, store.url)
     source = pipeline.source.model_copy(update={"path": write_source(pairs, store), "format": "parquet"})
     run(pipeline.model_copy(update={"source": source}), path, display, takeover=options.takeover)

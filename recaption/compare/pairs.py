@@ -137,8 +137,8 @@ def select(one: str, other: str, generations: tuple[str | None, str | None], mos
         raise UserError(f"{one} and {other} have no image in common; images are compared by sha256")
     if not captioned:
         raise UserError(
-            f"none of the {in_both:,} images that both outputs have has a caption of {a.generation} in {one} and of "
-            f"{b.generation} in {other}"
+            f"{one} and {other} have {in_both:,} images in common, but none of them has both a caption of "
+            f"{a.generation} in {one} and a caption of {b.generation} in {other}"
         )
     return Pairs(a=a, b=b, rows=rows, images_a=images_a, images_b=images_b, common=in_both, captioned=captioned)
 
@@ -206,5 +206,6 @@ def _images(output: OutputPaths, rows: Sequence[Row]) -> Iterator[tuple[str, byt
             except OSError as error:
                 raise DatasetError(f"the image cannot be read: {error}", key=row.key, shard=row.shard) from error
             if sample.record.key != row.key:
-                raise DatasetError(f"another image is at its place: {sample.record.key}", key=row.key, shard=row.shard)
+                what = f"the shard has the image {sample.record.key} at this position. Build the dataset again"
+                raise DatasetError(what, key=row.key, shard=row.shard)
             yield row.key, sample.image

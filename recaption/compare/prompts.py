@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from recaption.config import GenerationConfig, Pipeline
 from recaption.errors import UserError
@@ -233,7 +234,7 @@ def print_prompts(found: PromptComparison, console: Console, *, as_json: bool = 
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for one in found.prompts:
-        table.add_column(one.prompt, justify="right", overflow="fold")
+        table.add_column(Text(one.prompt), justify="right", overflow="fold")
     for label, cells in _cells(found.prompts):
         if any(cells):
             table.add_row(label, *(cell or "–" for cell in cells))
@@ -262,7 +263,7 @@ def _cells(prompts: Sequence[PromptFigures]) -> list[tuple[str, list[str]]]:
         row("sub-captions per caption", "sub_captions", "{:.1f}"),
         row("objects per caption", "objects", "{:.1f}"),
         row("cut at max_tokens, %", "cut", "{:.1f}"),
-        row("about the picture, % of sub-captions", "meta", "{:.1f}"),
+        row("about the image or opener, % of sub-captions", "meta", "{:.1f}"),
         row("hedged, %", "hedged", "{:.1f}"),
         row("negations, %", "negation", "{:.1f}"),
         row("fragments, %", "fragment", "{:.1f}"),

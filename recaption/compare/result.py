@@ -99,8 +99,8 @@ def share(number: float, of: int) -> Share:
 
 def lines(found: Comparison, a: str, b: str) -> list[str]:
     """The figures as text."""
-    left_out = [f"  {found.unanswered:,} images are left out: the judge did not decide about them in both orders"]
-    if found.words_a is None or found.words_b is None:
+    left_out = [f"  {found.unanswered:,} images are left out: the judge gave no valid answer in at least one order"]
+    if found.words_a is None or found.words_b is None or not found.a_better.of:
         return [f"{found.judge}: no verdict", *left_out]
     better = {"a": f"{a} describes the images better", "b": f"{b} describes the images better"}
     made = [

@@ -24,7 +24,7 @@ _EXTRAS = {
     "detector": "transformers",
     "openai": "run",
 }
-_RAY_SECONDS = 4  # for each step of connecting to a cluster
+_RAY_SECONDS = connect.SECONDS  # longer than all checks may take, so that a slow cluster is a warning
 
 
 def installed(name: str) -> str | None:

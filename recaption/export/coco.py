@@ -92,14 +92,14 @@ def _findings(file: str, folder: str | None) -> Iterator[Finding]:
         yield what, "Write both, each a list of objects", "not a COCO file"
         return
     images, annotations = body
-    ids = Counter(image.get("id") for image in images)
+    ids = Counter(str(image.get("id")) for image in images)
     for name, rows in (("images", images), ("annotations", annotations)):
         repeated = [id for id, count in Counter(str(row.get("id")) for row in rows).items() if count > 1]
         if repeated:
             yield f"{name}: the id {repeated[0]} is repeated", "Use each id once: readers keep the last", "repeated id"
     if without := sum(not isinstance(row.get("caption"), str) or not row["caption"].strip() for row in annotations):
         yield f"{without:,} annotations have no caption", "Leave them out", "no caption"
-    if lost := sum(row.get("image_id") not in ids for row in annotations):
+    if lost := sum(str(row.get("image_id")) not in ids for row in annotations):
         yield f"{lost:,} annotations name an image_id that is not there", "Add the image, or leave them out", "lost"
     names = [image["file_name"] for image in images if isinstance(image.get("file_name"), str)]
     if len(names) < len(images):

@@ -4,8 +4,8 @@ Read by PerceptualAI-Lab/GOAL, goal_loss_finetuning.py, DLoader and train: files
 `segment`, which must not be empty, the entry with the highest `similarity_score` is used; its `caption` is looked up in
 `original_caption` with `str.find`, and a text that is not in there selects other tokens without an error.
 `bbox_coordinates` are in pixels, and the loader divides them by `width` and `height` as by those of the whole image.
-LISM/make_bbox.py of the same repository writes those of the box there, so that other patches are selected; here, they
-are those of the image.
+LISM/make_bbox.py of that repository writes the width and height of the box, which selects wrong patches. This exporter
+writes those of the image.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ def _segment_findings(segment: Any, caption: str) -> Iterator[Finding]:
         yield f"it has no string {', '.join(missing)}", "Write both (KeyError)", "missing text"
         return
     if not segment["caption"].strip() or segment["caption"] not in caption:
-        advice = "Write a part of original_caption, character by character: other tokens are aligned otherwise"
+        advice = "Copy a part of original_caption exactly: for other texts, the loader aligns wrong tokens"
         yield "its caption is not in original_caption", advice, "text is not in the caption"
     if type(segment.get("similarity_score")) not in (int, float):
-        yield "its similarity_score is no number", "Write one: the highest is used (KeyError)", "no score"
+        yield "its similarity_score is not a number", "Write one: the highest is used (KeyError)", "no score"
     box = segment.get("bbox_coordinates")
     found: list[Any] = [box.get(name) for name in (*_CORNERS, "width", "height")] if isinstance(box, dict) else []
     if not found or any(type(number) not in (int, float) for number in found):

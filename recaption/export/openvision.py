@@ -152,7 +152,7 @@ def validate(path: str, *, loaders: int | None = None, images: str | None = None
     if not files.is_folder(folder):
         raise UserError(f"cannot check {path}: it is not a folder. Give the folder with {INFO}")
     info, features = (_json(f"{folder}/{name}") for name in (INFO, FEATURES))
-    known = features.get("featuresDict", {}).get("features", {}) if features else {}
+    known = ((features or {}).get("featuresDict") or {}).get("features") or {}
     if lacking := [key for key in KEYS if key not in known]:
         what = f"it has no feature {', '.join(lacking)}"
         yield from found_in(f"{folder}/{FEATURES}", [(what, f"Write {', '.join(KEYS)} (KeyError)", "no feature")])
@@ -162,6 +162,10 @@ def validate(path: str, *, loaders: int | None = None, images: str | None = None
         yield from found_in(f"{folder}/{INFO}", [(what, _ADVICE, "no splits")])
         return
     for split in splits:
+        if not {"name", "shardLengths"} <= split.keys() or "name" not in info:
+            what = "a split has no name or no shardLengths"
+            yield from found_in(f"{folder}/{INFO}", [(what, _ADVICE, "no splits")])
+            continue
         lengths = split["shardLengths"]
         for number, length in enumerate(lengths):
             file = f"{info['name']}-{split['name']}.parquet-{number:05d}-of-{len(lengths):05d}"
@@ -180,6 +184,9 @@ def _file_problems(file: str, length: int) -> Iterator[Problem]:
     rows = 0
     try:
         with files.open_stream(file, sequential=False) as opened, pq.ParquetFile(opened) as table:
+            if "data" not in table.schema_arrow.names:
+                yield from found_in(file, [("it has no column data", _ADVICE, "broken file")])
+                return
             for batch in table.iter_batches(batch_size=ROWS, columns=["data"], use_threads=False):
                 for data in batch.column(0).to_pylist():
                     yield from found_in(f"{file}: row {rows}", _row_findings(data))
@@ -196,7 +203,7 @@ def _file_problems(file: str, length: int) -> Iterator[Problem]:
 def _row_findings(data: bytes) -> Iterator[Finding]:
     try:
         values = features_in(data)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, TypeError):
         yield "it is not a tf.train.Example", _ADVICE, "broken example"
         return
     if lacking := [key for key in KEYS if not values.get(key, b"").strip()]:

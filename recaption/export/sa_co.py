@@ -110,20 +110,20 @@ def _findings(file: str, folder: str | None) -> Iterator[Finding]:
         return
     rows, annotations = body
     yield from _row_findings(rows)
-    ids = {row.get("id") for row in rows}
-    if lost := sum(row.get("image_id") not in ids for row in annotations):
+    ids = {str(row.get("id")) for row in rows}
+    if lost := sum(str(row.get("image_id")) not in ids for row in annotations):
         yield f"{lost:,} annotations name an image_id that is not there", "Add the row, or leave them out", "lost"
     if wrong := [row for row in annotations if not _is_box(row.get("bbox"))]:
         what = f"{len(wrong):,} annotations have no box in [0, 1], for example {wrong[0].get('bbox')}"
         yield what, "Write x, y, width and height as shares of the image", "broken box"
-    if rows and ids <= {row.get("image_id") for row in annotations}:
+    if rows and ids <= {str(row.get("image_id")) for row in annotations}:
         yield "every phrase has boxes", "Add phrases of what is not in an image", "no negatives", "warning"
     names = (row["file_name"] for row in rows if isinstance(row.get("file_name"), str))
     yield from missing_images(file, names, folder)
 
 
 def _row_findings(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    ids = Counter(row.get("id") for row in rows)
+    ids = Counter(str(row.get("id")) for row in rows)
     repeated = [id for id, count in ids.items() if count > 1]
     if repeated:
         yield f"the id {repeated[0]} is repeated", "Give each pair of image and phrase its own id", "repeated id"
@@ -137,7 +137,7 @@ def _row_findings(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
         )
     if without := sum(row.get("is_instance_exhaustive") not in (0, 1) for row in rows):
         yield f"{without:,} rows have no is_instance_exhaustive", "Write 0 or 1 (KeyError)", "no flag"
-    pairs = Counter((row.get("file_name"), row.get("text_input")) for row in rows)
+    pairs = Counter((str(row.get("file_name")), str(row.get("text_input"))) for row in rows)
     if pairs and (most := pairs.most_common(1)[0])[1] > 1:
         yield f"{most[0][0]} has {most[0][1]!r} {most[1]} times", "Write one row, with all boxes", "repeated phrase"
 

@@ -113,6 +113,7 @@ class EngineHost:
         self._dead: EngineDead | None = None
         self._pool: render.RenderPool | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._watching_gpus: asyncio.Task[None] | None = None
         self._stored: dict[str, ShardAnswers] = {}  # by shard, the last used one at the end
         self._loading = asyncio.Lock()
         self._units = ThreadPoolExecutor(1, "recaption-units")
@@ -155,6 +156,8 @@ class EngineHost:
         self._prefetch.start()
         self._watching = asyncio.create_task(self._watch())
         self._watching.add_done_callback(self._ended)
+        if self._spec.on_gpu:
+            self._watching_gpus = asyncio.create_task(self._watch_gpus())
         return self._capacity, {**self._engine.provenance(), "capacity": str(self._capacity)}
 
     async def work_on(self, assignment: Assignment) -> Ended:
@@ -238,8 +241,9 @@ class EngineHost:
             state.abort(Interrupted("drained on request"))
 
     async def stop(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in (self._watching, self._watching_gpus):
+            if task is not None:
+                task.cancel()
         self._prefetch.stop()
         self._units.shutdown(wait=False, cancel_futures=True)
         await self._engine.stop()
@@ -461,7 +465,6 @@ class EngineHost:
 
     async def _watch(self) -> None:
         """Once a second, update the meter, scale the renderers, and check the engine's progress and memory."""
-        read_gpus = await asyncio.to_thread(gpu_reader) if self._spec.on_gpu else tuple
         scale = render.RenderScale(max(1, (os.cpu_count() or 2) // self._spec.neighbours - 1))
         before, last = self._gauge(), time.monotonic()
         alive, progress = last, (before.output_tokens, self._completed)
@@ -494,9 +497,15 @@ class EngineHost:
                     EngineDead(f"the engine hangs: no token for {now - alive:.0f} s while requests are in flight")
                 )
             self._host_bytes = await asyncio.to_thread(host_bytes)
-            self._gpus = await asyncio.to_thread(read_gpus)
             before, last = gauge, now
             self._least_in_flight = self._in_flight
+
+    async def _watch_gpus(self) -> None:
+        """Once a second, read the GPUs. Beside `_watch`, as NVML may never return if a GPU has failed."""
+        read = await asyncio.to_thread(gpu_reader)
+        while self._dead is None:
+            self._gpus = await asyncio.to_thread(read)
+            await asyncio.sleep(WINDOW)
 
     def _gauge(self) -> Gauge:
         found = self._engine.gauge()

@@ -175,7 +175,9 @@ class ModelPass:
         horizon = max(HORIZON, 2 * self.fleet.capacity)
         now = self._transport.now()
         if now - self._nodes_read >= NODES_SECONDS and not self._all_listed:
-            self._nodes_read, self._ahead = now, list_ahead(self._transport.cpus())
+            self._nodes_read = now
+            if self._job.limit is None:  # a pilot needs few shards
+                self._ahead = list_ahead(self._transport.cpus())
         self._indexer.start(lambda: self.scheduler.wants_shards(horizon), self._ahead, ROUND_SECONDS)
         for listing in self._indexer.take():
             if not self._answer:

@@ -182,7 +182,7 @@ class ProgressEvents:
         """`period`: seconds."""
         self._period = period
         self._last: dict[str, tuple[float, PassProgress]] = {}  # model -> when its last event was, and its snapshot
-        self._built = 0, 0
+        self._built, self._built_at = (0, 0), float("-inf")
 
     def generating(self, progress: PassProgress) -> Mapping[str, Any] | None:
         """Fields of a `progress` event, or None. `captions_per_second` is the rate since the event before."""
@@ -197,7 +197,8 @@ class ProgressEvents:
 
     def building(self, done: int, total: int) -> Mapping[str, Any] | None:
         """Fields of a `building` event, or None."""
-        if (done, total) == self._built:
+        now = time.monotonic()
+        if (done, total) == self._built or (done < total and now - self._built_at < self._period):
             return None
-        self._built = done, total
+        self._built, self._built_at = (done, total), now
         return {"done": done, "total": total}

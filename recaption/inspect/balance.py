@@ -110,8 +110,8 @@ def lines(about: About) -> list[str]:
     """The balance as text."""
     first = about.curve[0]
     made = [
-        f"t = {about.t:,}: {about.head:,} of {about.objects:,} objects are in more images; rarer objects have "
-        f"{percent(about.tail)} of all mentions",
+        f"t = {about.t:,}: {about.head:,} of {about.objects:,} objects are in more than t images; objects in fewer "
+        f"than t images have {percent(about.tail)} of all mentions",
         f"an epoch keeps about {about.kept:,.0f} of {about.images:,} images",
         f"the most frequent object is in {first[1]:,} images before, and in about {first[2]:,.0f} after",
     ]

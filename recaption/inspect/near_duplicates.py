@@ -110,6 +110,9 @@ def _by_pixels(connection: duckdb.DuckDBPyConnection, output: OutputPaths, image
             "(task score, embed: images)"
         )
 
+    at = np.flatnonzero(read)
+    across, down, colours = across[at], down[at], colours[at]
+
     def compare(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         bits = different_bits(across[a], across[b]) + different_bits(down[a], down[b])
         return (1 - bits / 128).astype(np.float32)
@@ -117,12 +120,12 @@ def _by_pixels(connection: duckdb.DuckDBPyConnection, output: OutputPaths, image
     # of at most DISTANCE different bits, one of the hashes has at most half
     tables = (keys for codes in (across, down) for keys in hash_tables(codes, DISTANCE // 2))
     a, b, similar = near_pairs(tables, compare, 1 - DISTANCE / 128)
-    alike = read[a] & read[b]
+    alike = np.ones(len(a), np.bool_)
     for first in range(0, len(a), _PAIRS):
         some = slice(first, first + _PAIRS)
         differences = np.abs(colours[a[some]].astype(np.int16) - colours[b[some]])
         alike[some] &= differences.max(1, initial=0) <= _FARTHEST
-    return a[alike], b[alike], similar[alike]
+    return at[a[alike]], at[b[alike]], similar[alike]
 
 
 def _hashes(

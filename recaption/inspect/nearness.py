@@ -29,8 +29,9 @@ _ONES: Final = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 def near_pairs(tables: Iterable[Keys], compare: Compare, least: float) -> Pairs:
     """Each pair of items once that have an equal key in a table and a similarity of at least `least`."""
-    found: list[Pairs] = []
+    known: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     for keys in tables:
+        found = [known]
         for bucket in _buckets(keys):
             for first in range(0, len(bucket), _BLOCK):
                 for second in range(first, len(bucket), _BLOCK):
@@ -39,11 +40,11 @@ def near_pairs(tables: Iterable[Keys], compare: Compare, least: float) -> Pairs:
                     rows, columns = np.nonzero(np.triu(similar >= least, 1) if first == second else similar >= least)
                     if len(rows):
                         found.append((a[rows], b[columns], similar[rows, columns]))
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    a, b, similar = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    _, unique = np.unique(np.stack([a, b]), axis=1, return_index=True)
-    return a[unique], b[unique], similar[unique]
+        if len(found) > 1:  # a pair is in many tables, so each time only once
+            a, b, similar = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            _, unique = np.unique(np.stack([a, b]), axis=1, return_index=True)
+            known = a[unique], b[unique], similar[unique]
+    return known
 
 
 def _buckets(keys: Keys) -> Iterator[Places]:

@@ -250,7 +250,8 @@ class ObjectStore:
             if failed := answer.get("Errors"):
                 left = [one["Key"] for one in failed]
                 kind = PermissionError if failed[0].get("Code") == "AccessDenied" else OSError
-                raise kind(f"{len(failed)} files, {left[0]}: {failed[0].get('Code')} {failed[0].get('Message')}")
+                why = f"{failed[0].get('Code')} {failed[0].get('Message')}"
+                raise kind(f"{len(failed)} files were not deleted. The first is {left[0]}: {why}")
 
         self._retried("delete files of", "", delete, expected=(NotImplementedError,))
 

@@ -46,8 +46,8 @@ class LoaderConfig:
             "val" always does.
         block: shuffle within blocks of this many shards (Parquet: row groups; with `lanes`: pieces). 0: shuffle
             everything. None: the default of the format, and 4 with `lanes`.
-        lanes: read pieces of tars of up to 32 MiB (Parquet: row groups), and keep as many of them in memory as samples
-            are shuffled among. Ranks and workers read different pieces; this is the number of groups of ranks, and
+        lanes: read tars in pieces of up to 32 MiB (Parquet: in row groups), and keep in memory the pieces that are
+            shuffled together. Ranks and workers read different pieces; this is the number of groups of ranks, and
             divides batch_size x world_size. 0: ranks and workers read all shards, and tars one sample at a time. None:
             world_size on an object store without `cache`, as requests there are slow and limited in number; else 0.
             To resume with another world_size, give that of the first run.

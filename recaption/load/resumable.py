@@ -268,8 +268,9 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state: the same samples and texts in the same order, without gaps and repetitions.
 
-        The number of workers may differ; the number of ranks too, if the global batch is the same. Raises UserError for
-        a state of other settings or another version, DatasetError if the data has changed.
+        The number of workers may differ; the number of ranks too, if the global batch and, on object stores, `lanes`
+        are the same. Raises UserError for a state of other settings or another version, DatasetError if the data has
+        changed.
         """
         if state.get("version") != STATE_VERSION:
             raise UserError(

@@ -23,7 +23,7 @@ from recaption.types import Record
 _T = TypeVar("_T")
 _ENTRY: Final = struct.Struct("<QQ")
 PIECE_BYTES: Final = 32 << 20
-"""Most bytes of a piece, about."""
+"""Approximate maximum size of a piece, in bytes."""
 Piece = tuple[npt.NDArray[np.uint64], bytes]
 """Start and end of its samples in the file, [n, 2], in order, and all bytes from the first start to the last end."""
 PIECES: Final = 4

@@ -49,7 +49,7 @@ class CaptionSet:
         return self.images[sha256].key if sha256 in self.images else str(self.files[sha256])
 
     def file(self, sha256: str) -> tuple[str, bytes]:
-        """A file name and the stored bytes of an image of the output; turned upright and encoded anew if it is not."""
+        """A file name and the stored bytes of an image. One that is not upright is rotated and encoded as PNG."""
         held = self.images[sha256]
         sample = self.datasets[held.split].sample(held.index)
         data = sample.image
@@ -84,7 +84,15 @@ def open_set(out: str) -> CaptionSet:
     for split in ("train", "val"):
         try:
             datasets[split] = CaptionDataset(
-                out, batch_size=1, policy=policy.raw(), split=split, drop_last="pad", epochs=1, rank=0, world_size=1
+                out,
+                batch_size=1,
+                policy=policy.raw(),
+                split=split,
+                drop_last="pad",
+                epochs=1,
+                rank=0,
+                world_size=1,
+                lanes=0,  # images are read one by one, in another order
             )
         except UserError:
             if split == "train":

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from recaption.errors import UserError
+from recaption.errors import UserError, in_words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class PictureFile:
             write(part)
             part.replace(self.path)
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror}. Give another --out") from error
+            raise UserError(f"{self.path} cannot be written: {in_words(error)}. Give another --out") from error
 
     def read(self) -> Pictures:
         """Memory-mapped: processes that read the same file share its memory. Raises UserError."""

@@ -55,6 +55,8 @@ class Work:
 
 def finished(work: Work, jobs: Sequence[Job], processes: int) -> Iterator[Run]:
     """The runs as they finish, each in one thread. Raises RecaptionError if a process is killed."""
+    if not jobs:
+        return
     processes = min(processes, len(jobs))
     if processes > 1:
         yield from _in_processes(work, jobs, processes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -186,7 +186,7 @@ def run(
                     )
                     # A build with a later revision is only written if answers have changed.
                     if builder.is_first:
-                        _say_copies(display, store, builder.build, form)
+                        _say_copies(display, store, builder.build, form, stop)
                 for model in plan.models:
                     gpus = GpuRequest(model.config)
                     work = ModelPass(
@@ -218,7 +218,7 @@ def run(
                 if build:
                     log.emit("built", build=build, changed=changed)
                 if builder and changed and not builder.is_first:
-                    _say_copies(display, store, builder.build, form)
+                    _say_copies(display, store, builder.build, form, stop)
                 manifest = waited(lambda: read_manifest(store, build_folder(build)), stop) if build else None
                 warnings = [*failure_warnings(manifest), *box_warnings(manifest)] if manifest else []
                 if builder and builder.changed_keys:
@@ -277,9 +277,9 @@ def _begin(spend: Spend, gpus: GpuRequest) -> None:
     gpus.make()
 
 
-def _say_copies(display: Display, store: Store, build: str, form: Format) -> None:
+def _say_copies(display: Display, store: Store, build: str, form: Format, stop: Callable[[], bool]) -> None:
     with suppress(StoreError):
-        if text := copied_again(store, build, form):
+        if text := waited(lambda: copied_again(store, build, form), stop):
             display.message(escape(text))
 
 

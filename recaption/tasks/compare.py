@@ -73,6 +73,8 @@ class CompareTask(Task):
         return of_two(completion, _CHOICES, "p_first")
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
+        if not {CAPTION_A, CAPTION_B} <= image.columns.keys():
+            return Rows()
         p = {found.unit.id: value_in(found.answer)["p_first"] for found in answers if found.answer is not None}
         a_first, b_first = p.get("ab"), 1 - p["ba"] if "ba" in p else None
         a, b = _captions(image)

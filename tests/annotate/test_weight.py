@@ -65,7 +65,7 @@ def test_a_weight_is_between_0_and_1(values: dict[str, Any]) -> None:
 
 
 def test_the_pipeline_sets_the_factors(make: Callable[..., Caption]) -> None:
-    off = {name: 1.0 for name in Weights.model_fields if name not in ("short", "long_words")}
+    off = {name: 1.0 for name in Weights.model_fields if name not in ("short", "long_words", "dissimilar")}
     flat = Annotator(Annotate(weights=Weights(**{**off, "short": ()})))
     ((done,),) = flat.annotate([[make("Nice. There are no people. The mood is calm. The mood is calm.")]])
     assert [sub.weight for sub in done.sub_captions] == [1.0] * 4

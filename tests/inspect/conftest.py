@@ -342,7 +342,7 @@ def memory(tmp_path: Path) -> Iterator[str]:
     fs.rm(root, recursive=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:

@@ -79,3 +79,9 @@ def test_a_leader_is_kept_and_chains_are_not_joined() -> None:
     assert {n: kept for n, (kept, _) in leaders(pairs, 5).items()} == {1: 0, 3: 2, 4: 0}
     two = np.array([0, 1]), np.array([2, 2]), np.array([0.96, 0.99], np.float32)
     assert leaders(two, 3) == {2: (1, pytest.approx(0.99))}
+
+
+def test_a_pair_that_is_in_all_tables_is_found_once() -> None:
+    codes = np.zeros(40, np.uint64)
+    a, b, similar = near_pairs(hash_tables(codes, 4), lambda a, b: np.ones((len(a), len(b)), np.float32), 0.9)
+    assert len({*zip(a.tolist(), b.tolist(), strict=True)}) == len(a) == len(b) == len(similar) == 40 * 39 // 2

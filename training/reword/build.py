@@ -20,7 +20,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def load(start: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """The model to train in float32, and its tokenizer: new ones from a captioner, or those of an earlier text model."""
+    """The model to train, float32, and its tokenizer: new ones from a captioner, or those of an earlier text model."""
     import torch
     from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 

@@ -19,7 +19,7 @@ _MEASURES: Final = {
     "sub_captions": "sub-captions per caption",
     "objects": "objects per caption",
     "cut": "cut at max_tokens, %",
-    "meta": "about the picture, %",
+    "meta": "about the image or opener, %",
     "hedged": "hedged, %",
     "negation": "negations, %",
     "fragment": "fragments, %",

@@ -1,6 +1,6 @@
 // The gallery: pages of samples, filters, the enlarged image, and the details of a sub-caption. Texts are copied as text
 // or as existing nodes. HTML is parsed only if recaption rendered it: the pages in <noscript> elements, and those of the
-// server of `recaption inspect --open`, the only one that is ever asked.
+// server of `recaption inspect --open`. The script sends requests to no other server.
 "use strict";
 (() => {
   const one = (id) => document.getElementById(id);
@@ -73,7 +73,9 @@
   // The same of a server, which searches the whole build.
   const served = () => {
     const ask = async (path, parameters) => {
-      const reply = await fetch(`${path}?${parameters}`);
+      const reply = await fetch(`${path}?${parameters}`).catch(() => {
+        throw new Error("The server does not answer. Run recaption inspect OUT --open again, and use its new URL.");
+      });
       const answer = await reply.json();
       if (!reply.ok) throw new Error(answer.error);
       return answer;
@@ -138,7 +140,7 @@
     }
     const pages = Math.ceil(found.count / PAGE);
     one("count").textContent = found.words;
-    one("nothing").hidden = found.count > 0;
+    one("nothing").hidden = grid.children.length > 0;
     one("pager").hidden = pages < 2;
     one("page").textContent = `Page ${at + 1} of ${pages.toLocaleString("en")}`;
     for (const button of one("pager").querySelectorAll("button")) {
@@ -146,11 +148,16 @@
       button.disabled = page < 0 || page >= pages;
     }
   };
+  let last = Promise.resolve(), pending = 0;
   const refresh = async (search) => {
     const mine = ++turn;
+    pending++;
     root.classList.add("busy");
     try {
-      const result = await search();
+      await last.catch(() => {}); // the server runs one statement at a time
+      if (mine !== turn) return;
+      last = search();
+      const result = await last;
       if (mine !== turn) return;
       problem(null);
       if (one("rows")) rows(result.rows);
@@ -158,7 +165,7 @@
     } catch (error) {
       if (mine === turn) problem(error);
     } finally {
-      root.classList.remove("busy");
+      if (!--pending) root.classList.remove("busy");
     }
   };
   const apply = () => refresh(() => store.find(Object.fromEntries(NAMES.map((name) => [name, value(name)]))));
@@ -270,16 +277,20 @@
     else return;
     event.preventDefault();
   });
+  const failed = (error) => {
+    viewer.close(); // the message is behind it
+    problem(error);
+  };
   viewer.addEventListener("click", (event) => {
     if (event.target === viewer || event.target.id === "leave") viewer.close();
-    else if (event.target.dataset.step) step(Number(event.target.dataset.step)).catch(problem);
+    else if (event.target.dataset.step) step(Number(event.target.dataset.step)).catch(failed);
   });
   viewer.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest(".scroll")) return;
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
-    step(by).catch(problem);
+    step(by).catch(failed);
   });
   viewer.addEventListener("close", () => current.querySelector(".thumbnail").focus());
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import tempfile
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -36,12 +40,22 @@ def serve(path: str, console: Console, *, port: int = 0, limits: Limits | None =
         with server:
             console.print(Text(f"Serving {printable(path)} to this machine. Ctrl-C ends it."))
             console.print(Text(server.url), soft_wrap=True)
-            if _has_browser():
-                webbrowser.open(server.url)
-            try:
-                server.serve_forever()
-            except KeyboardInterrupt:
-                console.print()
+            with _page_that_opens(server.url) as page:
+                if _has_browser():
+                    webbrowser.open(page)
+                try:
+                    server.serve_forever()
+                except KeyboardInterrupt:
+                    console.print()
+
+
+@contextmanager
+def _page_that_opens(url: str) -> Iterator[str]:
+    """The URL of a file that leads to `url`. Only this user can read it, but all can read the command of a browser."""
+    with tempfile.NamedTemporaryFile("w", suffix=".html") as page:
+        page.write(f'<meta http-equiv="refresh" content="0;url={url}">')
+        page.flush()
+        yield Path(page.name).as_uri()
 
 
 def _has_browser() -> bool:

@@ -28,7 +28,8 @@ def statement(filters: Mapping[str, str], most: int) -> tuple[str, dict[str, str
     conditions += [_CONDITIONS[name](values.pop(name)) for name in ("flag", "weight") if name in values]
     conditions += [_OF_IMAGES[name] for name in ("status", "tag") if name in values]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT key FROM images{where} LIMIT {most + 1}", values
+    order = ' ORDER BY shard, "row"' if conditions else ""  # without conditions, the order of the files
+    return f"SELECT key FROM images{where}{order} LIMIT {most + 1}", values
 
 
 _OF_CAPTIONS: Final = {"generation": "generation = $generation", "model": "starts_with(source, $model || ':')"}

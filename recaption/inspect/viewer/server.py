@@ -50,10 +50,11 @@ class Server(ThreadingHTTPServer):
     @property
     def hosts(self) -> frozenset[str]:
         """The values of `Host` that are answered."""
-        return frozenset(f"{name}:{self.server_port}" for name in (HOST, "localhost"))
+        ends = ("", ":80") if self.server_port == 80 else (f":{self.server_port}",)
+        return frozenset(f"{name}{end}" for name in (HOST, "localhost") for end in ends)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is not an error; others are answered by the handler."""
+        """Ignore errors of the connection. The handler answers all other errors."""
 
 
 class _Refused(Exception):
@@ -115,8 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
         """The path after the token. Raises _Refused for a foreign host, a foreign origin and a wrong token."""
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
-            names = " or ".join(sorted(self.server.hosts))
-            raise _Refused(HTTPStatus.FORBIDDEN, f"the host of the URL must be {names}. Forward a port to the same one")
+            names = " or ".join(f"http://{host}" for host in sorted(self.server.hosts))
+            advice = "To forward a port, use the same port number on both machines"
+            raise _Refused(HTTPStatus.FORBIDDEN, f"the URL must begin with {names}. {advice}")
         for origin in self.headers.get_all("Origin") or []:
             if origin.lower() not in {f"http://{host}" for host in self.server.hosts}:
                 raise _Refused(HTTPStatus.FORBIDDEN, "requests of other pages are refused")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -41,7 +43,7 @@ class Answer:
         if "key" not in self.columns:
             return None
         place = self.columns.index("key")
-        return tuple(dict.fromkeys(row[place] for row in self.rows))
+        return tuple(dict.fromkeys(row[place] for row in self.rows if row[place]))
 
 
 class Worker:
@@ -52,6 +54,7 @@ class Worker:
         self.path, self.limits = path, limits
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._spilled = ""  # folder of what DuckDB moves out of memory; it is left behind when the process is killed
         self._start()
 
     def ask(self, sql: str, values: Mapping[str, str] | None = None) -> Answer:
@@ -80,11 +83,13 @@ class Worker:
 
     def _start(self) -> None:
         arguments = json.dumps({"path": self.path, **asdict(self.limits)})
+        self._spilled = tempfile.mkdtemp(prefix="recaption-viewer-")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", _PROCESS, arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": self._spilled},
         )
         try:
             opened = self._read(_START)
@@ -126,6 +131,7 @@ class Worker:
             return
         process.kill()
         process.wait()
+        shutil.rmtree(self._spilled, ignore_errors=True)
         for pipe in (process.stdin, process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]

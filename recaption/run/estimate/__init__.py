@@ -241,7 +241,7 @@ def _whole(estimate: Estimate) -> list[str]:
     part = f", {', '.join(estimate.unmeasured)} left out" if estimate.unmeasured else ""
     if not estimate.gpu_hours:
         hours = sum(rate.engine_hours(estimate.total.images) for rate in estimate.models)
-        priced = "; no GPU was used, so there is no cost of GPUs" if estimate.price is not None else ""
+        priced = "; no GPU was used, so there is no GPU cost" if estimate.price is not None else ""
         found.append(f"  {_hours(hours)} engine-hours: {time}{part}{priced}")
     else:
         found.append(f"  {_hours(estimate.gpu_hours)} GPU-hours: {time}{part}")

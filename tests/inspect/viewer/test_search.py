@@ -64,3 +64,10 @@ def test_one_more_key_than_wanted_is_selected() -> None:
 def test_unknown_flags_and_weights_are_user_errors(given: dict[str, str]) -> None:
     with pytest.raises(UserError, match="there is no"):
         statement(given, 5)
+
+
+def test_filtered_results_are_in_the_order_of_the_build(connection: duckdb.DuckDBPyConnection) -> None:
+    sql, values = statement({"q": "a"}, 100)
+    ordered = 'SELECT key FROM images ORDER BY shard, "row"'
+    keys = [key for (key,) in connection.execute(sql, values).fetchall()]
+    assert len(keys) > 3 and keys == [key for (key,) in connection.execute(ordered).fetchall() if key in keys]

@@ -178,11 +178,18 @@ def test_ctrl_c_ends_the_server_and_its_process(
         raise KeyboardInterrupt
 
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("webbrowser.open", opened.append)
+
+    def open_page(url: str) -> None:
+        """All users of the machine see the command of a browser: it has a file that only this one can read."""
+        file = Path(url.removeprefix("file://"))
+        assert file.stat().st_mode & 0o077 == 0
+        opened.append(file.read_text())
+
+    monkeypatch.setattr("webbrowser.open", open_page)
     monkeypatch.setattr(Server, "serve_forever", interrupted)
     assert main(["inspect", str(GOLDEN), "--open"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert opened == [printed[1]] and printed[1].startswith("http://127.0.0.1:")
+    assert len(opened) == 1 and printed[1] in opened[0] and printed[1].startswith("http://127.0.0.1:")
     assert len(printed[1].split("/")[3]) >= 32  # the token
     assert processes[0].returncode is not None
 

@@ -48,8 +48,15 @@ def test_free_lists_have_absent_things():
     assert not any(cells(sample_scene(seed), absent(sample_scene(seed), random.Random(seed))) for seed in range(50))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "free"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("free", "one")])
 def test_other_lists_name_what_is_there(kind):
     for seed in range(50):
         phrases = asked(sample_scene(seed), kind, random.Random(seed))
         assert phrases and all(phrases.values())
+
+
+def test_a_single_phrase_is_often_absent():
+    found = [asked(sample_scene(seed), "one", random.Random(seed)) for seed in range(300)]
+    assert all(len(phrases) == 1 for phrases in found)
+    absent_ones = sum(not cells for phrases in found for cells in phrases.values())
+    assert 0.25 < absent_ones / len(found) < 0.45
