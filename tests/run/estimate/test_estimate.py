@@ -140,7 +140,7 @@ def test_without_any_measurement_there_is_no_estimate(ran: dict[str, Any]) -> No
 def test_an_engine_without_a_gpu_has_hours_and_no_cost(ran: dict[str, Any]) -> None:
     put_report(ran["folder"], 1, engine={"engine": "openai"})
     _, said = made(ran, price=2.0)
-    assert "engine-hours" in said and "there is no cost" in said and "$" not in said
+    assert "engine-hours" in said and "there is no GPU cost" in said and "$" not in said
 
 
 def served(ran: dict[str, Any], **of_run: Any) -> config.Pipeline:
