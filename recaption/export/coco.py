@@ -92,19 +92,30 @@ def _findings(file: str, folder: str | None) -> Iterator[Finding]:
         yield what, "Write both, each a list of objects", "not a COCO file"
         return
     images, annotations = body
-    ids = Counter(str(image.get("id")) for image in images)
     for name, rows in (("images", images), ("annotations", annotations)):
-        repeated = [id for id, count in Counter(str(row.get("id")) for row in rows).items() if count > 1]
-        if repeated:
+        if repeated := repeated_ids(rows):
             yield f"{name}: the id {repeated[0]} is repeated", "Use each id once: readers keep the last", "repeated id"
     if without := sum(not isinstance(row.get("caption"), str) or not row["caption"].strip() for row in annotations):
         yield f"{without:,} annotations have no caption", "Leave them out", "no caption"
-    if lost := sum(str(row.get("image_id")) not in ids for row in annotations):
-        yield f"{lost:,} annotations name an image_id that is not there", "Add the image, or leave them out", "lost"
+    yield from lost_annotations(images, annotations, "Add the image, or leave them out")
     names = [image["file_name"] for image in images if isinstance(image.get("file_name"), str)]
     if len(names) < len(images):
         yield f"{len(images) - len(names):,} images have no file_name", "Name their files", "no file_name"
     yield from missing_images(file, names, folder)
+
+
+def repeated_ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of several rows."""
+    return [id for id, count in Counter(str(row.get("id")) for row in rows).items() if count > 1]
+
+
+def lost_annotations(
+    images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], advice: str
+) -> Iterator[Finding]:
+    """Annotations whose image_id is the id of no image."""
+    ids = {str(image.get("id")) for image in images}
+    if lost := sum(str(row.get("image_id")) not in ids for row in annotations):
+        yield f"{lost:,} annotations name an image_id that is not there", advice, "lost"
 
 
 def objects_in(file: str, *names: str) -> tuple[list[list[dict[str, Any]]] | None, str]:

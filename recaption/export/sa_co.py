@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 from recaption.export.base import Exported, Finding, Options, described, found_in, named
-from recaption.export.coco import coco_kind, objects_in
+from recaption.export.coco import coco_kind, lost_annotations, objects_in, repeated_ids
 from recaption.export.dataset import Dataset, Select
 from recaption.export.image_files import missing_images
 from recaption.export.needs import BOX, REGIONS, only_table
@@ -110,22 +110,18 @@ def _findings(file: str, folder: str | None) -> Iterator[Finding]:
         return
     rows, annotations = body
     yield from _row_findings(rows)
-    ids = {str(row.get("id")) for row in rows}
-    if lost := sum(str(row.get("image_id")) not in ids for row in annotations):
-        yield f"{lost:,} annotations name an image_id that is not there", "Add the row, or leave them out", "lost"
+    yield from lost_annotations(rows, annotations, "Add the row, or leave them out")
     if wrong := [row for row in annotations if not _is_box(row.get("bbox"))]:
         what = f"{len(wrong):,} annotations have no box in [0, 1], for example {wrong[0].get('bbox')}"
         yield what, "Write x, y, width and height as shares of the image", "broken box"
-    if rows and ids <= {str(row.get("image_id")) for row in annotations}:
+    if rows and {str(row.get("id")) for row in rows} <= {str(row.get("image_id")) for row in annotations}:
         yield "every phrase has boxes", "Add phrases of what is not in an image", "no negatives", "warning"
     names = (row["file_name"] for row in rows if isinstance(row.get("file_name"), str))
     yield from missing_images(file, names, folder)
 
 
 def _row_findings(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    ids = Counter(str(row.get("id")) for row in rows)
-    repeated = [id for id, count in ids.items() if count > 1]
-    if repeated:
+    if repeated := repeated_ids(rows):
         yield f"the id {repeated[0]} is repeated", "Give each pair of image and phrase its own id", "repeated id"
     if without := sum(not isinstance(row.get("text_input"), str) or not row["text_input"].strip() for row in rows):
         yield f"{without:,} rows have no text_input", "Write the noun phrase (KeyError)", "no phrase"

@@ -120,11 +120,11 @@ def _by_pixels(connection: duckdb.DuckDBPyConnection, output: OutputPaths, image
     # of at most DISTANCE different bits, one of the hashes has at most half
     tables = (keys for codes in (across, down) for keys in hash_tables(codes, DISTANCE // 2))
     a, b, similar = near_pairs(tables, compare, 1 - DISTANCE / 128)
-    alike = np.ones(len(a), np.bool_)
+    alike = np.empty(len(a), np.bool_)
     for first in range(0, len(a), _PAIRS):
         some = slice(first, first + _PAIRS)
         differences = np.abs(colours[a[some]].astype(np.int16) - colours[b[some]])
-        alike[some] &= differences.max(1, initial=0) <= _FARTHEST
+        alike[some] = differences.max(1, initial=0) <= _FARTHEST
     return at[a[alike]], at[b[alike]], similar[alike]
 
 

@@ -25,7 +25,7 @@ __all__ = ["Limits", "Pages", "Server", "serve"]
 
 
 def serve(path: str, console: Console, *, port: int = 0, limits: Limits | None = None) -> None:
-    """Serve the page of the build at `path` until Ctrl-C, and open it in a browser where there is one.
+    """Serve the page of the build at `path` until Ctrl-C, and open it in a browser if one is available.
 
     `port` 0 is any free port. The URL has a token: requests without it are refused. Raises UserError without a build
     and for a port that cannot be used, and like `connect`.

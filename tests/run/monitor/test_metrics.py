@@ -44,7 +44,7 @@ def test_a_run_writes_its_start_progress_and_end(tmp_path: Path) -> None:
     found = events(tmp_path)
     assert [line["event"] for line in found] == [
         *("run_started", "progress", "progress", "building", "building", "built", "warning", "run_ended")
-    ], "a change of phase and the end are told at once, the rest every few seconds"
+    ], "changes of phase and the end have an event at once, other progress every few seconds"
     assert [line["done"] for line in found if line["event"] == "building"] == [0, 2]
     assert {line["run"] for line in found} == {"run-000002"}
     assert (found[0]["pipeline"], found[0]["command"], found[0]["limit"]) == ("my-captions", "run", 50)
