@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -144,15 +146,24 @@ class Tagger:
 @contextmanager
 def _without_torch() -> Iterator[None]:
     """Hide torch while spaCy is imported for the first time. thinc imports it where it is installed (thinc/compat.py),
-    but the shipped tagger does not use it. This saves 1.3 s and 200 MB in each process that annotates."""
-    if "torch" in sys.modules:
-        yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]
+    but the shipped tagger does not use it. This saves 1.3 s and 200 MB in each process that annotates.
+
+    Torch is hidden from this thread only: another one may import torch, or look for it, at the same time."""
+    finder = _HidesTorch(threading.get_ident())
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        del sys.modules["torch"]
+        sys.meta_path.remove(finder)
+
+
+class _HidesTorch(MetaPathFinder):
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname == "torch" and threading.get_ident() == self.thread:
+            raise ModuleNotFoundError("torch is not needed here", name=fullname)
 
 
 def _find(name: str | None) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from recaption.annotate import Annotator
-from recaption.annotate.spacy_tagger import SHIPPED, Tagger
+from recaption.annotate.spacy_tagger import SHIPPED, Tagger, _without_torch
 from recaption.config import Annotate
 from recaption.errors import ConfigError
 from recaption.types import Caption
@@ -129,3 +132,27 @@ def test_the_shipped_pipeline_loads_without_torch_which_can_be_imported_later() 
         "import torch; assert torch.ones(1).sum() == 1"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_torch_is_hidden_from_the_thread_that_loads_the_tagger_only() -> None:
+    found: dict[str, object] = {}
+
+    def look(name: str) -> None:
+        try:
+            found[name] = importlib.util.find_spec("torch")
+        except ModuleNotFoundError as error:
+            found[name] = error
+
+    torch = sys.modules.pop("torch", None)  # find_spec does not ask the finders about an imported module
+    try:
+        with _without_torch():
+            look("inside")
+            other = threading.Thread(target=look, args=("another thread",))
+            other.start()
+            other.join()
+        look("after")
+    finally:
+        if torch is not None:
+            sys.modules["torch"] = torch
+    assert isinstance(found["inside"], ModuleNotFoundError)
+    assert isinstance(found["another thread"], ModuleSpec) and isinstance(found["after"], ModuleSpec)
