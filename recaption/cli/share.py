@@ -35,7 +35,7 @@ def export(
     split: Annotated[Literal["train", "val", "all"], typer.Option(help="The split to export")] = "train",
     fill: Annotated[
         Literal["empty", "repeat"] | None,
-        typer.Option(help="Fill names without a generation with nothing, or with a text of the same kind again"),
+        typer.Option(help="For names without a generation: leave them empty, or repeat a text of the same granularity"),
     ] = None,
     samples_per_shard: Annotated[
         int | None,
