@@ -37,9 +37,9 @@ def column_name(tokenizer: str) -> str:
 
 
 def load_tokenizer(name: str, *, setting: str, extra: str) -> tuple[Any, str]:
-    """The tokenizer of that name and its sha256: of what it does, as the tokenizers library writes it.
+    """The tokenizer of that name, and the sha256 of its definition, as the tokenizers library writes it.
 
-    `setting` is what the user wrote it in, for errors. Raises ConfigError, MissingExtra.
+    `setting` is the key or argument that has the name: errors begin with it. Raises ConfigError, MissingExtra.
     """
     try:
         from tokenizers import Tokenizer

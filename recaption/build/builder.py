@@ -152,7 +152,7 @@ class Builder:
         return self.build, True
 
     def _by_source(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
-        """The entries of the dataset shards (None if nothing changed), and any further inputs of their bytes."""
+        """The entries of the dataset shards (None if nothing changed), and the build's other inputs: here none."""
         built: list[Built] = collect()
         unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
         if unchanged and self._newest and built:

@@ -37,8 +37,8 @@ TableRows = Mapping[str, Sequence[Mapping[str, Any]]]
 class Select:
     """The rows and columns of a table that an exporter reads.
 
-    `generations` are those that made the rows, None for all of them; custom tables do not name any. With `named_in`,
-    rows are about the sub-captions that rows of these tables are about. `columns` are read beside `key`; None: all.
+    `generations`: only rows that these generations made (None: all); rows of custom tables name none. `named_in`:
+    only rows about sub-captions that have a row in one of these tables. `columns` are read beside `key`; None: all.
     """
 
     columns: Sequence[str] | None = None

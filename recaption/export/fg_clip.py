@@ -80,7 +80,7 @@ def boxes_of(sample: Sample) -> list[Row]:
 
     `short_expr` and `long_expr` are the shortest and the longest caption of the region; without captions, its phrase
     and the sentence that names it. A text with ten negatives is the `short_expr` of its first box, because the trainer
-    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 lowers only the negatives.
+    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 converts only negatives to it.
     """
     captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
     sentences = {sub["sub_id"]: _lower(sub["text"]) for sub in sample.tables[SUB_CAPTIONS]}

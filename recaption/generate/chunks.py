@@ -217,7 +217,7 @@ def _wanted(state: QuestionState, image: Image) -> set[Identity]:
 def _identity(
     store: Store, question: Question, shard: SourceShard, images: Sequence[Image], retry_reasons: frozenset[str]
 ) -> str | None:
-    """See `complete.identity`. None for questions without `over`, which are as fast to look up as marks."""
+    """See `complete.identity`. None for questions without `over`: looking up their answers is as fast as a mark."""
     return None if retry_reasons or not question.over else complete_identity(store, question, shard.id, images)
 
 

@@ -1,4 +1,4 @@
-"""Scenes with their true captions, noisy copies of these, and queries: the check of the instrument itself."""
+"""Scenes with their true captions, noisy copies of these, and queries: they check the probe itself."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def difference(sentence: str, other: str, category: Category) -> Change:
 
 
 def formed_like(sentence: str, other: str) -> str:
-    """`other` with the capital letter and the end mark of the sentence. Their lack would reveal false sentences."""
+    """`other` with the capital letter and the end mark of the sentence: the form must not show which one is false."""
     if sentence[:1].isupper():
         other = other[:1].upper() + other[1:]
     return f"{other}{sentence[-1]}" if sentence[-1:] in _ENDS and other[-1:].isalnum() else other
