@@ -175,7 +175,7 @@ def _shipped_merges() -> list[tuple[str, str]] | None:
 
 
 def _clip_of(merges: Sequence[tuple[str, str]], ends: tuple[str, str]) -> Any:
-    """A tokenizer with CLIP's vocabulary, without normaliser, pieces and ends."""
+    """A tokenizer with CLIP's vocabulary, without normaliser, pre-tokenizer and end tokens."""
     from tokenizers import Tokenizer, models
 
     letters = _byte_letters()

@@ -4,7 +4,7 @@
                         `-> Reject
 
 All are frozen, keyword-only and slotted; none imports anything of ours. Their form on disk is in `schemas/`
-(`recaption.schema` holds the two equal).
+(`recaption.schema` keeps the two in agreement).
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One time that a question was put to an engine; an answer or reject keeps all of them."""
+    """One request to an engine. An answer or reject has all of its attempts."""
 
     seed: int
     temperature: float

@@ -351,7 +351,7 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _task_settings(plan: Plan) -> dict[str, Any]:
-    """Settings of tasks that are in no fingerprint of answers: they choose the requests, and so the rows and files."""
+    """Settings of tasks that are in no fingerprint of answers: they choose the requests, and so the rows."""
     made = {question.id: question.task.options.model_dump(mode="json") for question in plan.questions}
     made = {q.id: made[q.id] for q in plan.questions if made[q.id] != dict(q.task.identity())}
     return {"tasks": made} if made else {}

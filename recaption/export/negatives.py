@@ -1,4 +1,4 @@
-"""Sub-captions with their negatives, for formats of a true and a false text."""
+"""Sub-captions with their negatives, for formats with a true and a false text."""
 
 from __future__ import annotations
 
