@@ -18,7 +18,7 @@ from recaption.errors import ConfigError, MissingExtra
 ALIASES: Final = {"clip": "openai/clip-vit-base-patch32", "siglip": "google/siglip-base-patch16-224"}
 """Short names for hub ids. `clip` is made of the merges that open_clip ships where that is installed."""
 OPEN_CLIP: Final = "open_clip"
-"""open_clip's SimpleTokenizer: the same vocabulary as `clip`, behind ftfy and html.unescape."""
+"""open_clip's SimpleTokenizer: the same vocabulary as `clip`, after ftfy and html.unescape."""
 NAMES: Final = (*ALIASES, "scene", OPEN_CLIP)
 _SCENE: Final = Path(__file__).parent / "demo" / "model" / "tokenizer.json"
 _CLIP_PIECES: Final = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"

@@ -129,7 +129,7 @@ class Watch:
         self._send(f"{process} {parent or ''}")
 
     def end(self) -> None:
-        """Call it once everything that the watched process started has ended, or was given up."""
+        """Call it once everything that the watched process started has ended, or is no longer waited for."""
         self._send(".")
 
     def _send(self, text: str) -> None:

@@ -26,7 +26,7 @@ from recaption.io.retrying import retried
 LONGEST_BACKOFF = 60.0  # s
 LONGEST_RETRY_AFTER = 60.0  # s; upper limit of the wait that a server requests
 LARGEST_REPLY = 8 * 2**20  # bytes
-TIMEOUTS = 3  # of one request while the server answers others: then it is given up
+TIMEOUTS = 3  # of one request while the server answers others: then it fails
 PATIENCE = 10  # completions of other requests, per connection, after which a busy reply concerns this request alone
 LISTEN_TRIES = 3
 LISTEN_PAUSE = 0.5  # s

@@ -165,7 +165,7 @@ class TransformersEngine(MicroBatchEngine):
         for name, value in inputs.items():
             if added and tuple(value.shape) == (1, len(prompt)):  # kinds of tokens: 0 is text
                 inputs[name] = torch.cat([value, value.new_zeros(1, added)], -1)
-        # Only the logits that are used: those that predict the first token of the statement and all behind it.
+        # Only the logits that are used: those that predict the first token of the statement and all after it.
         kept = len(tokens) - scored.first + 1
         with torch.inference_mode():
             logits = self._model(**inputs, use_cache=False, logits_to_keep=kept).logits[0, -kept:]

@@ -50,7 +50,7 @@ class Chunk:
     """The unit of work: up to 256 consecutive images of one shard, and which answers of one model they lack.
 
     `missing` has one bit mask per question, in the order of the model's plan: bit i stands for row `first + i`. A set
-    bit says that something of the image is missing; of several units, only those without an answer are asked.
+    bit means that an answer about the image is missing; of several units, requests are sent for those without one.
     It takes about a hundred bytes when pickled, so the driver can hold many chunks.
     """
 

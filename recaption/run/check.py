@@ -57,7 +57,7 @@ def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoRetu
 
 
 def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagger: bool = True) -> list[Exception]:
-    """All problems that lie outside the pipeline file: path, columns, prompts, models, annotation, output.
+    """All problems that are outside the pipeline file: path, columns, prompts, models, annotation, output.
 
     `store` is the output if `parts` does not name it. Without `tagger`, spaCy is not checked: it takes seconds to load.
     """
