@@ -125,7 +125,7 @@ class Watch:
         os.environ[self._mark] = "1"
 
     def begin(self, process: int, parent: int | None = None) -> None:
-        """End what `process` has started once it has ended, and `parent` too if there is one."""
+        """Once `process`, and `parent` if there is one, have ended: end everything that they started."""
         self._send(f"{process} {parent or ''}")
 
     def end(self) -> None:

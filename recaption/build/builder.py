@@ -41,7 +41,7 @@ class Builder:
     nothing is done. If the answers have changed since, the next revision is built next to it.
     By default, a dataset shard corresponds to a source shard and is written as soon as that is complete. With
     `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete; if a
-    build is already published, once all source shards are complete.
+    build is already published, it is written only when all source shards are complete.
     """
 
     def __init__(
