@@ -299,7 +299,12 @@ def make_tiny_grounding(folder: Path, kind: str) -> Path:
         letters.add_special_tokens(["<image>", *(f"<loc_{n}>" for n in range(1000))])
         more = {"extra_special_tokens": {"image_token": "<image>"}}
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=letters, **names, **more)
-    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     seen = {**sizes, "image_size": 32, "patch_size": 8}
     images = transformers.CLIPImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False)
     images.image_seq_length = {"Florence2": 2, "PaliGemma": 16}.get(kind, 64)

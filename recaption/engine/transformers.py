@@ -35,9 +35,8 @@ _ADD_THE_IMAGE: Final = frozenset({"florence2", "kosmos-2", "paligemma"})
 _UNPADDED: Final = frozenset({"kosmos-2"})
 """Types of models that count padding as positions (`create_position_ids_from_input_ids`), so no request is padded."""
 _PLAIN_PROMPT: Final = (
-    "{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
-    "{% endif %}{% endfor %}"
+    "{% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
+    "{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
 )
 
 
@@ -79,10 +78,9 @@ class TransformersEngine(MicroBatchEngine):
         from transformers import GenerationConfig, GenerationMixin
 
         tokenizer = processor.tokenizer if takes_images else processor
-        if not getattr(processor, "chat_template", None):  # some processors drop theirs, which the tokenizer has
-            plain = _PLAIN_PROMPT if model.config.model_type in _ADD_THE_IMAGE else None
-            processor.chat_template = tokenizer.chat_template or plain
-        if not processor.chat_template:
+        if model.config.model_type in _ADD_THE_IMAGE and not processor.chat_template:
+            processor.chat_template = tokenizer.chat_template or _PLAIN_PROMPT  # two of the processors drop theirs
+        if not getattr(processor, "chat_template", None):
             raise ConfigError(f"model {name!r} has no chat template: use an instruction-tuned one")
         self._starts = _starts(model) if model.config.is_encoder_decoder else []
         if self._starts and any(output.likelihood for output in self.spec.outputs):
