@@ -130,6 +130,11 @@ class Dataset:
                 made.append(Caption(**caption))
             yield Record(**row, captions=tuple(made))
 
+    def rejected(self, shard: ShardEntry) -> list[str]:
+        """The `source_key` of the shard's images, or classes, that were rejected."""
+        images = self._table(shard, "images", ("source_key", "status"))
+        return images.filter(pc.equal(images["status"], "reject"))["source_key"].to_pylist()
+
     def texts(
         self, shard: ShardEntry, split: Split, generations: Collection[str]
     ) -> tuple[pa.Table, dict[str, pa.ChunkedArray]]:
