@@ -121,6 +121,7 @@ def test_a_changed_sentence_begins_and_ends_like_the_first_one(sentence: str, ot
         ("A dog is sitting.", "A dog was standing.", "action"),
         ("A house of red bricks.", "A house of blue bricks.", "attribute"),
         ("At the left of the car.", "To the right of the car.", "place"),
+        ("A road in the form of x.", "A road in the shape of y.", "object"),
     ],
 )
 def test_several_words_may_be_one_change(sentence: str, other: str, category: Category) -> None:
