@@ -40,6 +40,11 @@ def load(given: str, images: Path | None) -> list[Query]:
     return made
 
 
+def has_images(given: str) -> bool:
+    """Whether these queries are NAME:PATH, whose images are in a folder."""
+    return given.partition(":")[0] in ADAPTORS
+
+
 def karpathy(file: Path, images: Path) -> Iterator[Query]:
     """The test images, each with all of its captions."""
     for one in json.loads(file.read_text("utf-8"))["images"]:

@@ -123,6 +123,8 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
 def outputs(outs: Sequence[str], compared: Compared, options: Options, console: Console, progress: Console) -> int:
     """The probe on outputs. With queries, it gives verdicts. Without, it measures how well each arm finds held-out
     images by the texts of each arm. Raises UserError for input that cannot be compared."""
+    if options.folder is None and is_url(outs[0]):
+        raise UserError(f"{outs[0]} is a URL; give --out DIR, a folder for the results")
     started = time.monotonic()
     prepared = _of_outputs(outs, compared, options, progress)
     outcomes, runs = _trained(prepared, options, progress)
@@ -154,8 +156,6 @@ def export_arms(outs: Sequence[str], compared: Compared, options: Options, folde
 
 
 def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progress: Console) -> Prepared:
-    if options.folder is None and is_url(outs[0]):
-        raise UserError(f"{outs[0]} is a URL; give --out DIR, a folder for the results")
     asked = [one for given in compared.queries for one in adaptors.load(given, compared.query_images)]
     policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
     for text in policies:

@@ -43,9 +43,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*words: str, encoder: str = f"{built}/features.npz") -> tuple[int, str, str]:
-        small = ["--seen", "64", "--batch", "8", "--seeds", "2", "--encoder", encoder, "--out", str(tmp_path / "probe")]
-        code = main(["probe", *small, "--processes", "1", *words])
+    def call(*words: str, encoder: str | None = f"{built}/features.npz") -> tuple[int, str, str]:
+        small = ["--seen", "64", "--batch", "8", "--seeds", "2", "--out", str(tmp_path / "probe"), "--processes", "1"]
+        code = main(["probe", *small, *(["--encoder", encoder] if encoder else ()), *words])
         return code, *capsys.readouterr()
 
     return call
@@ -91,24 +91,53 @@ def test_without_queries_there_is_no_verdict(built: Path, tmp_path: Path, run: C
 def test_both_towers_can_be_trained_from_scratch(built: Path, tmp_path: Path, run: Callable) -> None:
     path = queries(tmp_path, "000000000")
     small = ["--objective", "flair", "--side", "32", "--layers", "1", "--width", "16", "--seeds", "1", "--seen", "16"]
-    code, _, progress = run(f"{built}/out", "--queries", path, *small, encoder="scene")
+    code, _, progress = run(f"{built}/out", "--queries", path, *small, encoder=None)
     assert code == 0, progress
     found = json.loads((tmp_path / "probe" / "probe.json").read_text())
     assert found["scratch"]["objective"] == "flair" and found["training"]["context"] == 77
     assert len(found["runs"]) == 4 and list((tmp_path / "probe").glob("pixels-32-*.npy"))
-    code, _, error = run(f"{built}/out", "--objective", "flair")
-    assert code == 2 and "leave out --encoder and --text" in error.replace("\n", " ")
 
 
-def test_arms_are_exported_for_other_trainers(built: Path, tmp_path: Path, run: Callable) -> None:
-    code, _, progress = run(f"{built}/out", "--policy", "weighted:k=2", "--export-arms", str(tmp_path / "arms"))
-    assert code == 0 and progress.splitlines()[-1] == f"sh {tmp_path}/arms/train.sh"
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("out --side 160", "--side has no effect without --objective. Leave it out"),
+        ("out --layers 12 --side 96", "--side, --layers have no effect without --objective. Leave them out"),
+        ("out --objective clip --encoder scene", "--encoder has no effect with --objective"),
+        ("out --text transformers:x --context 9", "--context has no effect with --text"),
+        ("out --query-images x", "--query-images has no effect without --queries NAME:PATH"),
+        ("out --queries q.parquet --query-images x", "--query-images has no effect without --queries NAME:PATH"),
+        ("demo --query-images x --images 9", "--query-images, --images have no effect with demo"),
+        ("demo --export-arms x", "--export-arms has no effect with demo"),
+        ("out --export-arms x --json --objective clip", "--objective, --json have no effect with --export-arms"),
+        ("out --export-arms x --out y --width 9", "--width, --out have no effect with --export-arms"),
+    ],
+)
+def test_options_without_effect_are_refused(capsys: pytest.CaptureFixture[str], words: str, refused: str) -> None:
+    assert main(["probe", *words.split()]) == 2
+    assert refused in " ".join(capsys.readouterr().err.split())
+
+
+def test_only_results_need_a_local_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """An export of an output at a URL is written to the given folder only."""
+    assert main(["probe", "memory://out"]) == 2
+    assert "memory://out is a URL; give --out DIR" in capsys.readouterr().err
+    assert main(["probe", "memory://out", "--export-arms", str(tmp_path / "arms")]) == 2
+    assert "nothing to load at memory://out" in capsys.readouterr().err
+
+
+def test_arms_are_exported_for_other_trainers(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--policy", "weighted:k=2", "--seeds", "2", "--export-arms", str(tmp_path / "arms")]
+    assert main(["probe", f"{built}/out", *words]) == 0
+    progress = capsys.readouterr().err
+    script = (tmp_path / "arms" / "train.sh").read_text()
+    assert "--batch-size 1024" in script and "--lr 0.0005" in script  # not those of the small probe
+    assert progress.splitlines()[-1] == f"sh {tmp_path}/arms/train.sh"
     files = {path.name: path.read_bytes() for path in (tmp_path / "arms" / "images").rglob("*.*")}
     found = outputs.open_set(f"{built}/out")
     trained = {sha256 for sha256, held in found.images.items() if held.split == "train"}
     assert {hashlib.sha256(data).hexdigest() for data in files.values()} == trained
     assert len(list((tmp_path / "arms").glob("*/seed-*.tsv"))) == 4 * 2
-    assert run("demo", "--export-arms", str(tmp_path / "demo"))[0] == 2
 
 
 def test_images_of_queries_are_not_trained_on(built: Path) -> None:
