@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,23 +177,28 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
         arms=arms,
         control_arms=controls(arms[0], changed(arms[0].records, corrupter(CORRUPTED))),
         pictures=lambda: Pictures(
-            train=features_of(compared.encoder, sets[0], chosen.train),
+            train=features_of(compared.encoder, sets[0], of_outputs.texts(chosen.train)),
             queries=features_of(compared.encoder, sets[0], chosen.queries),
         ),
-        images=lambda: map(sets[0].image, [*chosen.train, *chosen.queries]),
-        files=lambda: map(sets[0].file, chosen.train),
-        encoded={"encoder": compared.encoder, "images": of_outputs.digest(*chosen.train, "", *chosen.queries)},
+        images=lambda: map(sets[0].image, chain(of_outputs.texts(chosen.train), chosen.queries)),
+        files=lambda: map(sets[0].file, of_outputs.texts(chosen.train)),
+        encoded={
+            "encoder": compared.encoder,
+            "images": of_outputs.digest(chain(of_outputs.texts(chosen.train), [""], chosen.queries)),
+        },
         numbers=(len(chosen.train), len(chosen.queries)),
         text=compared.text,
         examined=Examination(queries=queries, images=[position[one.image] for one in queries]),
         about={
             "kind": "outputs",
-            "outputs": {one.name: of_outputs.digest(one.records.sha256, *chosen.train) for one in sets},
+            "outputs": {
+                one.name: of_outputs.digest(chain([one.records.sha256], of_outputs.texts(chosen.train))) for one in sets
+            },
             "images": {"train": len(chosen.train), "queries": len(chosen.queries), "left_out": dict(chosen.left_out)},
             "policies": policies,
             "encoder": compared.encoder,
             "text": compared.text,
-            "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(*queries)},
+            "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(queries)},
         },
         folder=options.folder or Path(outs[0], "probe"),
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +21,13 @@ from rich.console import Console
 from samples import jpeg
 
 from recaption.cli import main
+from recaption.demo.scenes import sample_scene
 from recaption.errors import UserError
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report import probed
 from recaption.io.store import LocalStore
-from recaption.probe import command, demo, outputs
-from recaption.probe.outputs import CaptionSet, Held, select
+from recaption.probe import command, demo, outputs, scenes
+from recaption.probe.outputs import CaptionSet, Images, digests, select
 from recaption.probe.pictures import Pictures
 from recaption.probe.queries import Query
 from recaption.probe.scenes import Scenes
@@ -123,7 +127,7 @@ def test_only_results_need_a_local_folder(capsys: pytest.CaptureFixture[str], tm
     assert main(["probe", "memory://out"]) == 2
     assert "memory://out is a URL; give --out DIR" in capsys.readouterr().err
     assert main(["probe", "memory://out", "--export-arms", str(tmp_path / "arms")]) == 2
-    assert "nothing to load at memory://out" in capsys.readouterr().err
+    assert "memory://out: neither a .tar nor a folder" in capsys.readouterr().err
 
 
 def test_arms_are_exported_for_other_trainers(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +149,7 @@ def test_images_of_queries_are_not_trained_on(built: Path) -> None:
     asked = [sha256 for sha256, held in found.images.items() if held.key in ("000000000", "000000001")]
     chosen = select([found], asked, 1000)
     held_out = {sha256 for sha256, held in found.images.items() if held.split == "val"}
-    assert set(chosen.train) == set(found.images) - set(asked) - held_out
+    assert set(outputs.texts(chosen.train)) == set(found.images) - set(asked) - held_out
     assert chosen.queries == asked
     assert len(select([found], asked, 10).train) == 10
 
@@ -176,10 +180,56 @@ def test_unknown_images_and_encoders_are_refused(built: Path, tmp_path: Path, ru
 
 def stub(name: str, images: dict[str, str]) -> CaptionSet:
     """An output with these images (sha256 -> split), without records."""
-    held = {
-        sha256: Held(position=n, key=sha256, split=split, index=n) for n, (sha256, split) in enumerate(images.items())
-    }
+    ordered = sorted(images, key=lambda sha256: images[sha256] != "train")
+    train = sum(split == "train" for split in images.values())
+    held = Images(None, digests(ordered), np.arange(len(images)), train)  # type: ignore[arg-type]
     return CaptionSet(name=name, records=None, images=held, granularities=frozenset(), datasets={})  # type: ignore[arg-type]
+
+
+def test_images_are_found_by_sha256(built: Path) -> None:
+    found = outputs.open_set(f"{built}/out")
+    for position, (sha256, held) in enumerate(found.images.items()):
+        record = found.datasets[held.split].sample(held.index).record
+        assert (held.position, held.key, record.sha256) == (position, found.records[position].key, sha256)
+        assert record.key == held.key
+    some = digests([*found.images][3::-1])
+    assert found.images.positions(some).tolist() == [3, 2, 1, 0]
+    assert "f" * 64 not in found.images and "f" * 99 not in found.images and "" not in found.images
+
+
+class ManyImages:
+    """In place of CaptionDataset: `number` images for training and a tenth of them held out, with few records."""
+
+    number = 5_000
+    records = tuple(scenes.record(sample_scene(seed), seed) for seed in range(5))
+
+    def __init__(self, out: str, *, split: str, **_: object) -> None:
+        self.first = 0 if split == "train" else self.number
+        self.steps = SimpleNamespace(samples=self.number // (1 if split == "train" else 10))
+
+    def sample(self, index: int) -> SimpleNamespace:
+        n = self.first + index
+        sha256 = hashlib.sha256(b"%d" % n).hexdigest()
+        return SimpleNamespace(record=replace(self.records[n % 5], key=f"{n:09d}", sha256=sha256), image=b"")
+
+
+def test_an_image_takes_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "CaptionDataset", ManyImages)
+    tracemalloc.start()
+    try:
+        found = outputs.open_set("out")
+        chosen = select([found], None, 1_000_000)
+        made = outputs.arms([found], ["weighted:k=4", "raw"], chosen.train)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.images) == 5_500 and len(made[1].records) == 5_000
+    assert held < 250 * 5_500
+
+
+@pytest.mark.parametrize("parts", [[], ["a"], ["a", 1], ["a", "b", "c"]])
+def test_a_digest_is_that_of_the_tuple(parts: list) -> None:
+    assert outputs.digest(iter(parts)) == hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()
 
 
 def test_outputs_need_common_and_held_out_images() -> None:
@@ -191,7 +241,8 @@ def test_outputs_need_common_and_held_out_images() -> None:
         select([stub("a", {"1": "val"})], None, 9)
     both = [stub("a", {"1": "train", "2": "val", "3": "train"}), stub("b", {"1": "train", "2": "train"})]
     chosen = select(both, None, 9)
-    assert (chosen.train, chosen.queries, chosen.left_out) == (["1"], ["2"], {"a": 1, "b": 0})
+    assert list(outputs.texts(chosen.train)) == ["1"]
+    assert (chosen.queries, chosen.left_out) == (["2"], {"a": 1, "b": 0})
 
 
 def test_a_file_of_a_query_is_excluded_by_its_content(built: Path, tmp_path: Path) -> None:
@@ -201,7 +252,7 @@ def test_a_file_of_a_query_is_excluded_by_its_content(built: Path, tmp_path: Pat
     asked = [Query(image=str(tmp_path / name), text="a cat", in_file=True) for name in ("known.jpg", "new.jpg")]
     known, new = outputs.resolved(asked, found)
     assert known.image in found.images and new.image not in found.images
-    assert known.image not in select([found], [known.image, new.image], 1000).train
+    assert known.image not in outputs.texts(select([found], [known.image, new.image], 1000).train)
     assert found.image(new.image).size == (16, 12)
     with pytest.raises(UserError, match="which cannot be read"):
         outputs.resolved([Query(image="nothing.jpg", text="a cat", in_file=True)], found)
