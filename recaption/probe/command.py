@@ -164,6 +164,7 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
     if compared.text != TRAINED:
         text_encoder(compared.text)
     sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
+    of_outputs.check_policies(sets, compared.policies)  # without --policy, an output may lack raw captions
     asked = of_outputs.resolved(asked, sets[0])
     chosen = of_outputs.select(sets, [one.image for one in asked] if asked else None, options.images)
     for name, number in chosen.left_out.items():

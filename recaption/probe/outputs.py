@@ -18,7 +18,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.load import CaptionDataset, pixels, policy
 from recaption.probe.arms import Arm, Reordered, Spool
 from recaption.probe.queries import Query
-from recaption.probe.settings import parse_policy
+from recaption.probe.settings import parse_policy, settings_of
 
 _JPEG = b"\xff\xd8"
 # Policies that draw other captions, silently, from a record that lacks these.
@@ -220,16 +220,27 @@ def select(sets: Sequence[CaptionSet], asked: Sequence[str] | None, most: int) -
     )
 
 
-def arms(sets: Sequence[CaptionSet], policies: Sequence[str], images: Digests) -> list[Arm]:
-    """Every policy on every output. Raises UserError for a policy that needs captions which an output does not have."""
-    made = []
+def check_policies(sets: Sequence[CaptionSet], policies: Sequence[str]) -> None:
+    """Raise UserError for a policy that needs captions which an output does not have."""
     for one in sets:
         for text in policies:
-            needs = _NEEDS.get(text.partition(":")[0])
+            needs = _needs(text)
             if needs and needs not in one.granularities:
                 raise UserError(
                     f"--policy {text} needs {needs} captions, and {one.name} has {', '.join(sorted(one.granularities))}"
                 )
+
+
+def _needs(text: str) -> str | None:
+    name, given = settings_of(text)
+    return "raw" if given.get("p_raw", 0) > 0 else _NEEDS.get(name)
+
+
+def arms(sets: Sequence[CaptionSet], policies: Sequence[str], images: Digests) -> list[Arm]:
+    """Every policy on every output."""
+    made = []
+    for one in sets:
+        for text in policies:
             name = text if len(sets) == 1 else f"{one.name} {text}"
             records = Reordered(one.records, one.images.positions(images))
             made.append(Arm(name=name, records=records, policy=parse_policy(text)))

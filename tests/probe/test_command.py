@@ -178,12 +178,20 @@ def test_unknown_images_and_encoders_are_refused(built: Path, tmp_path: Path, ru
     assert code == 2 and "has no features of image" in error
 
 
+def test_a_share_of_raw_captions_needs_raw_captions() -> None:
+    without = stub("a", {})
+    for policy in ("weighted:k=4,p_raw=0.1", "raw", "recap_mix:p_raw=0.5"):
+        with pytest.raises(UserError, match=f"--policy {policy} needs raw captions, and a has long"):
+            outputs.check_policies([without], ["weighted:k=4", policy])
+    outputs.check_policies([without], ["weighted:k=4", "weighted:p_raw=0", "flair:k=8", "long"])
+
+
 def stub(name: str, images: dict[str, str]) -> CaptionSet:
-    """An output with these images (sha256 -> split), without records."""
+    """An output with these images (sha256 -> split) and long captions, without records."""
     ordered = sorted(images, key=lambda sha256: images[sha256] != "train")
     train = sum(split == "train" for split in images.values())
     held = Images(None, digests(ordered), np.arange(len(images)), train)  # type: ignore[arg-type]
-    return CaptionSet(name=name, records=None, images=held, granularities=frozenset(), datasets={})  # type: ignore[arg-type]
+    return CaptionSet(name=name, records=None, images=held, granularities=frozenset(["long"]), datasets={})  # type: ignore[arg-type]
 
 
 def test_images_are_found_by_sha256(built: Path) -> None:
