@@ -29,8 +29,8 @@ def probe(
         typer.Option(
             metavar="FILE",
             help="Texts about known images that are not from the compared captions: Parquet with image (key or "
-            "sha256) or file, text, optionally wrong and slice; or karpathy:, urban1k:, docci: or sugarcrepe:PATH. "
-            "Repeatable",
+            "sha256) or file, text, optionally wrong and slice; or karpathy:, urban1k:, docci:, sugarcrepe: or "
+            "scenes:PATH. Repeatable",
         ),
     ] = None,
     query_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of karpathy:PATH and so on")] = None,
@@ -133,9 +133,7 @@ def probe(
     if text != TRAINED:
         _refuse(context, ("words",), "with --text, whose encoder reads as many words as it can")
     if not any(map(adaptors.has_images, queries or ())):
-        _refuse(
-            context, ("query_images",), f"without --queries NAME:PATH with a name of {', '.join(adaptors.ADAPTORS)}"
-        )
+        _refuse(context, ("query_images",), "without --queries NAME:PATH, such as karpathy:dataset_coco.json")
     scratch = Scratch(objective=objective, side=side, layers=layers) if objective else None
     given = {"seen": seen, "batch": batch, "context": words, "width": width}
     defaults = DEFAULTS if scratch or exported else {}

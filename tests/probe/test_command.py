@@ -111,6 +111,7 @@ def test_both_towers_can_be_trained_from_scratch(built: Path, tmp_path: Path, ru
         ("out --text transformers:x --context 9", "--context has no effect with --text"),
         ("out --query-images x", "--query-images has no effect without --queries NAME:PATH"),
         ("out --queries q.parquet --query-images x", "--query-images has no effect without --queries NAME:PATH"),
+        ("out --queries scenes:x --query-images x", "--query-images has no effect without --queries NAME:PATH"),
         ("demo --query-images x --images 9", "--query-images, --images have no effect with demo"),
         ("demo --export-arms x", "--export-arms has no effect with demo"),
         ("out --export-arms x --json --objective clip", "--objective, --json have no effect with --export-arms"),
@@ -180,7 +181,7 @@ def test_unknown_images_and_encoders_are_refused(built: Path, tmp_path: Path, ru
 
 def test_a_share_of_raw_captions_needs_raw_captions() -> None:
     without = stub("a", {})
-    for policy in ("weighted:k=4,p_raw=0.1", "raw", "recap_mix:p_raw=0.5"):
+    for policy in ("weighted:k=4,p_raw=0.1", "raw", "recap_mix:p=0.5"):
         with pytest.raises(UserError, match=f"--policy {policy} needs raw captions, and a has long"):
             outputs.check_policies([without], ["weighted:k=4", policy])
     outputs.check_policies([without], ["weighted:k=4", "weighted:p_raw=0", "flair:k=8", "long"])
