@@ -38,6 +38,7 @@ from recaption.probe.workers import TRAINED, Work
 
 _DEMO_FOLDER: Final = Path("out/probe-demo")
 _POLICY: Final = "weighted:k=4,p_raw=0.1"
+_OF_FEATURES: Final = ("encoder", "text")  # in `Prepared.about`; towers from scratch have neither
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,7 +261,7 @@ def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plo
     """probe.json and, with verdicts, probe.svg."""
     content = {
         "recaption": recaption.__version__,
-        **prepared.about,
+        **{name: value for name, value in prepared.about.items() if not (options.scratch and name in _OF_FEATURES)},
         "training": asdict(options.training),
         **({"scratch": asdict(options.scratch)} if options.scratch else {}),
         "seeds": options.seeds,

@@ -99,6 +99,9 @@ def test_both_towers_can_be_trained_from_scratch(built: Path, tmp_path: Path, ru
     assert code == 0, progress
     found = json.loads((tmp_path / "probe" / "probe.json").read_text())
     assert found["scratch"]["objective"] == "flair" and found["training"]["context"] == 77
+    assert "encoder" not in found and "text" not in found
+    shown = probed.read(OutputPaths(given=str(tmp_path), out=LocalStore(tmp_path), build=None))
+    assert shown and shown.facts[-1] == "both towers trained from scratch with the objective flair"
     assert len(found["runs"]) == 4 and list((tmp_path / "probe").glob("pixels-32-*.npy"))
 
 
