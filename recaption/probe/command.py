@@ -149,15 +149,19 @@ def outputs(outs: Sequence[str], compared: Compared, options: Options, console: 
 
 
 def export_arms(outs: Sequence[str], compared: Compared, options: Options, folder: Path, progress: Console) -> int:
-    """Write the arms for a trainer of one's own, instead of training. Raises UserError as `outputs` does."""
-    prepared = _of_outputs(outs, compared, options, progress)
+    """Write the arms for a trainer of one's own, instead of training. Without held-out images, all are exported. Raises
+    UserError as `outputs` does."""
+    prepared = _of_outputs(outs, compared, options, progress, with_queries=False)
     arms = by_name([*prepared.arms, *prepared.control_arms])
     script = export(arms, prepared.files(), folder, options.seeds, options.training)
     progress.print(f"sh {script}", markup=False, soft_wrap=True)
     return 0
 
 
-def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progress: Console) -> Prepared:
+def _of_outputs(
+    outs: Sequence[str], compared: Compared, options: Options, progress: Console, *, with_queries: bool = True
+) -> Prepared:
+    """`with_queries`: without `--queries`, the held-out images become the images of queries, and there must be some."""
     asked = [one for given in compared.queries for one in adaptors.load(given, compared.query_images)]
     policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
     for text in policies:
@@ -167,7 +171,8 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
     sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
     of_outputs.check_policies(sets, compared.policies)  # without --policy, an output may lack raw captions
     asked = of_outputs.resolved(asked, sets[0])
-    chosen = of_outputs.select(sets, [one.image for one in asked] if asked else None, options.images)
+    named = [one.image for one in asked]
+    chosen = of_outputs.select(sets, None if with_queries and not named else named, options.images)
     for name, number in chosen.left_out.items():
         if number:
             line = f"{name}: {number:,} images that are not in all outputs are left out"

@@ -148,6 +148,18 @@ def test_arms_are_exported_for_other_trainers(built: Path, tmp_path: Path, capsy
     assert len(list((tmp_path / "arms").glob("*/seed-*.tsv"))) == 4 * 2
 
 
+def test_an_output_without_held_out_images_is_exported_whole(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = outputs.open_set(f"{built}/out")
+    only = Images(found.records, found.images.sha256[:7], np.arange(7), train=7)
+    monkeypatch.setattr(outputs, "open_set", lambda out: replace(found, images=only))
+    assert main(["probe", "out", "--seeds", "1", "--export-arms", str(tmp_path / "arms")]) == 0
+    assert len([path for path in (tmp_path / "arms" / "images").rglob("*") if path.is_file()]) == 7
+    assert main(["probe", "out", "--out", str(tmp_path)]) == 2
+    assert "has no held-out images" in " ".join(capsys.readouterr().err.split())
+
+
 def test_images_of_queries_are_not_trained_on(built: Path) -> None:
     found = outputs.open_set(f"{built}/out")
     asked = [sha256 for sha256, held in found.images.items() if held.key in ("000000000", "000000001")]
