@@ -169,7 +169,8 @@ def _of_outputs(
     if compared.text != TRAINED:
         text_encoder(compared.text)
     sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
-    of_outputs.check_policies(sets, compared.policies)  # without --policy, an output may lack raw captions
+    for line in of_outputs.check_policies(sets, compared.policies):  # without --policy, raw captions may be missing
+        progress.print(line, markup=False, soft_wrap=True)
     asked = of_outputs.resolved(asked, sets[0])
     named = [one.image for one in asked]
     chosen = of_outputs.select(sets, None if with_queries and not named else named, options.images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,7 +102,7 @@ class CaptionSet:
     name: str
     records: Spool
     images: Images
-    granularities: frozenset[str]
+    granularities: Mapping[str, int]  # images that have such a caption
     datasets: Mapping[str, CaptionDataset]
     files: dict[str, Path] = field(default_factory=dict)  # images of queries that the output does not have, by sha256
 
@@ -142,7 +143,7 @@ def open_set(out: str) -> CaptionSet:
     datasets: dict[str, CaptionDataset] = {}
     sha256s, indices, seen = bytearray(), array("q"), set[bytes]()
     of_split: dict[str, int] = {}
-    granularities: set[str] = set()
+    granularities: Counter[str] = Counter()
     for split in ("train", "val"):
         try:
             datasets[split] = CaptionDataset(
@@ -171,7 +172,7 @@ def open_set(out: str) -> CaptionSet:
                 seen.add(sha256[: _DIGITS // 2])  # 128 bits
                 sha256s.extend(sha256.ljust(_DIGITS, b"\0"))
                 indices.append(index)
-                granularities.update(caption.granularity for caption in record.captions)
+                granularities.update({caption.granularity for caption in record.captions})
                 yield record
             of_split[split] = len(indices)
 
@@ -179,7 +180,7 @@ def open_set(out: str) -> CaptionSet:
     images = Images(
         spool, np.frombuffer(sha256s, f"S{_DIGITS}"), np.frombuffer(indices, np.int64), train=of_split["train"]
     )
-    return CaptionSet(name=out, records=spool, images=images, granularities=frozenset(granularities), datasets=datasets)
+    return CaptionSet(name=out, records=spool, images=images, granularities=granularities, datasets=datasets)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,14 +221,22 @@ def select(sets: Sequence[CaptionSet], asked: Sequence[str] | None, most: int) -
     )
 
 
-def check_policies(sets: Sequence[CaptionSet], policies: Sequence[str]) -> None:
-    """Raise UserError for a policy that needs captions which an output does not have."""
+def check_policies(sets: Sequence[CaptionSet], policies: Sequence[str]) -> Iterator[str]:
+    """Warnings about policies that need captions which some images do not have.
+
+    Raises UserError for a policy that needs captions which an output does not have.
+    """
     for one in sets:
         for text in policies:
             needs = _needs(text)
             if needs and needs not in one.granularities:
                 raise UserError(
                     f"--policy {text} needs {needs} captions, and {one.name} has {', '.join(sorted(one.granularities))}"
+                )
+            if needs and (without := len(one.images) - one.granularities[needs]):
+                yield (
+                    f"{one.name}: {without:,} of {len(one.images):,} images have no {needs} captions; "
+                    f"--policy {text} draws their other captions"
                 )
 
 

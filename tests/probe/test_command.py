@@ -198,16 +198,23 @@ def test_a_share_of_raw_captions_needs_raw_captions() -> None:
     without = stub("a", {})
     for policy in ("weighted:k=4,p_raw=0.1", "raw", "recap_mix:p=0.5"):
         with pytest.raises(UserError, match=f"--policy {policy} needs raw captions, and a has long"):
-            outputs.check_policies([without], ["weighted:k=4", policy])
-    outputs.check_policies([without], ["weighted:k=4", "weighted:p_raw=0", "flair:k=8", "long"])
+            list(outputs.check_policies([without], ["weighted:k=4", policy]))
+    assert not list(outputs.check_policies([without], ["weighted:k=4", "weighted:p_raw=0", "flair:k=8"]))
+
+
+def test_images_without_the_captions_of_a_policy_are_counted() -> None:
+    some = stub("a", {"1": "train", "2": "train", "3": "val"})
+    assert list(outputs.check_policies([some], ["long", "flair"])) == [
+        "a: 1 of 3 images have no long captions; --policy long draws their other captions"
+    ]
 
 
 def stub(name: str, images: dict[str, str]) -> CaptionSet:
-    """An output with these images (sha256 -> split) and long captions, without records."""
+    """An output with these images (sha256 -> split), without records. Two images have long captions."""
     ordered = sorted(images, key=lambda sha256: images[sha256] != "train")
     train = sum(split == "train" for split in images.values())
     held = Images(None, digests(ordered), np.arange(len(images)), train)  # type: ignore[arg-type]
-    return CaptionSet(name=name, records=None, images=held, granularities=frozenset(["long"]), datasets={})  # type: ignore[arg-type]
+    return CaptionSet(name=name, records=None, images=held, granularities={"long": 2}, datasets={})  # type: ignore[arg-type]
 
 
 def test_images_are_found_by_sha256(built: Path) -> None:
