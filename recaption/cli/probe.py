@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
 from recaption.cli.options import positive
 
+# Parameters without effect: in the demo, and where nothing is trained.
+_OF_DEMO: Final = ("queries", "query_images", "policies", "encoder", "text", "images", "exported")
+_OF_TRAINING: Final = (
+    *("encoder", "text", "objective", "side", "layers", "words", "width", "processes", "folder", "as_json"),
+)
+
 
 def probe(
+    context: typer.Context,
     outs: Annotated[
         list[str],
         typer.Argument(metavar="OUT...", help="Outputs of the same images; or demo: a check of the probe on scenes"),
@@ -21,8 +29,8 @@ def probe(
         typer.Option(
             metavar="FILE",
             help="Texts about known images that are not from the compared captions: Parquet with image (key or "
-            "sha256) or file, text, optionally wrong and slice; or karpathy:, urban1k:, docci: or sugarcrepe:PATH. "
-            "Repeatable",
+            "sha256) or file, text, optionally wrong and slice; or karpathy:, urban1k:, docci:, sugarcrepe: or "
+            "scenes:PATH. Repeatable",
         ),
     ] = None,
     query_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of karpathy:PATH and so on")] = None,
@@ -50,8 +58,8 @@ def probe(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Train both towers from scratch, for a GPU, with siglip, clip, flair or dreamlip; without --encoder "
-            "and --text",
+            help="Train both towers from scratch, for a GPU, with siglip, clip, flair, dreamlip or sparc; without "
+            "--encoder and --text",
         ),
     ] = None,
     side: Annotated[
@@ -68,17 +76,26 @@ def probe(
     seen: Annotated[
         int | None,
         typer.Option(
-            parser=positive, metavar="N", help="Images seen by each run. Default: 32768; with --objective 12800000"
+            parser=positive,
+            metavar="N",
+            help="Images seen by each run. Default: 32768; with --objective or --export-arms 12800000",
         ),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(parser=positive, metavar="N", help="Images in a batch. Default: 64; with --objective 1024"),
+        typer.Option(
+            parser=positive,
+            metavar="N",
+            help="Images in a batch. Default: 64; with --objective or --export-arms 1024",
+        ),
     ] = None,
-    context: Annotated[
+    words: Annotated[
         int | None,
         typer.Option(
-            parser=positive, metavar="N", help="Words of a text that are read. Default: 32; with --objective 77"
+            "--context",
+            parser=positive,
+            metavar="N",
+            help="Words of a text that are read. Default: 32; with --objective 77",
         ),
     ] = None,
     width: Annotated[
@@ -103,20 +120,28 @@ def probe(
     as_json: Annotated[bool, typer.Option("--json", help="Print probe.json")] = False,
 ) -> int:
     """Compare caption sets and sampling policies by what a small model learns from them."""
-    from recaption.errors import UserError
-    from recaption.probe import command
+    from recaption.probe import adaptors, command
     from recaption.probe.scratch import DEFAULTS, Scratch
     from recaption.probe.settings import Training
+    from recaption.probe.workers import TRAINED
 
-    if objective and (encoder != "scene" or text != "trained"):
-        raise UserError("--objective trains both towers from scratch; leave out --encoder and --text")
+    of_demo = outs == ["demo"]
+    if of_demo:
+        _refuse(context, _OF_DEMO, "with demo, which has its own images, captions, queries and encoder")
+    if exported:
+        _refuse(context, _OF_TRAINING, "with --export-arms, which trains nothing")
+    if objective:
+        _refuse(context, ("encoder", "text"), "with --objective, which trains both towers from scratch")
+    else:
+        _refuse(context, ("side", "layers"), "without --objective")
+    if text != TRAINED:
+        _refuse(context, ("words",), "with --text, whose encoder reads as many words as it can")
+    if not any(map(adaptors.has_images, queries or ())):
+        _refuse(context, ("query_images",), "without --queries NAME:PATH, such as karpathy:dataset_coco.json")
     sizes = {name: value for name, value in (("side", side), ("layers", layers)) if value is not None}
-    if sizes and not objective:
-        options_given = ", ".join(f"--{name}" for name in sizes)
-        raise UserError(f"{options_given}: for --objective only. Add --objective NAME, or leave {options_given} out")
     scratch = Scratch(objective=objective, **sizes) if objective else None
-    given = {"seen": seen, "batch": batch, "context": context, "width": width}
-    defaults = DEFAULTS if scratch else {}
+    given = {"seen": seen, "batch": batch, "context": words, "width": width}
+    defaults = DEFAULTS if scratch or exported else {}
     options = command.Options(
         training=Training(**{**defaults, **{name: value for name, value in given.items() if value is not None}}),
         seeds=seeds,
@@ -127,12 +152,7 @@ def probe(
         as_json=as_json,
     )
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
-    if outs == ["demo"]:
-        of_outputs: dict[str, object] = {"--queries": queries, "--query-images": query_images, "--policy": policies}
-        of_outputs |= {"--export-arms": exported}
-        of_outputs |= {"--encoder": encoder != "scene", "--text": text != "trained"}
-        if given_ones := [name for name, value in of_outputs.items() if value]:
-            raise UserError(f"demo uses its own captions, queries and encoders; leave out {', '.join(given_ones)}")
+    if of_demo:
         return command.demo(options, console, progress)
     compared = command.Compared(
         queries=queries or (), query_images=query_images, policies=policies or (), encoder=encoder, text=text
@@ -140,3 +160,18 @@ def probe(
     if exported:
         return command.export_arms(outs, compared, options, exported, progress)
     return command.outputs(outs, compared, options, console, progress)
+
+
+def _refuse(context: typer.Context, names: Sequence[str], when: str) -> None:
+    """Raise UserError if one of these parameters is given: it has no effect."""
+    from recaption.errors import UserError
+
+    source: Any = context.get_parameter_source  # whose enum is typer's or click's, which depends on typer's version
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and source(parameter.name).name == "COMMANDLINE"
+    ]
+    if given:
+        have = "has" if len(given) == 1 else "have"
+        raise UserError(f"{', '.join(given)} {have} no effect {when}. Leave {'it' if len(given) == 1 else 'them'} out")

@@ -2,18 +2,22 @@
 
 `karpathy` reads the splits of Karpathy and Fei-Fei for COCO, Flickr30k and Flickr8k (dataset_coco.json, …), `urban1k`
 the folder of Long-CLIP's Urban1k, `docci` docci_descriptions.jsonlines, and `sugarcrepe` the folder `data` of
-SugarCrepe, with one slice for each of its files.
+SugarCrepe, with one slice for each of its files. `scenes` has the queries of the demo, for captions of scenes, and
+writes its images.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from recaption.demo.scenes import render
 from recaption.errors import UserError, in_words
 from recaption.probe.queries import Query, read
+from recaption.probe.scenes import SIDE, Scenes
 
 
 def load(given: str, images: Path | None) -> list[Query]:
@@ -26,7 +30,7 @@ def load(given: str, images: Path | None) -> list[Query]:
         if given.endswith(".parquet"):
             return read(Path(given))
         raise UserError(f"--queries {given}: give a .parquet file, or NAME:PATH with a name of {', '.join(ADAPTORS)}")
-    folder = Path(path, "image") if name == "urban1k" and images is None else images
+    folder = images or (Path(path, _OWN_IMAGES[name]) if name in _OWN_IMAGES else None)
     if folder is None:
         raise UserError(f"--queries {given}: give the folder of its images with --query-images DIR")
     try:
@@ -38,6 +42,11 @@ def load(given: str, images: Path | None) -> list[Query]:
     if not made:
         raise UserError(f"--queries {given} has no queries")
     return made
+
+
+def has_images(given: str) -> bool:
+    """Whether these queries are NAME:PATH with images in a folder that can be given."""
+    return given.partition(":")[0] in ADAPTORS.keys() - {"scenes"}
 
 
 def karpathy(file: Path, images: Path) -> Iterator[Query]:
@@ -70,6 +79,19 @@ def sugarcrepe(folder: Path, images: Path) -> Iterator[Query]:
             yield _query(images / one["filename"], one["caption"], path.stem, one["negative_caption"])
 
 
+def scenes(folder: Path, images: Path) -> Iterator[Query]:
+    """Statements and short captions about scenes that are not trained on. Writes their images into the folder."""
+    of = Scenes()
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{scene.seed}.png" for scene in of.test]
+    for scene, path in zip(of.test, paths, strict=True):
+        if not path.exists():
+            render(scene, SIDE).save(part := path.with_suffix(".part"), "PNG")
+            part.replace(path)
+    for query in of.queries():
+        yield replace(query, image=str(paths[int(query.image)]), in_file=True)
+
+
 def _query(image: Path, text: str, part: str, wrong: str | None = None) -> Query:
     return Query(image=str(image), text=text.strip(), wrong=wrong, slice=part, in_file=True)
 
@@ -79,4 +101,7 @@ ADAPTORS: Final[Mapping[str, Callable[[Path, Path], Iterator[Query]]]] = {
     "urban1k": urban1k,
     "docci": docci,
     "sugarcrepe": sugarcrepe,
+    "scenes": scenes,
 }
+_OWN_IMAGES: Final = {"urban1k": "image", "scenes": "."}
+"""Folders of images inside PATH."""

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ from recaption.probe.workers import TRAINED, Work
 
 _DEMO_FOLDER: Final = Path("out/probe-demo")
 _POLICY: Final = "weighted:k=4,p_raw=0.1"
+_OF_FEATURES: Final = ("encoder", "text")  # in `Prepared.about`; towers from scratch have neither
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +125,8 @@ def demo(options: Options, console: Console, progress: Console, *, scenes: Scene
 def outputs(outs: Sequence[str], compared: Compared, options: Options, console: Console, progress: Console) -> int:
     """The probe on outputs. With queries, it gives verdicts. Without, it measures how well each arm finds held-out
     images by the texts of each arm. Raises UserError for input that cannot be compared."""
+    if options.folder is None and is_url(outs[0]):
+        raise UserError(f"{outs[0]} is a URL; give --out DIR, a folder for the results")
     started = time.monotonic()
     prepared = _of_outputs(outs, compared, options, progress)
     outcomes, runs = _trained(prepared, options, progress)
@@ -145,17 +149,19 @@ def outputs(outs: Sequence[str], compared: Compared, options: Options, console: 
 
 
 def export_arms(outs: Sequence[str], compared: Compared, options: Options, folder: Path, progress: Console) -> int:
-    """Write the arms for a trainer of one's own, instead of training. Raises UserError as `outputs` does."""
-    prepared = _of_outputs(outs, compared, options, progress)
+    """Write the arms for a trainer of one's own, instead of training. Without held-out images, all are exported. Raises
+    UserError as `outputs` does."""
+    prepared = _of_outputs(outs, compared, options, progress, with_queries=False)
     arms = by_name([*prepared.arms, *prepared.control_arms])
     script = export(arms, prepared.files(), folder, options.seeds, options.training)
     progress.print(f"sh {script}", markup=False, soft_wrap=True)
     return 0
 
 
-def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progress: Console) -> Prepared:
-    if options.folder is None and is_url(outs[0]):
-        raise UserError(f"{outs[0]} is a URL; give --out DIR, a folder for the results")
+def _of_outputs(
+    outs: Sequence[str], compared: Compared, options: Options, progress: Console, *, with_queries: bool = True
+) -> Prepared:
+    """`with_queries`: without `--queries`, the held-out images become the images of queries, and there must be some."""
     asked = [one for given in compared.queries for one in adaptors.load(given, compared.query_images)]
     policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
     for text in policies:
@@ -163,8 +169,11 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
     if compared.text != TRAINED:
         text_encoder(compared.text)
     sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
+    for line in of_outputs.check_policies(sets, compared.policies):  # without --policy, raw captions may be missing
+        progress.print(line, markup=False, soft_wrap=True)
     asked = of_outputs.resolved(asked, sets[0])
-    chosen = of_outputs.select(sets, [one.image for one in asked] if asked else None, options.images)
+    named = [one.image for one in asked]
+    chosen = of_outputs.select(sets, None if with_queries and not named else named, options.images)
     for name, number in chosen.left_out.items():
         if number:
             line = f"{name}: {number:,} images that are not in all outputs are left out"
@@ -176,23 +185,28 @@ def _of_outputs(outs: Sequence[str], compared: Compared, options: Options, progr
         arms=arms,
         control_arms=controls(arms[0], changed(arms[0].records, corrupter(CORRUPTED))),
         pictures=lambda: Pictures(
-            train=features_of(compared.encoder, sets[0], chosen.train),
+            train=features_of(compared.encoder, sets[0], of_outputs.texts(chosen.train)),
             queries=features_of(compared.encoder, sets[0], chosen.queries),
         ),
-        images=lambda: map(sets[0].image, [*chosen.train, *chosen.queries]),
-        files=lambda: map(sets[0].file, chosen.train),
-        encoded={"encoder": compared.encoder, "images": of_outputs.digest(*chosen.train, "", *chosen.queries)},
+        images=lambda: map(sets[0].image, chain(of_outputs.texts(chosen.train), chosen.queries)),
+        files=lambda: map(sets[0].file, of_outputs.texts(chosen.train)),
+        encoded={
+            "encoder": compared.encoder,
+            "images": of_outputs.digest(chain(of_outputs.texts(chosen.train), [""], chosen.queries)),
+        },
         numbers=(len(chosen.train), len(chosen.queries)),
         text=compared.text,
         examined=Examination(queries=queries, images=[position[one.image] for one in queries]),
         about={
             "kind": "outputs",
-            "outputs": {one.name: of_outputs.digest(one.records.sha256, *chosen.train) for one in sets},
+            "outputs": {
+                one.name: of_outputs.digest(chain([one.records.sha256], of_outputs.texts(chosen.train))) for one in sets
+            },
             "images": {"train": len(chosen.train), "queries": len(chosen.queries), "left_out": dict(chosen.left_out)},
             "policies": policies,
             "encoder": compared.encoder,
             "text": compared.text,
-            "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(*queries)},
+            "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(queries)},
         },
         folder=options.folder or Path(outs[0], "probe"),
     )
@@ -253,7 +267,7 @@ def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plo
     """probe.json and, with verdicts, probe.svg."""
     content = {
         "recaption": recaption.__version__,
-        **prepared.about,
+        **{name: value for name, value in prepared.about.items() if not (options.scratch and name in _OF_FEATURES)},
         "training": asdict(options.training),
         **({"scratch": asdict(options.scratch)} if options.scratch else {}),
         "seeds": options.seeds,

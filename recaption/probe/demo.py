@@ -17,13 +17,12 @@ from recaption.probe.features import encoded
 from recaption.probe.pictures import Pictures
 from recaption.probe.probe import Judged
 from recaption.probe.queries import Examination
-from recaption.probe.scenes import Scenes
+from recaption.probe.scenes import SIDE, Scenes
 from recaption.probe.settings import parse_policy
 from recaption.probe.tower import one_thread
 
 POLICY: Final = "weighted:k=4,p_raw=0"
 TRUE, SLIGHTLY, EXCHANGED, RAW = "true", "10 % corrupted", "left and right exchanged", "raw"
-_SIDE: Final = 144  # pixels, what the embedded encoder sees
 
 
 def arms(of: Scenes) -> list[Arm]:
@@ -51,7 +50,7 @@ def pictures(of: Scenes) -> Pictures:
 
 def images(of: Scenes) -> Iterator[Image.Image]:
     """Those to train on, then those of queries."""
-    return (render(scene, _SIDE) for scene in (*of.train, *of.test))
+    return (render(scene, SIDE) for scene in (*of.train, *of.test))
 
 
 def examination(of: Scenes) -> Examination:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield some
 
 
-def features_of(encoder: str, of: CaptionSet, images: Sequence[str]) -> Tensor:
+def features_of(encoder: str, of: CaptionSet, images: Iterable[str]) -> Tensor:
     """The features of these images (by sha256) of an output, float32 [images, F]. Raises UserError for an encoder that
     does not exist or a file without these images."""
     if encoder.endswith(".npz"):
@@ -39,7 +40,7 @@ def features_of(encoder: str, of: CaptionSet, images: Sequence[str]) -> Tensor:
     return encoded(image_encoder(encoder), (of.image(sha256).convert("RGB") for sha256 in images))
 
 
-def _stored(path: str, of: CaptionSet, images: Sequence[str]) -> Tensor:
+def _stored(path: str, of: CaptionSet, images: Iterable[str]) -> Tensor:
     """Rows of an .npz with `keys` (keys or sha256 of images) and `features` [N, F]."""
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -53,8 +54,13 @@ def _stored(path: str, of: CaptionSet, images: Sequence[str]) -> Tensor:
             f"--encoder {path}: features are {features.shape} and keys {len(keys)}; features must be [N, F]"
         )
     row = {key: n for n, key in enumerate(keys)}
-    rows = [row.get(sha256, row.get(of.key(sha256))) for sha256 in images]
-    if None in rows:
-        missing = of.key(images[rows.index(None)])
-        raise UserError(f"--encoder {path} has no features of image {missing!r}, and of {rows.count(None):,} in all")
-    return torch.from_numpy(np.asarray(features[rows], np.float32))
+    rows, missing = array("q"), list[str]()
+    for sha256 in images:
+        found = row.get(sha256)
+        if found is None and (found := row.get(key := of.key(sha256))) is None:
+            missing.append(key)
+        else:
+            rows.append(found)
+    if missing:
+        raise UserError(f"--encoder {path} has no features of image {missing[0]!r}, and of {len(missing):,} in all")
+    return torch.from_numpy(np.asarray(features[np.asarray(rows)], np.float32))

@@ -22,11 +22,6 @@ class Pictures:
     train: Tensor
     queries: Tensor
 
-    def standardised(self) -> Pictures:
-        """Each column with mean 0 and standard deviation 1 over the training images."""
-        mean, deviation = self.train.mean(0), self.train.std(0).clamp_min(1e-6)
-        return Pictures(train=(self.train - mean) / deviation, queries=(self.queries - mean) / deviation)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PictureFile:
@@ -60,10 +55,13 @@ class PictureFile:
 
 
 def write_features(path: Path, pictures: Pictures) -> None:
-    """Standardised features, float32."""
-    made = pictures.standardised()
-    with path.open("wb") as file:
-        np.save(file, torch.cat([made.train, made.queries]).numpy())
+    """Features, float32, each column with mean 0 and standard deviation 1 over the training images."""
+    train, queries = pictures.train, pictures.queries
+    mean, deviation = train.mean(0), train.std(0).clamp_min(1e-6)
+    made = np.lib.format.open_memmap(path, "w+", np.float32, (len(train) + len(queries), *train.shape[1:]))
+    for part, features in ((made[: len(train)], train), (made[len(train) :], queries)):
+        torch.sub(features, mean, out=torch.from_numpy(part)).div_(deviation)
+    made.flush()
 
 
 def write_pixels(path: Path, images: Iterable[Image.Image], number: int, side: int) -> None:

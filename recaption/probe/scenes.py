@@ -28,6 +28,7 @@ from recaption.types import Caption, Record, SubCaption
 
 T = TypeVar("T")
 
+SIDE: Final = 144  # pixels, what the embedded encoder sees
 FIRST_SEED: Final = 720_000_000  # apart from the scenes that models were trained and evaluated on
 _PLACES: Final = tuple(
     f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "seen": 12_800_000, "batch": 1_024, "rate": 5e-4, "width": 384, "context": 77, "buckets": 1 << 16
 }  # fmt: skip
 """The settings of `Training` for this probe. 384 is the width of ViT-S."""
+SPARC_WEIGHTS: Final = 1.0, 1.0  # of the global and the sequence-wise loss; a choice, not the paper's
 _HEAD: Final = 64  # width of an attention head
 _AT_ONCE: Final = 512  # images of queries that are encoded together
 
@@ -77,19 +78,19 @@ class Model(nn.Module):
         seen = self.of_image(self.vision(tokens))
         return seen[:, 0], seen[:, 1:]
 
-    def read(self, words: Tensor) -> Tensor:
-        """Numbers of words, 0 at padding [N, L] -> the mean over words [N, D]."""
+    def read(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers of words, 0 at padding [N, L] -> the embedding of each text [N, D], which is the projected mean over
+        its words, and the text transformer's output at each word [N, L, D]."""
         real = words > 0
         read = self.reading(self.words(words) + self.order[:, : words.shape[1]], src_key_padding_mask=~real)
         mean = (read * real[..., None]).sum(1) / real.sum(1, keepdim=True)
-        made: Tensor = self.of_text(mean)
-        return made
+        return self.of_text(mean), read
 
     def loss(self, pixels: Tensor, words: Tensor) -> Tensor:
         """pixels: uint8 [B, S, S, 3]; words: int64 [B, K, L]."""
         images, patches = self.see(pixels)
-        texts = self.read(words.flatten(0, 1)).unflatten(0, words.shape[:2])
-        return OBJECTIVES[self.objective](self, images, patches, texts)
+        texts, read = (made.unflatten(0, words.shape[:2]) for made in self.read(words.flatten(0, 1)))
+        return OBJECTIVES[self.objective](self, _Batch(images, patches, texts, read, words > 0))
 
     def images(self, pixels: Tensor) -> Tensor:
         """float32 [M, D], on the CPU."""
@@ -98,37 +99,59 @@ class Model(nn.Module):
     def text(self, texts: Sequence[str]) -> Tensor:
         """float32 [N, D], on the CPU."""
         words = padded(texts, self._training)
-        return self.read(torch.from_numpy(words).to(self.bias.device)).float().cpu()
+        return self.read(torch.from_numpy(words).to(self.bias.device))[0].float().cpu()
 
     @property
     def scale(self) -> Tensor:
         return self.log_scale.exp().clamp(max=100)
 
 
-def _siglip(model: Model, images: Tensor, patches: Tensor, texts: Tensor) -> Tensor:
-    return objectives.multi_positive_sigmoid(images, texts, scale=model.scale, bias=model.bias)
+class _Batch(NamedTuple):
+    """Embeddings of a batch: B images with K texts of L words each."""
+
+    images: Tensor  # [B, D]
+    patches: Tensor  # [B, P, D]
+    texts: Tensor  # [B, K, D]
+    words: Tensor  # [B, K, L, D], before the projection of texts
+    mask: Tensor  # bool [B, K, L], False at padding
 
 
-def _clip(model: Model, images: Tensor, patches: Tensor, texts: Tensor) -> Tensor:
-    return objectives.multi_positive_contrastive(images, texts, scale=model.scale)
+def _siglip(model: Model, batch: _Batch) -> Tensor:
+    return objectives.multi_positive_sigmoid(batch.images, batch.texts, scale=model.scale, bias=model.bias)
 
 
-def _flair(model: Model, images: Tensor, patches: Tensor, texts: Tensor) -> Tensor:
+def _clip(model: Model, batch: _Batch) -> Tensor:
+    return objectives.multi_positive_contrastive(batch.images, batch.texts, scale=model.scale)
+
+
+def _flair(model: Model, batch: _Batch) -> Tensor:
+    images, patches, texts, *_ = batch
     chosen = objectives.choose_texts(*texts.shape[:2], device=texts.device)
     pool = cast(nn.Module, model.pool)
     return objectives.flair(images, patches, texts, chosen, pool=pool, scale=model.scale, bias=model.bias)
 
 
-def _dreamlip(model: Model, images: Tensor, patches: Tensor, texts: Tensor) -> Tensor:
+def _dreamlip(model: Model, batch: _Batch) -> Tensor:
     local_scale = model.log_local_scale.exp().clamp(max=100)
-    return objectives.dreamlip(images, patches, texts, scale=model.scale, local_scale=local_scale)
+    return objectives.dreamlip(batch.images, batch.patches, batch.texts, scale=model.scale, local_scale=local_scale)
 
 
-OBJECTIVES: Final[Mapping[str, Callable[[Model, Tensor, Tensor, Tensor], Tensor]]] = {
+def _sparc(model: Model, batch: _Batch) -> Tensor:
+    """SPARC has one text per image; with several, the mean over them."""
+    images, patches, *of_texts = batch
+    each = [
+        objectives.sparc(images, text, patches, model.of_text(words), mask, scale=model.scale, weights=SPARC_WEIGHTS)
+        for text, words, mask in zip(*(made.unbind(1) for made in of_texts), strict=True)
+    ]
+    return torch.stack(each).mean()
+
+
+OBJECTIVES: Final[Mapping[str, Callable[[Model, _Batch], Tensor]]] = {
     "siglip": _siglip,
     "clip": _clip,
     "flair": _flair,
     "dreamlip": _dreamlip,
+    "sparc": _sparc,
 }
 """The names of `--objective`."""
 

@@ -47,22 +47,27 @@ def identity(**parts: Any) -> str:
 
 def parse_policy(text: str) -> Policy:
     """`weighted:k=4,p_raw=0.1` as a policy of `recaption.load.policy`. Raises UserError."""
+    name, given = settings_of(text)
+    try:
+        made: Policy = getattr(policy, name)(**given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--policy {text}: {error}") from error
+    return made
+
+
+def settings_of(text: str) -> tuple[str, dict[str, int | float | bool]]:
+    """The name of a policy and its settings as they are given. Raises UserError."""
     name, _, rest = text.partition(":")
     if name not in POLICIES:
         raise UserError(f"--policy {text}: {name!r} is not a policy; allowed: {', '.join(POLICIES)}")
-    make = getattr(policy, name)
-    given: dict[str, Any] = {}
-    allowed = {key: one.annotation for key, one in inspect.signature(make).parameters.items()}
+    given: dict[str, int | float | bool] = {}
+    allowed = inspect.signature(getattr(policy, name)).parameters
     for pair in filter(None, rest.split(",")):
         key, equals, value = pair.partition("=")
         if not equals or key not in allowed:
             raise UserError(f"--policy {text}: {pair!r} is not KEY=VALUE with a key of {', '.join(allowed)}")
         given[key] = _value(text, value)
-    try:
-        made: Policy = make(**given)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"--policy {text}: {error}") from error
-    return made
+    return name, given
 
 
 def _value(text: str, value: str) -> int | float | bool:

@@ -61,6 +61,8 @@ class CompareTask(Task):
         return Output(choices=_CHOICES, logprobs=True)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        if missing := _missing(image):
+            raise ValueError(f"the image has no value in the column {missing}")
         a, b = _captions(image)
         if a == b:
             return ()
@@ -73,7 +75,7 @@ class CompareTask(Task):
         return of_two(completion, _CHOICES, "p_first")
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
-        if not {CAPTION_A, CAPTION_B} <= image.columns.keys():
+        if _missing(image):  # the source has the columns, but not for each image; `units` rejects it
             return Rows()
         p = {found.unit.id: value_in(found.answer)["p_first"] for found in answers if found.answer is not None}
         a_first, b_first = p.get("ab"), 1 - p["ba"] if "ba" in p else None
@@ -106,6 +108,11 @@ def winner(a_first: float | None, b_first: float | None) -> str | None:
     if min(a_first, b_first) > 0.5:
         return "a"
     return "b" if max(a_first, b_first) < 0.5 else "tie"
+
+
+def _missing(image: Image) -> str | None:
+    """The column in which the image has no value, if there is one."""
+    return next((name for name in (CAPTION_A, CAPTION_B) if image.columns.get(name) is None), None)
 
 
 def _captions(image: Image) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from recaption import objectives
 
 RANKS, B, K, P, D = 2, 2, 3, 4, 4
 SCALE, BIAS = 5.0, -2.0
-NAMES = ("clip", "siglip", "dreamlip", "flair")
+NAMES = ("clip", "siglip", "dreamlip", "sparc", "flair")
 
 
 def given() -> tuple[list[Tensor], Tensor, objectives.AttentionPool]:
@@ -35,6 +35,9 @@ def loss(
         return objectives.siglip(images, texts[:, 0], scale=SCALE, bias=BIAS, group=group)
     if name == "dreamlip":
         return objectives.dreamlip(images, patches, texts, scale=SCALE, local_scale=3.0, group=group)
+    if name == "sparc":
+        mask = torch.ones(texts.shape[:2], dtype=torch.bool)  # as many tokens on each rank
+        return objectives.sparc(images, texts[:, 0], patches, texts, mask, scale=SCALE, weights=(0.3, 0.7), group=group)
     return objectives.flair(images, patches, texts, chosen, pool=pool, scale=SCALE, bias=BIAS, group=group)
 
 

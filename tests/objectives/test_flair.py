@@ -48,6 +48,24 @@ def test_equal_to_loops(b: int, k: int) -> None:
     assert made.item() == pytest.approx((local + of_all) / 2, abs=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("b", "k", "local", "both"),
+    [(5, 3, 6.095743918104314, 5.4131042118416834), (2, 1, 3.7975439535366227, 2.968156933039177)],
+)
+def test_equal_to_the_release(b: int, k: int, local: float, both: float) -> None:
+    """The values of FlairLoss and PureAttentionPoolingBlock of ExplainableML/flair, commit 0f9ce05 (src/flair/loss.py,
+    transformer.py), for these tensors and weights, and for negatives that it draws with this seed. `local` is its loss
+    without added_mps_loss."""
+    images, patches, texts, _, pool = embeddings(b, k)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        chosen = objectives.choose_texts(b, k)
+    made = objectives.text_conditioned_sigmoid(patches, texts, chosen, pool=pool, scale=5.0, bias=-2.0)
+    assert made.item() == pytest.approx(local, abs=1e-8)
+    made = objectives.flair(images, patches, texts, chosen, pool=pool, scale=5.0, bias=-2.0)
+    assert made.item() == pytest.approx(both, abs=1e-8)
+
+
 def test_all_texts_can_be_chosen() -> None:
     _, patches, texts, _, pool = embeddings(3, 2)
     chosen = torch.arange(6).expand(3, -1)

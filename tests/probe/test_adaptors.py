@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from recaption.demo.scenes import render
 from recaption.errors import UserError
+from recaption.probe import adaptors
 from recaption.probe.adaptors import load
+from recaption.probe.scenes import Scenes
 
 
 def facts(given: str, images: Path | None) -> list[tuple[str, str, str | None, str]]:
@@ -53,10 +57,28 @@ def test_sugarcrepe_has_a_slice_per_file(tmp_path: Path) -> None:
     ]
 
 
+def test_scenes_have_the_queries_of_the_demo_and_write_their_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = Scenes(held_out=3)
+    monkeypatch.setattr(adaptors, "Scenes", lambda: of)
+    found = facts(f"scenes:{tmp_path}/s", None)
+    assert [(text, wrong, part) for _, text, wrong, part in found] == [(q.text, q.wrong, q.slice) for q in of.queries()]
+    images = sorted((tmp_path / "s").iterdir())
+    assert [image for image, *_ in found] == [str(path) for path in images for _ in range(4)]
+    assert Image.open(images[2]).convert("RGB").tobytes() == render(of.test[2], 144).convert("RGB").tobytes()
+    images[0].write_bytes(b"kept")
+    assert facts(f"scenes:{tmp_path}/s", None) == found and images[0].read_bytes() == b"kept"
+
+
 def test_other_input_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     for given, images, message in (
-        ("best:x", None, "give a .parquet file, or NAME:PATH with a name of karpathy, urban1k, docci, sugarcrepe"),
+        (
+            "best:x",
+            None,
+            "give a .parquet file, or NAME:PATH with a name of karpathy, urban1k, docci, sugarcrepe, scenes",
+        ),
         (f"karpathy:{tmp_path}/x.json", None, "--query-images DIR"),
         (f"karpathy:{tmp_path}/x.json", tmp_path, "does not have the format of karpathy: KeyError"),
         (f"karpathy:{tmp_path}/y.json", tmp_path, "cannot be read"),

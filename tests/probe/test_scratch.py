@@ -48,7 +48,22 @@ def test_every_objective_trains_all_of_its_parts(objective: str) -> None:
     model.loss(pixels()[:2], words).backward()
     unused = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     of_others = {"log_local_scale"} if objective != "dreamlip" else set()
-    assert unused == of_others | ({"bias"} if objective in ("clip", "dreamlip") else set())
+    assert unused == of_others | ({"bias"} if objective in ("clip", "dreamlip", "sparc") else set())
+
+
+def test_sparc_is_the_mean_over_the_texts_of_an_image() -> None:
+    """Padding, which a longer text of the batch adds, changes nothing."""
+    torch.manual_seed(0)
+    model = Model(SMALL, towers("sparc"))
+    texts = [["a red kite on a table", "a blue kite"], ["two", "a kite and a ball"]]
+
+    def loss(of: list[list[str]]) -> float:
+        words = torch.from_numpy(scratch.padded([text for some in of for text in some], SMALL))
+        return model.loss(pixels()[:2], words.unflatten(0, (2, -1))).item()
+
+    each = [loss([[some[k]] for some in texts]) for k in range(2)]
+    assert loss(texts) == pytest.approx(sum(each) / 2, abs=1e-5)
+    assert abs(each[0] - each[1]) > 1e-3
 
 
 def test_equal_seeds_give_equal_runs(arm: Arm) -> None:
@@ -80,7 +95,7 @@ def test_padding_does_not_change_a_text() -> None:
 
 
 def test_other_objectives_and_sides_are_refused() -> None:
-    with pytest.raises(UserError, match="--objective best: it can be siglip, clip, flair, dreamlip"):
+    with pytest.raises(UserError, match="--objective best: it can be siglip, clip, flair, dreamlip, sparc"):
         Scratch(objective="best")
     with pytest.raises(UserError, match="--side 100: it must be a multiple of 32"):
         Scratch(objective="clip", side=100)

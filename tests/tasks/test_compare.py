@@ -67,3 +67,11 @@ def test_equal_captions_are_not_judged() -> None:
     assert rows.tables["comparisons"][0]["winner"] == "equal"
     assert TASK.has_result([], rows)
     assert not TASK.has_result(answered(TASK.units(PAIR, {}), [None, None]), rows)
+
+
+@pytest.mark.parametrize("columns", [{"caption_a": "A kite."}, {"caption_a": "A kite.", "caption_b": None}])
+def test_an_image_without_a_caption_is_rejected(columns: dict[str, str | None]) -> None:
+    image = replace(IMAGE, columns=columns)
+    with pytest.raises(ValueError, match="the image has no value in the column caption_b"):
+        TASK.units(image, {})
+    assert not TASK.rows(generation("better"), image, {}, []).tables

@@ -66,13 +66,16 @@ def _consistency(found: Mapping[str, Any]) -> Probed:
 
 
 def _facts(found: Mapping[str, Any]) -> tuple[str, ...]:
-    images = found["images"]
+    images, scratch = found["images"], found.get("scratch")
+    if scratch:
+        towers: tuple[str, ...] = (f"both towers trained from scratch with the objective {scratch['objective']}",)
+    else:
+        towers = f"image features: {found['encoder']}", f"text tower: {found['text']}"
     return (
         f"{images['train']:,} images to train on",
         f"{images['queries']:,} images of queries",
         f"{found['seeds']:,} seeds",
-        f"image features: {found['encoder']}",
-        f"text tower: {found['text']}",
+        *towers,
     )
 
 
