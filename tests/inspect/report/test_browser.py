@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +206,51 @@ def test_samples_are_on_pages(opened: Callable[..., Any], golden: Report) -> Non
     page.select_option("#model", "golden")
     models = {caption.model for sample in golden.samples for caption in sample.captions}
     assert models == {"", "golden"} and page.locator(".caption[data-generation=raw]:visible").count() == 0
+
+
+@contextmanager
+def served_slowly(html: str, rest: threading.Event) -> Iterator[str]:
+    """The URL of a page whose part after the script is sent when `rest` is set."""
+    end = html.index("</script>") + len("</script>")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(html[:end].encode())
+            assert rest.wait(60)
+            self.wfile.write(html[end:].encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Requests are not logged."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        rest.set()
+        server.shutdown()
+
+
+def test_the_first_page_is_shown_before_the_others_are_read(browser: Any, golden: Report) -> None:
+    report, rest = many(golden), threading.Event()
+    with served_slowly(render(report), rest) as url:
+        page = browser.new_page()
+        page.goto(f"{url}#gallery", wait_until="commit")
+        page.wait_for_selector(".thumbnail[role=button]")
+        page.locator(".grid img").first.evaluate("image => image.decode()")
+        assert shown(page) == [sample.key for sample in report.samples[:24]]
+        assert page.locator("#gallery").evaluate("section => section.getBoundingClientRect().top < innerHeight / 2")
+        enlarge(page)
+        assert page.locator("#viewer-title").inner_text() == "Image 1 of 40"
+        page.keyboard.press("Escape")
+        page.click("text=Next page")
+        assert page.evaluate("document.readyState") == "loading"
+        assert page.locator("#page").inner_text() == "Page 1 of 2"
+        rest.set()
+        until_text(page.locator("#page"), "Page 2 of 2")
+        assert shown(page) == [sample.key for sample in report.samples[24:]]
+        page.close()
 
 
 def test_arrow_keys_go_through_the_images_of_all_pages(opened: Callable[..., Any], golden: Report) -> None:
