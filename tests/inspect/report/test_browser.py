@@ -115,6 +115,22 @@ def test_labels_roles_and_contrast(opened: Callable[..., Any], few: Report) -> N
     assert violations(page, "#about") == []
 
 
+@pytest.mark.systems
+def test_a_thousand_samples_pass_axe(opened: Callable[..., Any], golden: Report) -> None:
+    copies = (Row(**{**vars(sample), "key": f"{sample.key}-{n}"}) for n in range(50) for sample in golden.samples)
+    page = opened(replace(golden, samples=tuple(copies)))
+    assert violations(page) == []
+    page.click("text=Next page")
+    until_text(page.locator("#page"), "Page 2 of 42")
+    assert violations(page, "#gallery") == []
+    enlarge(page, 3)
+    assert violations(page, "#viewer") == []
+    page.keyboard.press("Escape")
+    page.fill("#q", "two red kites")
+    until_text(page.locator("#count"), "50 of 1000")
+    assert len(shown(page)) == 24 and violations(page, "#gallery") == []
+
+
 def test_contrast_in_dark_mode(opened: Callable[..., Any], few: Report) -> None:
     page = opened(few, color_scheme="dark", viewport={"width": 390, "height": 800})
     page.eval_on_selector_all("details", OPEN)
