@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from verified import verify_long
 
-from recaption.inspect.images import Thumbnail
+from recaption.inspect.images import Thumbnail, data_url
 from recaption.inspect.paths import find
 from recaption.inspect.report import gather, write_report
 from recaption.inspect.report.page import Report, render
@@ -90,6 +92,16 @@ def test_the_page_fits_the_window(opened: Callable[..., Any], golden: Report) ->
         colour = page.locator(".sub.h0").first.evaluate("one => getComputedStyle(one).backgroundColor")
         assert colour == "rgb(220, 232, 255)"  # the style sheet is allowed by its hash
         assert page.locator("svg.chart .bar").count() > 20
+
+
+def test_a_tall_picture_is_shown_whole(opened: Callable[..., Any], golden: Report) -> None:
+    first, *others = golden.samples
+    sink = io.BytesIO()
+    Image.new("RGB", (30, 120)).save(sink, "WEBP")
+    tall = Thumbnail(url=data_url(sink.getvalue()), width=30, height=120)
+    page = opened(replace(golden, samples=(Row(**{**vars(first), "thumbnail": tall}), *others)))
+    sizes = page.locator(".thumbnail img").first.evaluate("one => [one.offsetHeight, one.parentElement.clientHeight]")
+    assert 100 < sizes[0] <= sizes[1]
 
 
 @pytest.fixture(scope="module")
