@@ -1,4 +1,4 @@
-"""`make report-image`: docs/images/report.png, the samples of the demo's report and one of them enlarged, by Chromium."""
+"""`make report-image`: docs/images/report.png, samples of the demo in its report and one of them enlarged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def screenshots(report: Path, chromium: str, sample: int) -> list[Image.Image]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(
-            viewport={"width": WIDTH, "height": GALLERY}, device_scale_factor=SCALE, color_scheme="light", bypass_csp=True
+            viewport={"width": WIDTH, "height": GALLERY},
+            device_scale_factor=SCALE,
+            color_scheme="light",
+            bypass_csp=True,
         )
         page.goto(report.as_uri())
         page.add_style_tag(content="html { scroll-padding: 0 } dialog::backdrop { background: white !important }")
