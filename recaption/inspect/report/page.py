@@ -3,8 +3,9 @@
 A content security policy allows exactly that style sheet, that script (by their hashes) and images in the page itself
 or beside it. Jinja escapes all text, and scripts contain no text of the dataset.
 
-Only the first page of samples is in the document from the start. Browsers read the others as the text of <noscript>
-elements, which costs little, and the script makes nodes of a page when it is shown. Without scripts all are shown.
+The first page of samples and the script come first. The other pages follow, and the texts for the filters: browsers
+show the first page before they have read these. They read the other pages as the text of <noscript> elements, which
+costs little, and the script makes nodes of a page when it is shown. Without scripts all pages are shown.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@
   const local = () => {
     let index = null;
     const blocks = [Array.from(grid.children)];
-    const unread = document.querySelectorAll("noscript.block");
-    const total = Number(one("index").dataset.count);
+    const total = Number(grid.dataset.count);
+    const whole = new Promise((done) => document.addEventListener("DOMContentLoaded", done)); // what follows the script
     const read = () => {
       index = JSON.parse(one("index").dataset.samples);
       for (const sample of index) {
@@ -52,19 +52,23 @@
         (!q || sample.head.includes(q) || captions.some((caption) => caption.text.includes(q)))
       );
     };
-    const nodes = (numbers) =>
-      numbers.map((n) => {
+    const nodes = async (numbers) => {
+      if (numbers.some((n) => n >= PAGE)) await whole;
+      const unread = document.querySelectorAll("noscript.block");
+      return numbers.map((n) => {
         const block = Math.floor(n / PAGE);
         blocks[block] = blocks[block] || articles(unread[block - 1].textContent);
         return blocks[block][n % PAGE];
       });
+    };
     return {
       find: async (wanted) => {
         const all = Object.values(wanted).every((text) => !text);
-        if (!index && !all) read();
+        if (!all) await whole;
+        if (!all && !index) read();
         const query = { ...wanted, q: fold(wanted.q) };
         const found = Array.from({ length: total }, (_, n) => n).filter((n) => all || matches(index[n], query));
-        const page = async (number) => nodes(found.slice(number * PAGE, (number + 1) * PAGE));
+        const page = (number) => nodes(found.slice(number * PAGE, (number + 1) * PAGE));
         return { count: found.length, words: `${found.length} of ${total}`, page };
       },
     };
@@ -191,6 +195,8 @@
     one("gallery").scrollIntoView();
   });
   apply(); // a reload may have kept the filters
+  const linked = one(location.hash.slice(1));
+  if (linked) linked.scrollIntoView(); // browsers do so at the end of the document
 
   // A statement's result without keys, as a table.
   const rows = (answer) => {

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from verified import verify_long
 
-from recaption.inspect.images import Thumbnail
+from recaption.inspect.images import Thumbnail, data_url
 from recaption.inspect.paths import find
 from recaption.inspect.report import gather, write_report
 from recaption.inspect.report.page import Report, render
@@ -89,6 +94,16 @@ def test_the_page_fits_the_window(opened: Callable[..., Any], golden: Report) ->
         assert page.locator("svg.chart .bar").count() > 20
 
 
+def test_a_tall_picture_is_shown_whole(opened: Callable[..., Any], golden: Report) -> None:
+    first, *others = golden.samples
+    sink = io.BytesIO()
+    Image.new("RGB", (30, 120)).save(sink, "WEBP")
+    tall = Thumbnail(url=data_url(sink.getvalue()), width=30, height=120)
+    page = opened(replace(golden, samples=(Row(**{**vars(first), "thumbnail": tall}), *others)))
+    sizes = page.locator(".thumbnail img").first.evaluate("one => [one.offsetHeight, one.parentElement.clientHeight]")
+    assert 100 < sizes[0] <= sizes[1]
+
+
 @pytest.fixture(scope="module")
 def few(golden: Report) -> Report:
     """With a few of each kind: axe-core takes its time."""
@@ -110,6 +125,22 @@ def test_labels_roles_and_contrast(opened: Callable[..., Any], few: Report) -> N
     assert violations(page, "#viewer") == []
     page.locator(".sub[role=button]").first.click()
     assert violations(page, "#about") == []
+
+
+@pytest.mark.systems
+def test_a_thousand_samples_pass_axe(opened: Callable[..., Any], golden: Report) -> None:
+    copies = (Row(**{**vars(sample), "key": f"{sample.key}-{n}"}) for n in range(50) for sample in golden.samples)
+    page = opened(replace(golden, samples=tuple(copies)))
+    assert violations(page) == []
+    page.click("text=Next page")
+    until_text(page.locator("#page"), "Page 2 of 42")
+    assert violations(page, "#gallery") == []
+    enlarge(page, 3)
+    assert violations(page, "#viewer") == []
+    page.keyboard.press("Escape")
+    page.fill("#q", "two red kites")
+    until_text(page.locator("#count"), "50 of 1000")
+    assert len(shown(page)) == 24 and violations(page, "#gallery") == []
 
 
 def test_contrast_in_dark_mode(opened: Callable[..., Any], few: Report) -> None:
@@ -203,6 +234,51 @@ def test_samples_are_on_pages(opened: Callable[..., Any], golden: Report) -> Non
     page.select_option("#model", "golden")
     models = {caption.model for sample in golden.samples for caption in sample.captions}
     assert models == {"", "golden"} and page.locator(".caption[data-generation=raw]:visible").count() == 0
+
+
+@contextmanager
+def served_slowly(html: str, rest: threading.Event) -> Iterator[str]:
+    """The URL of a page whose part after the script is sent when `rest` is set."""
+    end = html.index("</script>") + len("</script>")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(html[:end].encode())
+            assert rest.wait(60)
+            self.wfile.write(html[end:].encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Requests are not logged."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        rest.set()
+        server.shutdown()
+
+
+def test_the_first_page_is_shown_before_the_others_are_read(browser: Any, golden: Report) -> None:
+    report, rest = many(golden), threading.Event()
+    with served_slowly(render(report), rest) as url:
+        page = browser.new_page()
+        page.goto(f"{url}#gallery", wait_until="commit")
+        page.wait_for_selector(".thumbnail[role=button]")
+        page.locator(".grid img").first.evaluate("image => image.decode()")
+        assert shown(page) == [sample.key for sample in report.samples[:24]]
+        assert page.locator("#gallery").evaluate("section => section.getBoundingClientRect().top < innerHeight / 2")
+        enlarge(page)
+        assert page.locator("#viewer-title").inner_text() == "Image 1 of 40"
+        page.keyboard.press("Escape")
+        page.click("text=Next page")
+        assert page.evaluate("document.readyState") == "loading"
+        assert page.locator("#page").inner_text() == "Page 1 of 2"
+        rest.set()
+        until_text(page.locator("#page"), "Page 2 of 2")
+        assert shown(page) == [sample.key for sample in report.samples[24:]]
+        page.close()
 
 
 def test_arrow_keys_go_through_the_images_of_all_pages(opened: Callable[..., Any], golden: Report) -> None:
