@@ -13,6 +13,7 @@ NODES_SECONDS = 2.0  # between two checks of the cluster's nodes
 MAX_FRUITLESS = 3  # engines in a row that failed without answering anything: the run stops
 MAX_FRUITLESS_QUARANTINE = 8, 20  # the same in quarantine: before the first answer of any engine, and after it
 STOP_SECONDS = 5.0
+RELEASE_SECONDS = 10.0  # without work and without the prospect of any, after which an engine is released
 
 
 class Fleet:
@@ -25,6 +26,10 @@ class Fleet:
         self.any_useful = False
         """Whether any engine of this pass has answered anything. If so, a failure may be caused by an image."""
         self._model, self._job, self._transport = model, job, transport
+        self.released = 0
+        """Engines that had started and were released before the end of the pass."""
+        self._not_wanted = 0  # engines that were released; they are not replaced
+        self._surplus: dict[int, float] = {}  # engine -> since when it gets no more work
         self._spawned = 0
         self._fruitless_failures = 0  # in a row
         self._nodes_read = self._polled = self._checked = float("-inf")
@@ -51,12 +56,26 @@ class Fleet:
         if now - self._nodes_read >= NODES_SECONDS:
             self._nodes_read, (self._wanted, self._gpus, self._neighbours) = now, self._replicas()
         started = []
-        while len(self.engines) < self._wanted:
+        while len(self.engines) < self.wanted:
             number, self._spawned = self._spawned, self._spawned + 1
             handle = self._transport.spawn(self._spec(number), cpus=self._model.config.reserved_cpus, gpus=self._gpus)
             engine = self.engines[number] = EngineState(number=number, handle=handle)
             started.append((engine, self._transport.call(handle, "start")))
         return started
+
+    @property
+    def wanted(self) -> int:
+        """How many engines should run while there is work."""
+        return max(1, self._wanted - self._not_wanted)
+
+    def release(self, surplus: list[EngineState]) -> list[EngineState]:
+        """Of the engines that get no more work (`Scheduler.surplus`), those to remove now: they free their GPUs."""
+        now = self._transport.now()
+        self._surplus = {engine.number: self._surplus.get(engine.number, now) for engine in surplus}
+        due = [engine for engine in surplus if now - self._surplus[engine.number] >= RELEASE_SECONDS]
+        self.released += sum(engine.ready for engine in due)
+        self._not_wanted += len(due)
+        return due
 
     def useful(self, engine: EngineState | None) -> None:
         """An engine has answered something; `engine` is None if it has been removed since."""

@@ -195,6 +195,7 @@ def run(
                         report=report,
                         stopping=lambda: stop() or spend.is_over,
                         may_start=partial(_begin, spend, gpus),
+                        released=gpus.reduce,
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
