@@ -33,7 +33,7 @@ class Fleet:
         self._spawned = 0
         self._fruitless_failures = 0  # in a row
         self._nodes_read = self._polled = self._checked = float("-inf")
-        self._wanted = 0
+        self._wanted = self._gpus = self._neighbours = 0
 
     def __len__(self) -> int:
         return len(self.engines)
@@ -152,13 +152,18 @@ class Fleet:
         return [e for e in self.engines.values() if e.poll_sent is not None and e.poll_sent < limit]
 
     def _replicas(self) -> tuple[int, int, int]:
-        """Engines to run (as configured, or as many as the GPUs allow), GPUs per engine, engines per node."""
+        """Engines to run (as configured, or as many as the GPUs allow), GPUs per engine, engines per node.
+
+        If engines had GPUs and all nodes with enough of them are gone, one engine waits for such a node to join.
+        """
         config = self._model.config
         gpus = self._transport.gpus()
         if config.engine == "openai":  # the model runs elsewhere
             replicas = 1 if config.replicas == "auto" else config.replicas
             return replicas, 0, max(1, -(-replicas // max(1, len(gpus))))
         fits = [count // config.tensor_parallel for count in gpus]
+        if self._gpus and not any(fits):
+            return 1, self._gpus, self._neighbours
         if any(gpus) and not any(fits):
             raise UserError(
                 f"models.{self._model.name}.tensor_parallel is {config.tensor_parallel}, but no node has that many "
