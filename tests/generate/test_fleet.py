@@ -68,5 +68,5 @@ def test_without_gpus_an_engine_runs_on_the_cpu() -> None:
 
 
 def test_a_tensor_parallel_larger_than_any_node_is_an_error() -> None:
-    with pytest.raises(UserError, match="tensor_parallel is 8, but no node has that many GPUs .the largest has 4"):
+    with pytest.raises(UserError, match=r"tensor_parallel is 8, but no node has that many GPUs \(the largest has 4"):
         fleet(Nodes(4, 2), tensor_parallel=8).grow()
