@@ -98,7 +98,7 @@ def loose(out: Path, folder: str) -> None:
         table = pq.read_table(path)
         rows = table.to_pylist()
         for row in rows:
-            with open(row["path"], "rb") as tar:  # noqa: PTH123
+            with open(row["path"], "rb") as tar:
                 tar.seek(row["offset"])
                 memory.pipe_file(f"/{folder}/{row['key']}.jpg", tar.read(row["size"]))
             row |= {"path": f"memory://{folder}/{row['key']}.jpg", "offset": 0}
