@@ -64,11 +64,12 @@ class ModelPass:
         breaker: CircuitBreaker | None = None,
         emit: Emit = ignore_event,
         transport: Transport | None = None,
+        had_gpus: bool = False,
     ) -> None:
         """With `answer` False, `run` raises UserError if any answer is missing.
 
         `may_start` is called before an engine is started, and raises an error to prevent it. `released` is called when
-        engines are released before the end, with the number of engines that are still wanted.
+        engines are released before the end, with the number of engines that are still wanted. `had_gpus`: see Fleet.
         """
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
         self._may_start, self._released = may_start, released
@@ -76,7 +77,7 @@ class ModelPass:
         self._breaker, self._events, self._totals = breaker, PassEvents(model.title, emit), Totals(model)
         self.scheduler = Scheduler()
         self._engines = self.scheduler.engines
-        self.fleet = Fleet(model, job, self._transport, self._engines)
+        self.fleet = Fleet(model, job, self._transport, self._engines, had_gpus=had_gpus)
         self._indexer = ShardIndexer(model, job, self._transport, self._expect)
         self._handlers: dict[int, Handler] = {}
         self._chunks: dict[int, Assignment] = {}  # ticket -> assignment in work

@@ -19,7 +19,16 @@ RELEASE_SECONDS = 10.0  # without work and without the prospect of any, after wh
 class Fleet:
     """Starts engines as records in `engines` (the scheduler's), which it shares with scheduler and driver."""
 
-    def __init__(self, model: ModelPlan, job: Job, transport: Transport, engines: dict[int, EngineState]) -> None:
+    def __init__(
+        self,
+        model: ModelPlan,
+        job: Job,
+        transport: Transport,
+        engines: dict[int, EngineState],
+        *,
+        had_gpus: bool = False,
+    ) -> None:
+        """`had_gpus`: engines of an earlier pass had GPUs, so none is started without, although no node may be left."""
         self.engines = engines
         self.capacity = 0
         """Requests that all engines together want in flight."""
@@ -33,10 +42,17 @@ class Fleet:
         self._spawned = 0
         self._fruitless_failures = 0  # in a row
         self._nodes_read = self._polled = self._checked = float("-inf")
-        self._wanted = self._gpus = self._neighbours = 0
+        self._wanted = 0
+        self._gpus, self._neighbours = model.config.tensor_parallel if had_gpus else 0, 1
+        self._has_fitted = False  # a node had enough GPUs for an engine
 
     def __len__(self) -> int:
         return len(self.engines)
+
+    @property
+    def had_gpus(self) -> bool:
+        """Whether engines had GPUs, in this pass or before."""
+        return self._gpus > 0
 
     @property
     def started(self) -> list[EngineState]:
@@ -162,7 +178,8 @@ class Fleet:
             replicas = 1 if config.replicas == "auto" else config.replicas
             return replicas, 0, max(1, -(-replicas // max(1, len(gpus))))
         fits = [count // config.tensor_parallel for count in gpus]
-        if self._gpus and not any(fits):
+        self._has_fitted |= any(fits)
+        if self._gpus and not any(fits) and (self._has_fitted or not any(gpus)):
             return 1, self._gpus, self._neighbours
         if any(gpus) and not any(fits):
             raise UserError(

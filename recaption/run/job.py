@@ -187,6 +187,7 @@ def run(
                     # A build with a later revision is only written if answers have changed.
                     if builder.is_first:
                         _say_copies(display, store, builder.build, form, stop)
+                had_gpus = False
                 for model in plan.models:
                     gpus = GpuRequest(model.config)
                     work = ModelPass(
@@ -199,6 +200,7 @@ def run(
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
+                        had_gpus=had_gpus,
                     )
                     compactions = RayPool()
                     try:
@@ -213,6 +215,7 @@ def run(
                             spend.check()
                         raise
                     passes.append(work.progress)
+                    had_gpus = had_gpus or work.fleet.had_gpus
                     compactions.collect(lambda done, total: None, stop)
                 answered = sum(each.answers for each in passes)
                 build, changed = builder.finish(building, stop) if builder else (None, answered > 0)

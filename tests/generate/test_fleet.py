@@ -33,9 +33,9 @@ class Nodes(SimTransport):
         self.clock += NODES_SECONDS
 
 
-def fleet(nodes: Nodes, **model: object) -> Fleet:
+def fleet(nodes: Nodes, *, had_gpus: bool = False, **model: object) -> Fleet:
     config = Model.model_validate({"engine": "vllm", "model": "m", **model})
-    return Fleet(replace(plan(), config=config), job(0), nodes, {})
+    return Fleet(replace(plan(), config=config), job(0), nodes, {}, had_gpus=had_gpus)
 
 
 def lose_all(fleet: Fleet) -> None:
@@ -61,12 +61,23 @@ def test_if_all_nodes_with_gpus_are_lost_one_engine_waits_for_the_next(
     assert nodes.spawned == [2] * 8
 
 
+def test_the_next_pass_waits_for_nodes_with_gpus_as_well() -> None:
+    nodes = Nodes(0)
+    engines = fleet(nodes, had_gpus=True, tensor_parallel=2)
+    engines.grow()
+    nodes.become(0, 4)
+    engines.grow()
+    assert nodes.spawned == [2, 2] and engines.had_gpus
+
+
 def test_without_gpus_an_engine_runs_on_the_cpu() -> None:
     nodes = Nodes(0)
-    fleet(nodes).grow()
-    assert nodes.spawned == [0]
+    engines = fleet(nodes)
+    engines.grow()
+    assert nodes.spawned == [0] and not engines.had_gpus
 
 
-def test_a_tensor_parallel_larger_than_any_node_is_an_error() -> None:
+@pytest.mark.parametrize("had_gpus", [False, True])
+def test_a_tensor_parallel_larger_than_any_node_is_an_error(had_gpus: bool) -> None:
     with pytest.raises(UserError, match=r"tensor_parallel is 8, but no node has that many GPUs \(the largest has 4"):
-        fleet(Nodes(4, 2), tensor_parallel=8).grow()
+        fleet(Nodes(4, 2), tensor_parallel=8, had_gpus=had_gpus).grow()
