@@ -113,7 +113,7 @@ class ModelPass:
                 yield from self._completed()
                 for reply in self._transport.wait(ROUND_SECONDS):
                     self._handlers.pop(reply.ticket)(reply)
-                self._engine_seconds += (now() - last_round) * len(self._engines)
+                self._engine_seconds += (now() - last_round) * self.fleet.running
                 last_round = now()
                 self._reap()
                 self._poll()

@@ -45,9 +45,15 @@ class Fleet:
         self._wanted = 0
         self._gpus, self._neighbours = model.config.tensor_parallel if had_gpus else 0, 1
         self._has_fitted = False  # a node had enough GPUs for an engine
+        self._without_nodes = False  # engines need GPUs, and no node has them
 
     def __len__(self) -> int:
         return len(self.engines)
+
+    @property
+    def running(self) -> int:
+        """Engines that have their GPUs, or load a model onto them."""
+        return 0 if self._without_nodes else len(self.engines)
 
     @property
     def had_gpus(self) -> bool:
@@ -179,7 +185,8 @@ class Fleet:
             return replicas, 0, max(1, -(-replicas // max(1, len(gpus))))
         fits = [count // config.tensor_parallel for count in gpus]
         self._has_fitted |= any(fits)
-        if self._gpus and not any(fits) and (self._has_fitted or not any(gpus)):
+        self._without_nodes = self._gpus > 0 and not any(fits) and (self._has_fitted or not any(gpus))
+        if self._without_nodes:
             return 1, self._gpus, self._neighbours
         if any(gpus) and not any(fits):
             raise UserError(

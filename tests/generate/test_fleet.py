@@ -56,9 +56,10 @@ def test_if_all_nodes_with_gpus_are_lost_one_engine_waits_for_the_next(
     lose_all(engines)
     engines.grow()
     assert nodes.spawned == [2] * 4 + [2], "none is started without GPUs on the head node"
+    assert (len(engines), engines.running) == (1, 0), "an engine that waits for its GPUs costs nothing"
     nodes.become(*left, 4, 4)
     engines.grow()
-    assert nodes.spawned == [2] * 8
+    assert nodes.spawned == [2] * 8 and engines.running == 4
 
 
 def test_the_next_pass_waits_for_nodes_with_gpus_as_well() -> None:
