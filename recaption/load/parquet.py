@@ -118,6 +118,18 @@ class Embedded(Rows):
         return ends
 
 
+def first_image(layout: Layout, files: Files) -> str | None:
+    """The path of an image of a sidecar's source, by the index of its first shard; None if that cannot be read."""
+    if layout.out is None:
+        return None
+    try:
+        data = files.read(join(layout.out, index_file(layout.files[0].shard)))
+        paths = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(["path"], use_threads=False)["path"]
+    except (pa.ArrowException, OSError):
+        return None
+    return next((path for path in paths.to_pylist() if path), None)
+
+
 class Sidecar(Rows):
     """Format sidecar: the image bytes are in the source's files, at the offset in OUT/index.
 
