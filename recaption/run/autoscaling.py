@@ -31,9 +31,10 @@ class GpuRequest:
             self._request(int(self._model.replicas))
 
     def reduce(self, engines: int) -> None:
-        """Request the GPUs of so many engines only."""
+        """Request the GPUs of so many engines only. A failure is ignored: the others then stay idle until the end."""
         if self._made:
-            self._request(engines)
+            with suppress(Exception):
+                self._request(engines)
 
     def _request(self, engines: int) -> None:
         _request([{"GPU": self._model.tensor_parallel, "CPU": self._model.reserved_cpus}] * engines)
