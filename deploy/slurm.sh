@@ -1,8 +1,9 @@
 #!/bin/bash
 # Run recaption on a Slurm allocation. Ray starts on every node, and one run uses all of them. A job that is preempted
-# or reaches its time limit is requeued and continues. So is a job that fails with exit code 3 (its
-# driver, the store or the network failed, or the breaker stopped it), unless it has already been requeued RESTARTS
-# times (default 5).
+# or reaches its time limit is requeued and continues. So is a job that fails with exit code 3 (its driver, its engines,
+# the store or the network failed), unless it fails within an hour and has already been requeued RESTARTS times (default
+# 5, preemptions included). A job that ends at a limit of the pipeline, such as breaker or budget (exit code 1), or with
+# wrong input (2) is not requeued.
 #
 #   sbatch --nodes=4 --gpus-per-node=8 --cpus-per-task=64 deploy/slurm.sh flair --set output.path=/shared/out
 #
@@ -67,7 +68,9 @@ fi
 restart=false
 case "$code" in
 75) restart=true ;; # interrupted
-3 | 129 | 13? | 14?) [ "${SLURM_RESTART_COUNT:-0}" -lt "${RESTARTS:-5}" ] && restart=true ;; # failed, or killed by a signal
+3 | 129 | 13? | 14?) # failed, or killed by a signal
+  if [ "$SECONDS" -gt 3600 ] || [ "${SLURM_RESTART_COUNT:-0}" -lt "${RESTARTS:-5}" ]; then restart=true; fi
+  ;;
 esac
 "$restart" && scontrol requeue "$SLURM_JOB_ID"
 exit "$code"

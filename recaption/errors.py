@@ -13,7 +13,8 @@ RecaptionError            data or infrastructure failed; has the key and the sha
   |- ClusterError         Ray did not start or cannot be reached   (exit 3)
   |    `- ClusterLost     Ray has ended during the run
   |- EngineDead           the engine is gone; its actor exits and is restarted   (exit 3 if it keeps dying)
-  |- CircuitOpen          too many recent requests were rejected or degenerate           (exit 3)
+  |- CircuitOpen          too many recent requests were rejected or degenerate           (exit 1)
+  |- BudgetSpent          the output has cost as many GPU hours as allowed               (exit 1)
   |- DatasetError         a dataset on disk contradicts its manifest                       (exit 1)
   `- Interrupted          stopped on request; run it again                                  (exit 75)
 KeyboardInterrupt
@@ -105,7 +106,12 @@ class EngineDead(RecaptionError):
 
 
 class CircuitOpen(RecaptionError):
-    """Too large a share of recent requests was rejected or degenerate: the run stops instead of wasting days."""
+    """Too large a share of recent requests was rejected or degenerate: the run stops instead of wasting days.
+
+    A limit of the pipeline, so nothing that starts runs again after a failure (exit code 3) repeats it.
+    """
+
+    exit_code: ClassVar[int] = 1
 
 
 class BudgetSpent(RecaptionError):

@@ -34,8 +34,8 @@ class LocalPool:
     def share(self, value: Any) -> Any:
         return value
 
-    def add(self, function: Callable[..., Any], *args: Any) -> None:
-        self._waiting.append((function, args))
+    def add(self, function: Callable[..., Any], *args: Any, first: bool = False) -> None:
+        self._waiting.insert(0 if first else len(self._waiting), (function, args))
 
     def poll(self) -> None:
         if self._eager:
@@ -46,7 +46,10 @@ class LocalPool:
         return done
 
     def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
-        return [*self.take(), *self._run(stopping)]
+        while self._waiting:
+            self._done += self._run(stopping)
+            report(len(self._done), len(self._done) + len(self._waiting))
+        return self.take()
 
     def _run(self, stopping: Callable[[], bool]) -> list[Any]:
         waiting, self._waiting = self._waiting, []
@@ -68,6 +71,7 @@ def build(
     excluded: Sequence[str] = (),
     stopping: Callable[[], bool] = lambda: False,
     tell: Emit = ignore_event,
+    building: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Path, bool]:
     """What `recaption build` does once all answers are there. Returns the build's folder and whether it is new."""
     pipeline = config.validate(data)
@@ -82,5 +86,5 @@ def build(
         builder.poll()
         if left == 0:
             break
-    name, new = builder.finish(lambda done, total: None, stopping)
+    name, new = builder.finish(building, stopping)
     return Path(pipeline.output.path) / "builds" / name, new

@@ -99,7 +99,7 @@ class World:
         self.stored: set[Asked] = set()
         self.rejected: set[Asked] = set()
         self.completed: list[str] = []
-        self.steals = 0
+        self.steals = self.released = 0
 
     # what may happen
 
@@ -107,7 +107,7 @@ class World:
         event = self.rng.choice(
             [self.list_shard, self.spawn, self.hand_out, self.hand_out, self.deliver, self.deliver, self.deliver]
             + [self.work] * 4
-            + [self.ask_back, self.look_up, self.look_up, self.poll, self.bury, self.mishap]
+            + [self.ask_back, self.look_up, self.look_up, self.poll, self.bury, self.mishap, self.release]
         )
         event()
         self.check()
@@ -221,6 +221,16 @@ class World:
             actor = self.rng.choice(dead)
             del self.actors[actor.number]
             self.scheduler.lost(actor.number, actor.told)
+
+    def release(self) -> None:
+        """Sometimes, remove the engines that get no more work."""
+        surplus = self.scheduler.surplus()
+        if surplus and self.rng.random() < 0.75:
+            assert not self.scheduler.queued and not any(engine.running for engine in surplus)
+            for engine in surplus:
+                assert not self.actors.pop(engine.number).works
+                assert self.scheduler.lost(engine.number) == []
+                self.released += 1
 
     def look_up(self) -> None:
         for assignment in self.scheduler.to_recheck():

@@ -22,6 +22,7 @@ import ray
 import yaml
 from samples import jpeg, sample, write_tar
 
+from recaption.errors import BudgetSpent, CircuitOpen, UserError
 from recaption.generate import part_writer
 from recaption.generate.driver import DRAIN_SECONDS, FLUSH_SECONDS
 from recaption.generate.fleet import STOP_SECONDS
@@ -157,7 +158,14 @@ def test_a_lost_driver_is_started_again_a_few_times(job: Job, code: int, restart
     assert job.requeued == requeued
 
 
-@pytest.mark.parametrize("code", [1, 2])
+def test_a_driver_that_is_lost_after_hours_is_started_again_however_often_the_job_was_preempted(job: Job) -> None:
+    (job.calls / "code").write_text("3")
+    job.environment |= {"SLURM_RESTART_COUNT": "30", "SECONDS": "7200"}  # the seconds since the script has started
+    assert job.start("flair").wait(timeout=30) == 3
+    assert job.requeued
+
+
+@pytest.mark.parametrize("code", [CircuitOpen.exit_code, BudgetSpent.exit_code, UserError.exit_code])
 def test_what_running_again_would_not_mend_is_not_queued_again(job: Job, code: int) -> None:
     (job.calls / "code").write_text(str(code))
     assert job.start("flair").wait(timeout=30) == code

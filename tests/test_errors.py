@@ -26,7 +26,7 @@ def test_exit_codes() -> None:
     assert errors.UserError.exit_code == errors.ConfigError.exit_code == errors.MissingExtra.exit_code == 2
     assert errors.EngineDead.exit_code == errors.StoreError.exit_code == 3
     assert errors.Interrupted.exit_code == 75
-    assert errors.DatasetError.exit_code == 1
+    assert errors.DatasetError.exit_code == errors.BudgetSpent.exit_code == errors.CircuitOpen.exit_code == 1
 
 
 def test_a_missing_extra_names_the_install_command() -> None:

@@ -29,7 +29,7 @@ from recaption.threads import waited
 from recaption.types import SCHEMA_VERSION
 from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
 
-Collect = Callable[..., list[Any]]
+Report = Callable[[int, int], None]
 _Entries = tuple[list[ShardEntry] | None, dict[str, Any]]
 _MANY_BEYOND = 0.3  # share of the boxes
 
@@ -115,19 +115,14 @@ class Builder:
         """Have a dataset shard of equal counts written, once."""
         if (shard := (packing.name, packing.inputs)) not in self._started:
             self._started.add(shard)
-            self._pool.add(pack, self._shared, packing)
+            self._pool.add(pack, self._shared, packing, first=True)
 
-    def finish(self, building: Callable[[int, int], None], stopping: Callable[[], bool]) -> tuple[str, bool]:
+    def finish(self, building: Report, stopping: Callable[[], bool]) -> tuple[str, bool]:
         """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new.
 
-        `building` is called with the number of shards written and the total.
+        `building` is called with the number of dataset shards written and the total.
         """
-
-        def collect(report: Callable[[int, int], None] = building) -> list[Any]:
-            taken = len(self._made)  # early, and so not counted by the pool
-            return self._pool.collect(lambda done, total: report(done + taken, total + taken), stopping)
-
-        entries, provenance = (self._repacked if self._size else self._by_source)(collect, stopping)
+        entries, provenance = (self._repacked if self._size else self._by_source)(building, stopping)
         if entries is None:
             assert self._newest is not None
             newest = self._newest
@@ -140,7 +135,7 @@ class Builder:
         for entry in entries:
             log_failures(entry, self._emit)
         self._pool.add(rekeyed.changed_keys, self._spec.store_url, self._indexes)
-        [(published, shared, changed)] = collect(lambda done, total: None)
+        [(published, shared, changed)] = self._pool.collect(lambda done, total: None, stopping)
         self.changed_keys = rekeyed.warning(published, shared, changed, self._source_keys)
 
         def put_and_publish() -> None:
@@ -151,16 +146,18 @@ class Builder:
         waited(put_and_publish, stopping)
         return self.build, True
 
-    def _by_source(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
+    def _by_source(self, building: Report, stopping: Callable[[], bool]) -> _Entries:
         """The entries of the dataset shards (None if nothing changed), and the build's other inputs: here none."""
-        built: list[Built] = collect()
+        built: list[Built] = self._pool.collect(building, stopping)
         unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
         if unchanged and self._newest and built:
             return None, {}
         # The published build has some of the shards already; the new one needs them too.
         for unchanged_shard in (b for b in built if b.entry is None):
             self._pool.add(finish_shard, self._shared, unchanged_shard.shard, unchanged_shard.limit, None)
-        built = [*(b for b in built if b.entry is not None), *collect()]
+        built = [b for b in built if b.entry is not None]
+        already = len(built)
+        built += self._pool.collect(lambda done, total: building(done + already, total + already), stopping)
         built.sort(key=lambda b: self._order[b.shard.id])
         entries = [b.entry for b in built if b.entry is not None]
         if len(entries) != len(self._order):
@@ -168,21 +165,33 @@ class Builder:
         self._check_keys(built, stopping)
         return entries, {}
 
-    def _repacked(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
+    def _repacked(self, building: Report, stopping: Callable[[], bool]) -> _Entries:
         """As `_by_source`, for shards of equal counts."""
         assert self._size is not None
-        made = [*self._made, *collect()]
-        surveys = self._in_order([each for each in made if isinstance(each, Survey)])
+        total = -(-self._images // self._size)  # at most, until all samples are counted
+
+        def report(done: int, of: int) -> None:
+            self._made += self._pool.take()
+            building(min(total, sum(isinstance(each, ShardEntry) for each in self._made)), total)
+
+        def collect() -> list[Survey]:
+            self._made += self._pool.collect(report, stopping)
+            return self._in_order([each for each in self._made if isinstance(each, Survey)])
+
+        surveys = collect()
         if self._newest and surveys and identity(surveys) == self._published_inputs:
+            building(len(self._published), len(self._published))
             return None, {}
         for uncounted in (s for s in surveys if s.samples is None):
             self._pool.add(survey, self._shared, uncounted.shard, uncounted.limit, True)
-        surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
+        surveys = [counted for counted in collect() if counted.samples is not None]
         self._check_keys(surveys, stopping)
         packings = cut(surveys, self._size)
+        total = len(packings)
         for packing in packings:
             self._pack(packing)
-        written = {(each.name, each.inputs): each for each in [*made, *collect()] if isinstance(each, ShardEntry)}
+        collect()
+        written = {(each.name, each.inputs): each for each in self._made if isinstance(each, ShardEntry)}
         entries = [written[packing.name, packing.inputs] for packing in packings]
         return entries, {"samples_per_shard": self._size, "source_inputs": identity(surveys)}
 

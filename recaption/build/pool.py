@@ -22,8 +22,8 @@ class Pool(Protocol):
         """Send a value that every task needs once. Pass the result of this call to the tasks."""
         ...
 
-    def add(self, function: Callable[..., Any], *args: Any) -> None:
-        """Run a function as soon as there is a core for it. Returns at once."""
+    def add(self, function: Callable[..., Any], *args: Any, first: bool = False) -> None:
+        """Run a function as soon as there is a core for it, with `first` before all that wait. Returns at once."""
         ...
 
     def poll(self) -> None:
@@ -37,7 +37,8 @@ class Pool(Protocol):
     def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
         """Wait for all added tasks and return their results. `report` is called with the number done and the total.
 
-        Raises the error of a failed task, and Interrupted when `stopping` returns True.
+        What `report` takes is not returned. Raises the error of a failed task, and Interrupted when `stopping` returns
+        True.
         """
         ...
 
@@ -57,8 +58,8 @@ class RayPool:
     def share(self, value: Any) -> Any:
         return ray.put(value)
 
-    def add(self, function: Callable[..., Any], *args: Any) -> None:
-        self._waiting.append((remote_task(function, cpus=1), args))
+    def add(self, function: Callable[..., Any], *args: Any, first: bool = False) -> None:
+        (self._waiting.appendleft if first else self._waiting.append)((remote_task(function, cpus=1), args))
         if time.monotonic() - self._polled > POLL_SECONDS:
             self.poll()
         else:

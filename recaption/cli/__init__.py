@@ -1,7 +1,7 @@
 """The command line. `main` runs one command and returns its exit code.
 
-Exit codes: 0 done; 1 done, but more was rejected than the pipeline allows, or a check found errors; 2 the input is
-wrong; 3 infrastructure failed; 75 interrupted, run the same command again.
+Exit codes: 0 done; 1 a limit of the pipeline was exceeded (rejects, breaker, budget), or a check found errors; 2 the
+input is wrong; 3 infrastructure failed; 75 interrupted, run the same command again.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from recaption.generate.listing import ShardIndexer
 from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import PassProgress
 from recaption.generate.ray_tasks import ActorLost, last_line
-from recaption.generate.scheduler import Scheduler, Steal
+from recaption.generate.scheduler import Scheduler
 from recaption.generate.totals import Totals
 from recaption.generate.transport import RayTransport, Reply, Transport
 
@@ -59,22 +59,25 @@ class ModelPass:
         report: Callable[[PassProgress], None] = lambda progress: None,
         stopping: Callable[[], bool] = lambda: False,
         may_start: Callable[[], None] = lambda: None,
+        released: Callable[[int], None] = lambda wanted: None,
         answer: bool = True,
         breaker: CircuitBreaker | None = None,
         emit: Emit = ignore_event,
         transport: Transport | None = None,
+        had_gpus: bool = False,
     ) -> None:
         """With `answer` False, `run` raises UserError if any answer is missing.
 
-        `may_start` is called before an engine is started, and raises an error to prevent it.
+        `may_start` is called before an engine is started, and raises an error to prevent it. `released` is called when
+        engines are released before the end, with the number of engines that are still wanted. `had_gpus`: see Fleet.
         """
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
-        self._may_start = may_start
+        self._may_start, self._released = may_start, released
         self._transport: Transport = transport or RayTransport()
         self._breaker, self._events, self._totals = breaker, PassEvents(model.title, emit), Totals(model)
         self.scheduler = Scheduler()
         self._engines = self.scheduler.engines
-        self.fleet = Fleet(model, job, self._transport, self._engines)
+        self.fleet = Fleet(model, job, self._transport, self._engines, had_gpus=had_gpus)
         self._indexer = ShardIndexer(model, job, self._transport, self._expect)
         self._handlers: dict[int, Handler] = {}
         self._chunks: dict[int, Assignment] = {}  # ticket -> assignment in work
@@ -110,7 +113,7 @@ class ModelPass:
                 yield from self._completed()
                 for reply in self._transport.wait(ROUND_SECONDS):
                     self._handlers.pop(reply.ticket)(reply)
-                self._engine_seconds += (now() - last_round) * len(self._engines)
+                self._engine_seconds += (now() - last_round) * self.fleet.running
                 last_round = now()
                 self._reap()
                 self._poll()
@@ -155,13 +158,14 @@ class ModelPass:
             seconds=0.0 if self._started is None else round(until - self._started, 3),
             in_flight=sum(poll.in_flight for poll in polls),
             engines=started,
+            engines_released=self.fleet.released,
             renderers=sum(poll.renderers for poll in polls),
             engine_deaths=self._deaths,
             gpu_seconds=round(self._engine_seconds * self._model.config.tensor_parallel, 3),
             quarantined=self.scheduler.in_quarantine,
             generations=self._totals.generations(self._totals.counters(engines)),
             engine=self._provenance,
-            meter=self._totals.meter(engines).report(max(1, started)),
+            meter=self._totals.meter(engines).report(max(1, started + self.fleet.released)),
             fleet=tuple(engine.progress(engine.poll) for engine in engines if engine.poll is not None),
             latency=self._totals.latency(engines),
         )
@@ -221,18 +225,21 @@ class ModelPass:
             self._expect(ticket, self._chunk_ended)
 
     def _level(self) -> None:
-        """Take requests from busy engines for idle ones."""
-        for steal in self._steals():
+        """Take requests from busy engines for idle ones, and release engines that get no more."""
+        now = self._transport.now()
+        if now - self._levelled < self.fleet.period(often=True) / 2:
+            return
+        self._levelled = now
+        for steal in self.scheduler.steals():
             busy = self._engines[steal.assignment.actor]
             ticket = self._transport.call(busy.handle, "give_back", steal.assignment.id, steal.requests)
             self._expect(ticket, partial(self._given_back, steal.assignment))
-
-    def _steals(self) -> list[Steal]:
-        now = self._transport.now()
-        if now - self._levelled < self.fleet.period(often=True) / 2:
-            return []
-        self._levelled = now
-        return self.scheduler.steals()
+        released = self.fleet.release(self.scheduler.surplus())
+        for engine in released:
+            self._remove(engine)
+            self._events.engine_released(engine)
+        if released:
+            self._released(self.fleet.wanted)
 
     def _given_back(self, assignment: Assignment, reply: Reply) -> None:
         self.scheduler.given_back(assignment, None if isinstance(reply.error, ActorLost) else reply.result())
@@ -341,6 +348,8 @@ class ModelPass:
             self._engine_lost(engine, reply.error)
             return
         capacity, self._provenance = reply.result()
+        if engine.number not in self._engines:
+            return  # released meanwhile
         self.fleet.capacity += capacity
         self.scheduler.actor_ready(engine.number, capacity)
         self._events.engine_started(engine, self._provenance)

@@ -1,6 +1,7 @@
 """The state of one engine, from the start of its actor to its removal, and the work that it gets.
 
 starting ──► ready ──► retiring (it has failed, or is drained to be replaced) ──► removed: the record is dropped
+    └───────────┴────► released: it gets no more work; removed at once
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ class EngineState:
     def not_started(self, assignment: Assignment) -> int:
         """Requests of an assignment that are not in the engine yet."""
         return self.open[assignment.id][1]
+
+    @property
+    def has_not_started(self) -> bool:
+        """Whether requests that another engine can take are not in the engine yet."""
+        return any(not_started and not self.running[n].quarantined for n, (_, not_started) in self.open.items())
 
     def progress(self, poll: Poll) -> EngineProgress:
         return EngineProgress(

@@ -19,6 +19,7 @@ Event = Literal[
     "engine_started",  # model, engine (its number), capacity, runs (its provenance)
     "engine_died",  # model, engine, detail, suspects: the images in flight, as [shard, key]
     "engine_recycled",  # model, engine: it used too much memory; it was drained and is replaced
+    "engine_released",  # model, engine: it got no more work, because all requests were in other engines
     "chunk_failed",  # model, shard, chunk, attempt, detail: its images could not be read; it is retried
     "quarantined",  # model, shard, chunk, images: in flight during two engine crashes; they are retried in isolation
     "image_rejected",  # model, generation, shard, key, row, reason, detail, attempts
@@ -76,6 +77,9 @@ class PassEvents:
 
     def engine_recycled(self, engine: EngineState) -> None:
         self._emit("engine_recycled", "warning", engine=engine.number)
+
+    def engine_released(self, engine: EngineState) -> None:
+        self._emit("engine_released", engine=engine.number)
 
     def chunk_failed(self, assignment: Assignment, error: BaseException) -> None:
         chunk = assignment.chunk

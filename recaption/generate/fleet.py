@@ -13,25 +13,52 @@ NODES_SECONDS = 2.0  # between two checks of the cluster's nodes
 MAX_FRUITLESS = 3  # engines in a row that failed without answering anything: the run stops
 MAX_FRUITLESS_QUARANTINE = 8, 20  # the same in quarantine: before the first answer of any engine, and after it
 STOP_SECONDS = 5.0
+RELEASE_SECONDS = 10.0  # without work and without the prospect of any, after which an engine is released
 
 
 class Fleet:
     """Starts engines as records in `engines` (the scheduler's), which it shares with scheduler and driver."""
 
-    def __init__(self, model: ModelPlan, job: Job, transport: Transport, engines: dict[int, EngineState]) -> None:
+    def __init__(
+        self,
+        model: ModelPlan,
+        job: Job,
+        transport: Transport,
+        engines: dict[int, EngineState],
+        *,
+        had_gpus: bool = False,
+    ) -> None:
+        """`had_gpus`: engines of an earlier pass had GPUs, so none is started without, although no node may be left."""
         self.engines = engines
         self.capacity = 0
         """Requests that all engines together want in flight."""
         self.any_useful = False
         """Whether any engine of this pass has answered anything. If so, a failure may be caused by an image."""
         self._model, self._job, self._transport = model, job, transport
+        self.released = 0
+        """Engines that had started and were released before the end of the pass."""
+        self._not_wanted = 0  # engines that were released; they are not replaced
+        self._surplus: dict[int, float] = {}  # engine -> since when it gets no more work
         self._spawned = 0
         self._fruitless_failures = 0  # in a row
         self._nodes_read = self._polled = self._checked = float("-inf")
         self._wanted = 0
+        self._gpus, self._neighbours = model.config.tensor_parallel if had_gpus else 0, 1
+        self._has_fitted = False  # a node had enough GPUs for an engine
+        self._without_nodes = False  # engines need GPUs, and no node has them
 
     def __len__(self) -> int:
         return len(self.engines)
+
+    @property
+    def running(self) -> int:
+        """Engines that have their GPUs, or load a model onto them."""
+        return 0 if self._without_nodes else len(self.engines)
+
+    @property
+    def had_gpus(self) -> bool:
+        """Whether engines had GPUs, in this pass or before."""
+        return self._gpus > 0
 
     @property
     def started(self) -> list[EngineState]:
@@ -51,12 +78,26 @@ class Fleet:
         if now - self._nodes_read >= NODES_SECONDS:
             self._nodes_read, (self._wanted, self._gpus, self._neighbours) = now, self._replicas()
         started = []
-        while len(self.engines) < self._wanted:
+        while len(self.engines) < self.wanted:
             number, self._spawned = self._spawned, self._spawned + 1
             handle = self._transport.spawn(self._spec(number), cpus=self._model.config.reserved_cpus, gpus=self._gpus)
             engine = self.engines[number] = EngineState(number=number, handle=handle)
             started.append((engine, self._transport.call(handle, "start")))
         return started
+
+    @property
+    def wanted(self) -> int:
+        """How many engines should run while there is work."""
+        return max(1, self._wanted - self._not_wanted)
+
+    def release(self, surplus: list[EngineState]) -> list[EngineState]:
+        """Of the engines that get no more work (`Scheduler.surplus`), those to remove now: they free their GPUs."""
+        now = self._transport.now()
+        self._surplus = {engine.number: self._surplus.get(engine.number, now) for engine in surplus}
+        due = [engine for engine in surplus if now - self._surplus[engine.number] >= RELEASE_SECONDS]
+        self.released += sum(engine.ready for engine in due)
+        self._not_wanted += len(due)
+        return due
 
     def useful(self, engine: EngineState | None) -> None:
         """An engine has answered something; `engine` is None if it has been removed since."""
@@ -133,13 +174,20 @@ class Fleet:
         return [e for e in self.engines.values() if e.poll_sent is not None and e.poll_sent < limit]
 
     def _replicas(self) -> tuple[int, int, int]:
-        """Engines to run (as configured, or as many as the GPUs allow), GPUs per engine, engines per node."""
+        """Engines to run (as configured, or as many as the GPUs allow), GPUs per engine, engines per node.
+
+        If engines had GPUs and all nodes with enough of them are gone, one engine waits for such a node to join.
+        """
         config = self._model.config
         gpus = self._transport.gpus()
         if config.engine == "openai":  # the model runs elsewhere
             replicas = 1 if config.replicas == "auto" else config.replicas
             return replicas, 0, max(1, -(-replicas // max(1, len(gpus))))
         fits = [count // config.tensor_parallel for count in gpus]
+        self._has_fitted |= any(fits)
+        self._without_nodes = self._gpus > 0 and not any(fits) and (self._has_fitted or not any(gpus))
+        if self._without_nodes:
+            return 1, self._gpus, self._neighbours
         if any(gpus) and not any(fits):
             raise UserError(
                 f"models.{self._model.name}.tensor_parallel is {config.tensor_parallel}, but no node has that many "

@@ -124,6 +124,7 @@ class PassProgress(Snapshot):
     seconds: float = 0.0  # since the first engine was ready, until the last answer was stored
     in_flight: int = 0  # requests
     engines: int = 0  # that have started and are not removed
+    engines_released: int = 0  # before the end, because they got no more work
     renderers: int = 0
     engine_deaths: int = 0
     gpu_seconds: float = 0.0  # seconds since their start x GPUs, over all engines; without a GPU, one counts

@@ -248,6 +248,22 @@ class Scheduler:
             steals.append(Steal(assignment=assignment, requests=min(most, share)))
         return steals
 
+    def surplus(self) -> list[EngineState]:
+        """Engines without work that get no more: all requests are in other engines.
+
+        What comes back from those fits into them. In quarantine, a crash is likely: one idle engine is kept for it.
+        Visits all actors, so it should not be called in every round.
+        """
+        quarantine_runs = self._quarantine_running()
+        if not self._all_listed or self._queue or self._rechecks or (self._quarantine.waiting and not quarantine_runs):
+            return []
+        engines = self.engines.values()
+        if any(e.steal_pending or e.has_not_started or (e.phase == "retiring" and e.running) for e in engines):
+            return []  # this work moves to other engines
+        idle = [engine for engine in engines if engine.phase != "retiring" and not engine.running]
+        idle.sort(key=lambda engine: not engine.ready)
+        return idle[quarantine_runs:]
+
     def completed(self) -> list[ShardListing]:
         """Shards completed since the last call, in order of completion."""
         complete, self._complete = self._complete, []

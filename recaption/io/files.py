@@ -21,6 +21,7 @@ from recaption.io.retrying import retried
 ATTEMPTS = 3  # of a remote call; connections drop in runs that take days
 FIRST_WAIT = 0.4  # seconds
 S3 = ("s3", "s3a")  # protocols
+REQUESTS = 16  # at a time, of one task that reads whole small files from an object store
 _BLOCK = 8 << 20  # bytes per request of a remote stream
 T = TypeVar("T")
 _Identity = tuple[int, int]  # of a folder: device and inode

@@ -25,7 +25,7 @@ from recaption.load.config import LoaderConfig
 from recaption.load.files import Files
 from recaption.load.layout import Layout, find
 from recaption.load.order import Lanes, Order, mix
-from recaption.load.plain import open_shards
+from recaption.load.plain import by_requests, open_shards
 from recaption.load.policy import DrawnText, Policy, from_manifest
 from recaption.load.randomness import SampleGenerators, preserved_globals, seed_globals
 from recaption.load.resumable import Batch, BatchSchedule, ResumableDataset
@@ -86,7 +86,7 @@ class CaptionDataset(ResumableDataset):
         training = config.split == "train"
         groups = config.lanes
         if groups is None:
-            groups = world_size if files.by_requests(layout.files[0].path) and config.block != 0 else 0
+            groups = world_size if by_requests(layout, files, config.source) and config.block != 0 else 0
         self._shards = open_shards(
             layout,
             files,

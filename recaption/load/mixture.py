@@ -28,7 +28,7 @@ class Mixture(ResumableDataset):
 
     `datasets`: training datasets with the same batch_size, rank and world_size, and texts of the same K and length; the
         weights are shares of the samples and may have any sum. Each dataset is repeated, with every sample once in each
-        of its own epochs.
+        of its own epochs. On an object store, open them with `cache` or `lanes=0`.
     `epoch_samples`: the size of an epoch of the mixture; default: the samples of all datasets.
     `epochs`: as in CaptionDataset, in epochs of the mixture.
 
@@ -56,6 +56,13 @@ class Mixture(ResumableDataset):
                 raise UserError(
                     f"dataset {n} has split {dataset.split!r}; only training data can be mixed. "
                     "Evaluate each dataset separately"
+                )
+            if lanes := dataset._identity()["lanes"]:
+                raise UserError(
+                    f"dataset {n} has lanes={lanes} (by default on an object store), so it is read in large pieces, "
+                    "each by one rank and worker. A mixture draws from everywhere: all ranks and workers would read "
+                    "all pieces. Open the dataset with cache=FOLDER, which copies its files to a local disk, or with "
+                    "lanes=0, which needs one or two requests per sample"
                 )
             mine, theirs = ((d.steps.batch_size, d.rank, d.steps.world_size) for d in (first, dataset))
             if mine != theirs:

@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError, UserError
-from recaption.io.files import is_url
+from recaption.io.files import REQUESTS, is_url
 from recaption.load.files import Files, join
 from recaption.load.layout import DataFile, Layout
 from recaption.load.record import record_of
 from recaption.load.shards import LruCache, Piece, Pieces, Sample
 from recaption.output.paths import index_file
+from recaption.threads import each
 from recaption.types import Record
 
 _BLOCK: Final = 4
@@ -115,6 +116,18 @@ class Embedded(Rows):
         if rows != data.samples:
             raise DatasetError(f"{data.path} has {rows} rows; the manifest has {data.samples}", shard=data.shard)
         return ends
+
+
+def first_image(layout: Layout, files: Files) -> str | None:
+    """The path of an image of a sidecar's source, by the index of its first shard; None if that cannot be read."""
+    if layout.out is None:
+        return None
+    try:
+        data = files.read(join(layout.out, index_file(layout.files[0].shard)))
+        paths = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(["path"], use_threads=False)["path"]
+    except (pa.ArrowException, OSError):
+        return None
+    return next((path for path in paths.to_pylist() if path), None)
 
 
 class Sidecar(Rows):
@@ -214,22 +227,39 @@ class Sidecar(Rows):
 
     def _bytes(self, file: int, row: int, path: str, offset: int, size: int) -> bytes:
         if self._pieces is not None:
-            start, _, taken = self._pieces.get(file, row, lambda first, stop: self._piece(file, first, stop))
-            if (start, len(taken)) == (offset, size):
+            _, _, taken = self._pieces.get(file, row, lambda first, stop: self._piece(file, first, stop))
+            if len(taken) == size:
                 return taken
         return self._files.pread(path, offset, size)
 
     def _piece(self, file: int, first: int, stop: int) -> Piece:
-        """Empty if the images are not near each other in one file, as those of a folder."""
+        """Empty if the images are not near each other in a tar. Images that are files of their own are joined."""
         data = self._data[file]
         places = self._places_of(data).take(pa.array(self._usable_rows(file)[first:stop]))
         starts = places["offset"].to_numpy().astype(np.uint64)
         spans = np.stack([starts, starts + places["size"].to_numpy().astype(np.uint64)], axis=1)
         length, wanted = int(spans[-1, 1]) - int(spans[0, 0]), int((spans[:, 1] - spans[:, 0]).sum())
+        if len(spans) > 1 and len(places["path"].unique()) == len(spans):
+            return self._joined(places)
         in_one = len(places["path"].unique()) == 1 and bool((spans[1:, 0] >= spans[:-1, 1]).all())
         if not in_one or length > 2 * wanted + _BETWEEN * len(spans):
             return spans, b""
         return spans, self._files.pread(self._path(str(places["path"][0])), int(spans[0, 0]), length)
+
+    def _joined(self, places: pa.Table) -> Piece:
+        """Images that are files of their own, read by several requests at a time. One that fails is empty here: it is
+        read again, and its error raised, where it is needed."""
+
+        def read(place: dict[str, Any]) -> bytes:
+            try:
+                return self._files.pread(self._path(place["path"]), place["offset"], place["size"])
+            except OSError:
+                return b""
+
+        images = list(each(read, places.to_pylist(), REQUESTS))
+        ends = np.cumsum([len(image) for image in images]).astype(np.uint64)
+        sizes = np.array([len(image) for image in images], np.uint64)
+        return np.stack([ends - sizes, ends], axis=1), b"".join(images)
 
     def _read_places(self, data: DataFile) -> pa.Table:
         path = join(self._out, index_file(data.shard))

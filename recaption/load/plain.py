@@ -40,7 +40,7 @@ def records(
     )
     for name, layout in layouts.items():
         files.expect(layout.expected)
-        per_piece = sys.maxsize if files.by_requests(layout.files[0].path) else None
+        per_piece = sys.maxsize if by_requests(layout, files, source) else None
         shards = open_shards(layout, files, split=name, tags=tags, source=source, per_piece=per_piece)
         for file, (data, count) in enumerate(zip(layout.files, shards.counts, strict=True)):
             for row in range(count):
@@ -48,6 +48,18 @@ def records(
                     yield shards.read(file, row)
                 except OSError as error:
                     raise DatasetError(f"cannot read sample {row}: {error}", shard=data.shard) from error
+
+
+def by_requests(layout: Layout, files: Files, source: str | Path | None) -> bool:
+    """Whether each sample is read by a request to a store. The images of a sidecar on a disk may be in a store."""
+    if files.by_requests(layout.files[0].path):
+        return True
+    if layout.format != "sidecar":
+        return False
+    from recaption.load.parquet import first_image
+
+    path = first_image(layout, files) if source is None else str(source)
+    return path is not None and files.by_requests(path)
 
 
 def open_shards(

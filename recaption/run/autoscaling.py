@@ -26,11 +26,18 @@ class GpuRequest:
 
     def make(self) -> None:
         """Request them, if this was not done yet."""
-        if not self._wanted or self._made:
-            return
-        self._made = True
-        bundle = {"GPU": self._model.tensor_parallel, "CPU": self._model.reserved_cpus}
-        _request([bundle] * int(self._model.replicas))
+        if self._wanted and not self._made:
+            self._made = True
+            self._request(int(self._model.replicas))
+
+    def reduce(self, engines: int) -> None:
+        """Request the GPUs of so many engines only. A failure is ignored: the others then stay idle until the end."""
+        if self._made:
+            with suppress(Exception):
+                self._request(engines)
+
+    def _request(self, engines: int) -> None:
+        _request([{"GPU": self._model.tensor_parallel, "CPU": self._model.reserved_cpus}] * engines)
 
     def __enter__(self) -> Self:
         return self

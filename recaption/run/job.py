@@ -187,6 +187,7 @@ def run(
                     # A build with a later revision is only written if answers have changed.
                     if builder.is_first:
                         _say_copies(display, store, builder.build, form, stop)
+                had_gpus = False
                 for model in plan.models:
                     gpus = GpuRequest(model.config)
                     work = ModelPass(
@@ -195,9 +196,11 @@ def run(
                         report=report,
                         stopping=lambda: stop() or spend.is_over,
                         may_start=partial(_begin, spend, gpus),
+                        released=gpus.reduce,
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
+                        had_gpus=had_gpus,
                     )
                     compactions = RayPool()
                     try:
@@ -212,6 +215,7 @@ def run(
                             spend.check()
                         raise
                     passes.append(work.progress)
+                    had_gpus = had_gpus or work.fleet.had_gpus
                     compactions.collect(lambda done, total: None, stop)
                 answered = sum(each.answers for each in passes)
                 build, changed = builder.finish(building, stop) if builder else (None, answered > 0)

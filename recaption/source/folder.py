@@ -19,12 +19,13 @@ import numpy.typing as npt
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
 from recaption.imagefile import SOURCE_SUFFIXES
-from recaption.io.files import LeftOut, is_folder, read_all, walk
+from recaption.io.files import REQUESTS, LeftOut, is_folder, is_url, read_all, walk
 from recaption.source.base import PART_SIZE, Row, check_caption, checked, images, unreadable
 from recaption.source.columns import MAX_JSON, Texts, counted, is_text, shortened, storable, unused_captions
 from recaption.source.keys import POSITIONS, FolderRule, KeyRule, path_digest, path_key
 from recaption.source.paths import part_id, shard_id
 from recaption.source.table import METADATA, Table, find_table, first_of_each, read_table, read_tables
+from recaption.threads import A, B, each
 from recaption.types import Image, Locator, SourceShard
 
 _FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others
@@ -265,8 +266,7 @@ class FolderSource:
         rule = self.rule
         if rule == POSITIONS:
             end = None if shard.count is None else shard.first + shard.count
-            rows = [self._row(name, self._table, ()) for name in self._sorted[shard.first : end]]
-            return images(shard, rows, self.config)
+            return images(shard, self._rows(self._sorted[shard.first : end], self._table, ()), self.config)
 
         def mine(name: str) -> bool:
             return _bucket(_hash(name), rule.shards) == shard.number
@@ -276,7 +276,10 @@ class FolderSource:
         names = sorted({*scan.names, *filter(mine, table.rows)}, key=_by_component)
         keys = None if self.config.keys == "positional" else [path_key(name) for name in names]
         suffixes = sorted(scan.suffixes) if rule.beside else ()
-        return images(shard, [self._row(name, table, suffixes) for name in names], self.config, keys)
+        return images(shard, self._rows(names, table, suffixes), self.config, keys)
+
+    def _rows(self, names: Sequence[str], table: Table, suffixes: Sequence[str]) -> list[Row]:
+        return list(self._each(lambda name: self._row(name, table, suffixes), names))
 
     def _row(self, name: str, table: Table, suffixes: Sequence[str]) -> Row:
         """`suffixes` are those of files with the same stem that may hold the image's columns."""
@@ -330,11 +333,20 @@ class FolderSource:
         row.columns, row.dropped, row.lines = texts.merged(), texts.dropped, texts.lines()
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-        for image in images:
+        def data(image: Image) -> bytes | ImageError:
             try:
-                yield image, checked(image, read_all(image.locator.path))
+                return checked(image, read_all(image.locator.path))
             except ShardError as error:
-                yield image, unreadable(image, error)
+                return unreadable(image, error)
+
+        yield from zip(images, self._each(data, images), strict=True)
+
+    def _each(self, call: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
+        """Yield `call(item)` of each item, in order: at an object store, where each is a request, several at a time."""
+        at_once = REQUESTS if is_url(self.folder) else 1
+        for at in range(0, len(items), at_once):
+            group = items[at : at + at_once]
+            yield from each(call, group, at_once) if at_once > 1 else map(call, group)
 
 
 def _hash(name: str) -> int:

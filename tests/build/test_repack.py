@@ -110,6 +110,27 @@ def test_dataset_shards_are_written_while_others_are_generated(answered: Path) -
     assert pool.ran[:last_survey].count("pack") >= 2
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_progress_counts_dataset_shards_and_not_the_source_shards_whose_samples_are_counted(
+    answered: Path, eager: bool
+) -> None:
+    for name in ("answers", "rejects", "index"):
+        shutil.copytree(answered / "out" / name, answered / f"progress{eager}" / name)
+    data, seen = data_of(answered, 4, out=f"progress{eager}"), list[tuple[int, int]]()
+
+    def building(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    made, _ = build(data, LocalPool(3, eager=eager), building=building)
+    shards = len(list(made.glob("data/*.tar")))
+    assert seen[-1] == (shards, shards) and all(done <= total for done, total in seen)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert eager or seen[0][0] == 0, "the source shards are counted first"
+    seen.clear()
+    build(data, LocalPool(4), building=building)
+    assert seen[-1] == (shards, shards), "nothing has changed: all of them are there"
+
+
 def test_the_inputs_of_a_shard_identify_its_sources() -> None:
     made = cut(surveys([7, 7]), 3)
     assert len({packing.inputs for packing in made}) == len(made)
@@ -315,10 +336,10 @@ def test_a_source_that_changes_between_counting_and_writing_is_an_error(tmp_path
     answer_all(data)
 
     class Changing(LocalPool):
-        def add(self, function: Any, *args: Any) -> None:
+        def add(self, function: Any, *args: Any, first: bool = False) -> None:
             if function.__name__ == "pack":
                 write_tar(tmp_path / "source" / "0.tar", rows[:3])
-            super().add(function, *args)
+            super().add(function, *args, first=first)
 
     with pytest.raises(DatasetError, match=r"changed since its samples were counted.*\(shard 0\)"):
         build(data, Changing())

@@ -20,11 +20,13 @@ from sim_cluster import plan as sim_plan
 from recaption import config
 from recaption.engine.base import Completion, Rendered, Request
 from recaption.errors import EngineDead, UserError
-from recaption.generate.actor import NAMED, Poll
+from recaption.generate.actor import NAMED, ActorSpec, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Job
 from recaption.generate.driver import ModelPass, list_ahead
 from recaption.generate.plan import make_plan
 from recaption.generate.progress import PassProgress
+from recaption.generate.ray_tasks import ActorLost
+from recaption.generate.transport import Reply
 from recaption.io.store import open_store
 from recaption.output.lease import claim
 from recaption.source import open_source
@@ -199,6 +201,50 @@ def test_each_request_is_answered_once_and_an_engine_that_uses_too_much_memory_i
     assert [each["engine"] for each in of(found, "engine_recycled")] == recycled
     assert len(of(found, "engine_started")) == engines + len(recycled)
     assert not work.scheduler.engines, "all records are dropped at the end"
+
+
+class OneIsSlow(SimTransport):
+    """Engine 0 starts first and takes 200 s per request."""
+
+    dies = False
+    """Whether engine 0 dies once the others are gone."""
+
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> int:
+        number = super().spawn(spec, cpus=cpus, gpus=gpus)
+        if number == 0:
+            self.engines[number].latency = 200.0
+        return number
+
+    def call(self, actor: int, method: str, *args: Any) -> int:
+        if method == "start" and actor == 0:
+            return self._later(10.0, lambda: (self._capacity, {}))
+        if method == "poll" and self.dies and list(self.engines) == [0]:
+            self.calls, ticket = self.calls + 1, next(self._tickets)
+            self._push(self.clock, lambda: Reply(ticket=ticket, error=ActorLost("gone")))
+            return ticket
+        return super().call(actor, method, *args)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_engines_are_released_while_the_last_requests_are_in_another_one(dies: bool) -> None:
+    found, progress, wanted = list[str](), list[PassProgress](), list[int]()
+
+    def emit(event: str, level: str = "info", **fields: Any) -> None:
+        found.append(event)
+
+    engines, transport = 8, OneIsSlow(8, 6)
+    transport.dies = dies
+    work = ModelPass(
+        sim_plan(), sim_job(1), transport=transport, emit=emit, report=progress.append, released=wanted.append
+    )
+    assert len(list(work.run())) == 1
+    last = progress[-1]
+    assert last.generations["long"].answers == last.generations["long"].total == 6 * CHUNK_SIZE
+    released, started = found.count("engine_released"), found.count("engine_started") - dies
+    assert released == engines - 1 and wanted[-1] == 1
+    assert 1 < started < engines, "some were released before they had started"
+    assert (last.engines, last.engines_released, last.engine_deaths) == (1, started - 1, int(dies))
+    assert last.gpu_seconds < transport.clock + engines * 80
 
 
 def test_listing_takes_as_many_shards_at_a_time_as_the_cluster_has_room_for() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduler_world import World, asked, listing, masked, recheck_all
 
-from recaption.generate.engine_state import MAX_CHUNKS, Assignment
+from recaption.generate.engine_state import MAX_CHUNKS, Assignment, EngineState
 from recaption.generate.scheduler import AHEAD, Scheduler
 
 
@@ -287,7 +287,61 @@ def test_work_that_is_not_started_does_not_move_back_and_forth(
     assert not steals
 
 
-# quarantine
+def surplus(scheduler: Scheduler) -> list[int]:
+    return [engine.number for engine in scheduler.surplus()]
+
+
+def test_an_engine_is_surplus_once_all_requests_are_in_other_engines() -> None:
+    scheduler = Scheduler()
+    scheduler.listed(listing(0, [100]))
+    scheduler.actor_ready(0, capacity=100)
+    assert surplus(scheduler) == [], "requests wait in the queue"
+    (assignment,) = scheduler.assign()
+    scheduler.actor_ready(1, capacity=100)
+    scheduler.engines[2] = EngineState(number=2)  # starting
+    assert surplus(scheduler) == [], "engine 0 has not started all of its requests: the others can take some"
+    scheduler.polled(0, {assignment.id: (100, 0)})
+    assert surplus(scheduler) == [], "more shards may be listed"
+    scheduler.all_listed()
+    assert surplus(scheduler) == [1, 2]
+    scheduler.retire(1)
+    assert surplus(scheduler) == [2], "an engine that is drained is removed in another way"
+
+
+def test_no_engine_is_surplus_while_work_is_on_its_way_to_the_queue() -> None:
+    scheduler, assignment = two_at_the_tail(100)
+    (steal,) = scheduler.steals()
+    scheduler.polled(0, {assignment.id: (50, 0)})  # the other 50 are given back; the reply comes later
+    assert surplus(scheduler) == []
+    scheduler.given_back(steal.assignment, assignment.chunk.only(range(50, 100)))
+    (stolen,) = scheduler.assign()
+    scheduler.done(stolen, stolen.chunk)
+    assert surplus(scheduler) == [1]
+    scheduler.retire(0)
+    assert surplus(scheduler) == [], "engine 0 fails: its requests come back"
+    scheduler.lost(0)
+    assert surplus(scheduler) == [], "its answers are looked up in the store"
+    recheck_all(scheduler)
+    assert surplus(scheduler) == [], "they wait in the queue"
+    (again,) = scheduler.assign()
+    assert again.actor == 1
+
+
+def test_one_idle_engine_is_kept_while_an_image_is_retried_in_isolation() -> None:
+    scheduler = Scheduler()
+    scheduler.listed(listing(0, [1]))
+    scheduler.all_listed()
+    for actor in range(2):
+        scheduler.actor_ready(actor, capacity=1)
+        (assignment,) = scheduler.assign()
+        scheduler.lost(actor, {assignment.id: (0,)})
+        recheck_all(scheduler)
+    scheduler.engines[2] = EngineState(number=2)  # starting
+    for actor in (3, 4, 5):
+        scheduler.actor_ready(actor, capacity=1)
+    assert surplus(scheduler) == []
+    (alone,) = scheduler.assign()
+    assert (alone.actor, surplus(scheduler)) == (3, [5, 2])
 
 
 # whatever happens

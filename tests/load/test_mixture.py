@@ -134,6 +134,8 @@ def test_what_does_not_go_together(built: Built, raw_only: Path) -> None:
             Mixture([(one, weight) for weight in weights])
     with pytest.raises(UserError, match=r"dataset 1 has batch_size, rank and world_size \(5, 0, 1\)"):
         Mixture([(one, 1), (of(raw_only, batch_size=5), 1)])
+    with pytest.raises(UserError, match=r"dataset 1 has lanes=2 .*Open the dataset with cache=FOLDER, .*lanes=0"):
+        Mixture([(one, 1), (of(raw_only, lanes=2), 1)])
     with pytest.raises(UserError, match="dataset 0 has split 'val'"):
         Mixture([(of(built("webdataset"), split="val"), 1)])
     with pytest.raises(UserError, match="epoch_samples is 0"):

@@ -5,19 +5,25 @@ from __future__ import annotations
 import io
 import multiprocessing
 import shutil
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from loading import everything, golden, opened, two_texts
 from PIL import Image
 
 from recaption.errors import DatasetError, UserError
+from recaption.io.files import REQUESTS
 from recaption.load import CaptionDataset, loader
+from recaption.load.files import Files
 
 Built = Callable[[str], Path]
 
@@ -83,6 +89,44 @@ def test_a_sidecars_source(own_copy: Built, tmp_path: Path) -> None:
     shutil.rmtree(out / "index")
     with pytest.raises(UserError, match="copy index/ beside builds/"):
         opened(out)
+
+
+def loose(out: Path, folder: str) -> None:
+    """Make each image of a sidecar's source a file of its own, behind a URL."""
+    memory = fsspec.filesystem("memory")
+    for path in (out / "index").glob("*.parquet"):
+        table = pq.read_table(path)
+        rows = table.to_pylist()
+        for row in rows:
+            with open(row["path"], "rb") as tar:
+                tar.seek(row["offset"])
+                memory.pipe_file(f"/{folder}/{row['key']}.jpg", tar.read(row["size"]))
+            row |= {"path": f"memory://{folder}/{row['key']}.jpg", "offset": 0}
+        pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+
+
+def test_images_that_are_files_of_an_object_store_are_read_several_at_a_time(
+    built: Built, own_copy: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = own_copy("sidecar")
+    loose(out, "loose")
+    assert opened(out).state_dict()["lanes"] == 1, "a build on a disk, with the images of its source in a store"
+    assert opened(out, source=out).state_dict()["lanes"] == 0
+    together, pread = threading.Barrier(REQUESTS, timeout=30), Files.pread
+
+    def read(self: Files, path: str, offset: int, size: int) -> bytes:
+        if path.startswith("memory://"):
+            together.wait()  # for the other 15 train images of the shard
+        return pread(self, path, offset, size)
+
+    monkeypatch.setattr(Files, "pread", read)
+    there, here = opened(out, lanes=1), opened(built("sidecar"), lanes=1)
+    assert there.batch(0)["strings"] == here.batch(0)["strings"]
+    assert torch.equal(there.batch(0)["images"], here.batch(0)["images"])
+    monkeypatch.undo()
+    fsspec.filesystem("memory").rm("/loose/" + here.batch(0)["keys"][0] + ".jpg")
+    with pytest.raises(DatasetError, match=r"memory://loose/\w+\.jpg of the source is missing"):
+        opened(out, lanes=1).batch(0)
 
 
 def test_an_index_that_was_made_again(own_copy: Built) -> None:

@@ -29,6 +29,15 @@ def test_the_gpus_of_all_engines_are_requested_once_and_released(requests: list[
     assert requests == [[{"GPU": 4, "CPU": 1}] * 3, []]
 
 
+def test_the_gpus_of_released_engines_are_not_requested_any_more(requests: list[list[dict[str, float]]]) -> None:
+    with GpuRequest(Model(engine="vllm", model="m", replicas=3, tensor_parallel=2)) as gpus:
+        gpus.reduce(2)
+        assert requests == [], "none were requested"
+        gpus.make()
+        gpus.reduce(2)
+    assert requests == [[{"GPU": 2, "CPU": 1}] * engines for engines in (3, 2, 0)]
+
+
 def test_an_interrupted_run_releases_them_and_a_lost_cluster_is_not_called(
     requests: list[list[dict[str, float]]],
 ) -> None:
@@ -41,13 +50,14 @@ def test_an_interrupted_run_releases_them_and_a_lost_cluster_is_not_called(
 
 def test_a_release_that_fails_does_not_hide_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def request(bundles: list[dict[str, float]]) -> None:
-        if not bundles:
+        if len(bundles) < 2:
             raise RuntimeError("GCS")
 
     monkeypatch.setattr(autoscaling, "_request", request)
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    with pytest.raises(Interrupted), GpuRequest(Model(engine="vllm", model="m", replicas=1)) as gpus:
+    with pytest.raises(Interrupted), GpuRequest(Model(engine="vllm", model="m", replicas=2)) as gpus:
         gpus.make()
+        gpus.reduce(1)
         raise Interrupted("stopped")
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recaption.errors import ImageError, SourceError
+from recaption.io.files import REQUESTS, read_all
 from recaption.io.store import LocalStore
 from recaption.output.index import index_to_table
 from recaption.source import Source
@@ -256,6 +258,31 @@ def test_a_folder_may_be_remote(photos: Path, source: Build, picture: Callable[.
     assert [(image.source_key, image.raw_caption) for image in images] == [("b", None), ("sub/c", "x")]
     assert [data for _, data in made.read(images)] == [picture(0), picture(2)]
     memory.rm("/pics", recursive=True)
+
+
+def test_files_of_an_object_store_are_read_several_at_a_time_and_those_of_a_disk_one_by_one(
+    source: Build, picture: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:02d}.jpg" for number in range(2 * REQUESTS)]
+    memory = fsspec.filesystem("memory")
+    for number, name in enumerate(names):
+        memory.pipe_file(f"/many/all/{name}", picture(number))
+        (tmp_path / name).write_bytes(picture(number))
+    together = threading.Barrier(REQUESTS, timeout=30)  # broken unless so many wait for each other
+
+    def read(path: str) -> bytes:
+        if "://" in path:
+            together.wait()
+        else:
+            assert threading.current_thread() is threading.main_thread()
+        return read_all(path)
+
+    monkeypatch.setattr("recaption.source.folder.read_all", read)
+    for made in (source("memory://many/all"), source(tmp_path)):
+        images = rows(made)
+        assert [image.source_key for image in images] == [name[:2] for name in names]
+        assert [data for _, data in made.read(images)] == [picture(number) for number in range(2 * REQUESTS)]
+    memory.rm("/many", recursive=True)
 
 
 def beside(folder: Path, picture: Callable[..., bytes]) -> None:

@@ -39,6 +39,11 @@ def test_an_engine_without_a_gpu_costs_no_gpu_hours(engine: dict[str, str]) -> N
     assert estimate(models=(found,)).cost is None
 
 
+def test_engines_that_were_released_before_the_end_count() -> None:
+    found = model_rate(report(engines=1, engines_released=3), "qwen")
+    assert found is not None and found.engines == 4
+
+
 def test_gpu_hours_do_not_depend_on_the_number_of_engines() -> None:
     one = rate(engines=1, images=128)
     assert rate().gpu_hours(7200) == one.gpu_hours(7200) == pytest.approx(7200 / 2.0 / 3600 * 2)
