@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import groupby
-from operator import itemgetter
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -29,8 +28,6 @@ from recaption.types import SCHEMA_VERSION, Caption, Record
 from recaption.write import ShardEntry
 
 Split = Literal["train", "val", "all"]
-TableRows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Rows of a table by the key of their image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,13 +119,9 @@ class Dataset:
         images, captions = self._usable(shard, split, columns)
         if generations is not None:
             captions = _of_generations(captions, generations) if reads_texts else captions[:0]
-        groups = _Groups(captions, images["key"])
+        found = TableRows(captions)
         for row in _rows(images):
-            made = []
-            for caption in groups.of(row["key"]):
-                del caption["key"]
-                made.append(Caption(**caption))
-            yield Record(**row, captions=tuple(made))
+            yield Record(**row, captions=tuple([Caption(**caption) for caption in found.get(row["key"], ())]))
 
     def texts(
         self, shard: ShardEntry, split: Split, generations: Collection[str]
@@ -157,7 +150,7 @@ class Dataset:
     def table_rows(
         self, shard: ShardEntry, table: str, select: Select, sub_ids: Collection[str] | None = None
     ) -> TableRows:
-        """The selected rows of a table by key, in its order; only those about `sub_ids`, if given."""
+        """The selected rows of a table, with `key`; only those about `sub_ids`, if given."""
         given = select.generations
         columns = None
         if select.columns is not None:
@@ -170,10 +163,7 @@ class Dataset:
             found = found.filter(pc.is_in(found["sub_id"], pa.array(sub_ids, pa.string())))
         if select.columns is not None:
             found = found.select(list(dict.fromkeys(("key", *select.columns))))
-        made: dict[str, list[dict[str, Any]]] = {}
-        for row in _rows(found):
-            made.setdefault(row["key"], []).append(row)
-        return made
+        return TableRows(found, with_key=True)
 
     def makers(self, table: str, task: str) -> tuple[str, ...]:
         """The generations that made a task's table, in pipeline order; none if the build does not have the table."""
@@ -216,25 +206,45 @@ class Dataset:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 
 
-class _Groups:
-    """The rows of each key of a table, in the order of `keys`. The table is sorted once."""
+class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
+    """The rows of a table by the key of their image, in the order of the table.
 
-    def __init__(self, table: pa.Table, keys: pa.ChunkedArray) -> None:
-        at = pc.index_in(table["key"], value_set=keys.combine_chunks())
-        table, at = table.filter(pc.is_valid(at)), at.drop_null().combine_chunks()
-        if len(at) > 1 and not pc.all(pc.less_equal(at[:-1], at[1:])).as_py():
-            rows = pa.table({"at": at, "row": pa.array(range(len(at)), pa.int64())})
-            table = table.take(pc.sort_indices(rows, sort_keys=[("at", "ascending"), ("row", "ascending")]))
-        self._groups = groupby(_rows(table), key=itemgetter("key"))
-        self._next = next(self._groups, None)
+    The dictionaries of a row are made each time that its key is read. If those of a whole shard existed at once,
+    Python's garbage collector would take longer than reading the table.
+    """
 
-    def of(self, key: str) -> list[dict[str, Any]]:
-        """The rows of the key; none if it has none. Keys have to be given in order."""
-        if self._next is None or self._next[0] != key:
-            return []
-        rows = list(self._next[1])
-        self._next = next(self._groups, None)
-        return rows
+    def __init__(self, table: pa.Table, *, with_key: bool = False) -> None:
+        places, are_adjacent = _places(table["key"])
+        if not are_adjacent:
+            row = pa.array(range(len(table)), pa.int64())
+            order = pa.table({"key": table["key"], "row": row})
+            table = table.take(pc.sort_indices(order, sort_keys=[("key", "ascending"), ("row", "ascending")]))
+            places, _ = _places(table["key"])
+        self._places = places
+        self._names = [name for name in table.column_names if with_key or name != "key"]
+        self._columns = [table[name].to_pylist() for name in self._names]
+
+    def __getitem__(self, key: str) -> list[dict[str, Any]]:
+        start, end = self._places[key]
+        rows = zip(*[values[start:end] for values in self._columns], strict=True)
+        return [*map(dict, map(zip, repeat(self._names), rows))]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """The values of all rows."""
+        return self._columns[self._names.index(name)]
+
+
+def _places(keys: pa.ChunkedArray) -> tuple[dict[str, tuple[int, int]], bool]:
+    """The first row of each key and the one behind its last, and whether all rows of each key are adjacent."""
+    runs = pc.run_end_encode(keys.combine_chunks())
+    places = dict(zip(runs.values.to_pylist(), pairwise([0, *runs.run_ends.to_pylist()]), strict=True))
+    return places, len(places) == len(runs.values)
 
 
 def _of_generations(table: pa.Table, generations: Collection[str]) -> pa.Table:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -110,16 +110,8 @@ def csv_file(*header: str) -> FileKind:
 
     @contextmanager
     def opened(store: Store, path: str) -> Iterator[Add]:
-        line = io.StringIO()
-        write_row = csv.writer(line, lineterminator="\n").writerow
         with outfile(store, path, hashed=False) as sink:
-
-            def add(cells: Iterable[Any]) -> None:
-                line.seek(0)
-                line.truncate()
-                write_row(cells)
-                sink.write(line.getvalue().encode())
-
+            add = csv.writer(codecs.getwriter("utf-8")(sink), lineterminator="\n").writerow
             if header:
                 add(header)
             yield add
@@ -223,8 +215,8 @@ def rows_of(dataset: Dataset, shard: ShardEntry, tables: Tables) -> Mapping[str,
     """The rows of a shard by table."""
     made: dict[str, TableRows] = {}
     for name, select in tables.items():
-        named = (row["sub_id"] for of in select.named_in for rows in made[of].values() for row in rows)
-        made[name] = dataset.table_rows(shard, name, select, sub_ids=set(named) if select.named_in else None)
+        named = {sub_id for of in select.named_in for sub_id in made[of].column("sub_id")}
+        made[name] = dataset.table_rows(shard, name, select, sub_ids=named if select.named_in else None)
     return made
 
 
