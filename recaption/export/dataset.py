@@ -64,15 +64,20 @@ class Dataset:
     manifest: Mapping[str, Any]
     shards: tuple[ShardEntry, ...]  # in the manifest's order
     pipeline: Path | None = None  # the user's file, whose source is read instead of the output's
+    preset: str | None = None  # of that file
 
     @classmethod
-    def open(cls, path: str, pipeline: Path | None = None) -> Dataset:
+    def open(cls, path: str, pipeline: Path | None = None, preset: str | None = None) -> Dataset:
         """The build at `path`: an output (its published build), its `dataset`, or a build; a folder or a store's URL.
 
-        Images of a sidecar are read from a host only if the file `pipeline` names that host in its source.
+        Images of a sidecar are read from a host only if the file `pipeline`, with its `preset` applied, names that host
+        in its source.
 
-        Raises UserError if there is no build, DatasetError for a build that is unfinished or of a newer version.
+        Raises UserError if there is no build, or a preset without a pipeline; DatasetError for a build that is
+        unfinished or of a newer version.
         """
+        if preset is not None and pipeline is None:
+            raise UserError("--preset needs --pipeline FILE, which has the preset. The stored pipeline has it applied")
         build = find_build(path)
         inside = build.out is not None and build.store.url.startswith(f"{build.out.url}/")
         store = build.out if build.out and inside else open_store(build.store.url.rpartition("/")[0])
@@ -82,7 +87,15 @@ class Dataset:
             shards = tuple(ShardEntry.from_json(shard) for shard in manifest["shards"])
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{store.url}/{prefix}/manifest.json is not a manifest: {error!r}") from error
-        return cls(store=store, prefix=prefix, out=build.out, manifest=manifest, shards=shards, pipeline=pipeline)
+        return cls(
+            store=store,
+            prefix=prefix,
+            out=build.out,
+            manifest=manifest,
+            shards=shards,
+            pipeline=pipeline,
+            preset=preset,
+        )
 
     @property
     def name(self) -> str:

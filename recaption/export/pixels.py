@@ -89,7 +89,7 @@ def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Recor
 
         def read(start: int, end: int, record: Record) -> ImageFile:
             file.seek(start)
-            name, offset, size = _first_member(file, end - start, where, shard)
+            name, offset, size = first_member(file, end - start, where, shard)
             if offset != BLOCK:
                 file.seek(start + offset)
             data = file.read(size)
@@ -102,7 +102,7 @@ def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Recor
             yield partial(read, start, end)
 
 
-def _first_member(file: BinaryIO, length: int, path: str, shard: str) -> tuple[str, int, int]:
+def first_member(file: BinaryIO, length: int, path: str, shard: str) -> tuple[str, int, int]:
     """The name of the first member of the sample of `length` bytes that begins here, and the offset and size of its
     data."""
     head = file.read(BLOCK)
@@ -190,7 +190,7 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
     """
     assert dataset.out is not None  # index_of has found it
     if dataset.pipeline is not None:
-        config = load(str(dataset.pipeline))[0].source
+        config = load(str(dataset.pipeline), preset=dataset.preset)[0].source
     else:
         try:
             where = f"{dataset.out.url}/{PIPELINE}"
