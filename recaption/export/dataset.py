@@ -222,8 +222,8 @@ class Dataset:
 class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
     """The rows of a table by the key of their image, in the order of the table.
 
-    The dictionaries of a row are made each time that its key is read. If those of a whole shard existed at once,
-    Python's garbage collector would take longer than reading the table.
+    The columns are kept as lists. Each read of a key makes the dictionaries of its rows, so that those of a whole shard
+    do not exist at once.
     """
 
     def __init__(self, table: pa.Table, *, with_key: bool = False) -> None:

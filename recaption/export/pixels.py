@@ -92,8 +92,8 @@ def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Recor
             name, offset, size = first_member(file, end - start, where, shard)
             if offset != BLOCK:
                 file.seek(start + offset)
-            data = file.read(size)
-            if offset + size > end - start or len(data) < size:
+            data = file.read(size) if offset + size <= end - start else b""
+            if len(data) < size:
                 raise DatasetError(f"{where} does not agree with its index: it ends within {name}", shard=shard)
             key, _, suffix = name.rpartition(".")
             return _checked(record, key, ImageFile(data=data, suffix=suffix), where)

@@ -121,7 +121,10 @@ def csv_file(*header: str) -> FileKind:
 
 
 def _csv_cell(value: Any) -> str:
-    """A cell as `csv.writer` writes it, but without its loop over each character, which takes most of an export."""
+    """A cell as `csv.writer` writes it, but without its loop over each character, which is slow.
+
+    A carriage return is quoted in all versions of Python, because readers take it for a line end.
+    """
     text = value if isinstance(value, str) else str(value)
     if "," in text or '"' in text or "\n" in text or "\r" in text:
         return '"' + text.replace('"', '""') + '"'

@@ -1,8 +1,7 @@
 """Exports of a build in each format, against writing the bytes of the export: tars with `tarfile`, files with `shutil`.
 
 All formats are measured, those that name image files with `--images jpg`; recap, pixelprose and adaptclipzs have texts
-alone, and Parquet files are written from their tables with `pyarrow` (those of openvision, which are images, are
-copied). Every sample is exported. Both sides in turns on one core, in memory where there is /dev/shm; times are those
+alone, and Parquet files are written from their tables with `pyarrow`, compressed as they are. Every sample is exported. Both sides in turns on one core, in memory where there is /dev/shm; times are those
 of the processor, which other processes change less.
 
 The other side has the finished bytes: it neither reads a build, nor makes texts, nor decodes images. So recap and
@@ -63,7 +62,7 @@ def _times(name: str, dataset: Dataset, folder: Path, pairs: int) -> tuple[float
         assert done.samples == dataset.samples("all"), f"{name}: {done.left_out}"
         tars = {path: _members(path) for path in dest.rglob("*.tar")}
         copy = partial(
-            _copy, dest, folder / "copy", tars, {path: pq.read_table(path) for path in dest.rglob("*.parquet")}
+            _copy, dest, folder / "copy", tars, {path: pq.read_table(path) for path in dest.rglob("*.parquet*")}
         )
         started = time.process_time()
         copy()
@@ -87,7 +86,10 @@ def _copy(
                     tar.addfile(info, io.BytesIO(data))
         elif path in tables:
             target.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(tables[path], target, compression="zstd", compression_level=1)
+            if path.suffix == ".parquet":
+                pq.write_table(tables[path], target, compression="zstd", compression_level=1)
+            else:  # of openvision: images
+                pq.write_table(tables[path], target, compression="none", use_dictionary=False, row_group_size=100)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
