@@ -48,7 +48,7 @@ class RowWriter:
 def parquet_writer(
     store: Store, path: str, *, tokenizers: Sequence[str] = ()
 ) -> Iterator[tuple[RowWriter, dict[str, Sink]]]:
-    """A writer of `path`. After the block has ended without an error, the file exists and the dict holds its sink."""
+    """A writer of `path`. If the block ends without an error, the file exists and the dict has its sink."""
     target = with_features(schema.records(tokenizers, image=True))
     sinks: dict[str, Sink] = {}
     with file_writer(store, path, target) as (writer, sink):

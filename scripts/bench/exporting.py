@@ -1,8 +1,9 @@
 """Exports of a build in each format, against writing the bytes of the export: tars with `tarfile`, files with `shutil`.
 
 All formats are measured, those that name image files with `--images jpg`; recap, pixelprose and adaptclipzs have texts
-alone, and Parquet files are written from their tables with `pyarrow`, compressed as they are. Every sample is exported. Both sides in turns on one core, in memory where there is /dev/shm; times are those
-of the processor, which other processes change less.
+alone, and Parquet files are written from their tables with `pyarrow`, compressed as they are. Every sample is exported.
+Both sides in turns on one core, in memory where there is /dev/shm; times are those of the processor, which other
+processes change less.
 
 The other side has the finished bytes: it neither reads a build, nor makes texts, nor decodes images. So recap and
 pixelprose, whose export is mostly reading, and goal, which cuts out and encodes two crops of each image, cannot be as

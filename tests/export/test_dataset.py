@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from exported_images import with_images
 from exported_tables import tables
 from trainers import NEEDY
 from verified import verify_long
@@ -21,7 +22,6 @@ from recaption.export.base import Options
 from recaption.export.dataset import SUB_CAPTIONS as SUBS
 from recaption.export.dataset import Dataset, Select, TableRows
 from recaption.export.needs import REGIONS
-from recaption.export.pixels import with_images
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
 FORMATS = ("webdataset", "parquet", "sidecar")
