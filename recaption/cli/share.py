@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from recaption.cli.options import format_option, pair, positive
+from recaption.cli.options import FilePreset, format_option, pair, positive
 from recaption.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def export(
             help="For a sidecar with images on a host: the pipeline file whose source is read instead of the output's",
         ),
     ] = None,
+    preset: FilePreset = None,
 ) -> int:
     """Write a dataset in the format of a trainer."""
     from recaption.export import load
@@ -89,7 +90,7 @@ def export(
         raise UserError("--in-place is for --to txt; leave the option out")
     if overwrite and not in_place:
         raise UserError("--overwrite is for --in-place; leave the option out")
-    dataset = Dataset.open(out, pipeline_file)
+    dataset = Dataset.open(out, pipeline_file, preset)
     with progress(console) as report:
         options = Options(
             map={name: generation for name, _, generation in (text.partition("=") for text in mapping or ())},

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import groupby
-from operator import itemgetter
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -29,8 +28,6 @@ from recaption.types import SCHEMA_VERSION, Caption, Record
 from recaption.write import ShardEntry
 
 Split = Literal["train", "val", "all"]
-TableRows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Rows of a table by the key of their image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,15 +68,20 @@ class Dataset:
     manifest: Mapping[str, Any]
     shards: tuple[ShardEntry, ...]  # in the manifest's order
     pipeline: Path | None = None  # the user's file, whose source is read instead of the output's
+    preset: str | None = None  # of that file
 
     @classmethod
-    def open(cls, path: str, pipeline: Path | None = None) -> Dataset:
+    def open(cls, path: str, pipeline: Path | None = None, preset: str | None = None) -> Dataset:
         """The build at `path`: an output (its published build), its `dataset`, or a build; a folder or a store's URL.
 
-        Images of a sidecar are read from a host only if the file `pipeline` names that host in its source.
+        Images of a sidecar are read from a host only if the file `pipeline`, with its `preset` applied, names that host
+        in its source.
 
-        Raises UserError if there is no build, DatasetError for a build that is unfinished or of a newer version.
+        Raises UserError if there is no build, or a preset without a pipeline; DatasetError for a build that is
+        unfinished or of a newer version.
         """
+        if preset is not None and pipeline is None:
+            raise UserError("--preset needs --pipeline FILE, which has the preset. The stored pipeline has it applied")
         build = find_build(path)
         inside = build.out is not None and build.store.url.startswith(f"{build.out.url}/")
         store = build.out if build.out and inside else open_store(build.store.url.rpartition("/")[0])
@@ -89,7 +91,15 @@ class Dataset:
             shards = tuple(ShardEntry.from_json(shard) for shard in manifest["shards"])
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{store.url}/{prefix}/manifest.json is not a manifest: {error!r}") from error
-        return cls(store=store, prefix=prefix, out=build.out, manifest=manifest, shards=shards, pipeline=pipeline)
+        return cls(
+            store=store,
+            prefix=prefix,
+            out=build.out,
+            manifest=manifest,
+            shards=shards,
+            pipeline=pipeline,
+            preset=preset,
+        )
 
     @property
     def name(self) -> str:
@@ -126,13 +136,9 @@ class Dataset:
         images, captions = self._usable(shard, split, columns)
         if generations is not None:
             captions = _of_generations(captions, generations) if reads_texts else captions[:0]
-        groups = _Groups(captions, images["key"])
+        found = TableRows(captions)
         for row in _rows(images):
-            made = []
-            for caption in groups.of(row["key"]):
-                del caption["key"]
-                made.append(Caption(**caption))
-            yield Record(**row, captions=tuple(made))
+            yield Record(**row, captions=tuple([Caption(**caption) for caption in found.get(row["key"], ())]))
 
     def rejected(self, shard: ShardEntry) -> list[str]:
         """The `source_key` of the shard's images, or classes, that were rejected."""
@@ -166,7 +172,7 @@ class Dataset:
     def table_rows(
         self, shard: ShardEntry, table: str, select: Select, sub_ids: Collection[str] | None = None
     ) -> TableRows:
-        """The selected rows of a table by key, in its order; only those about `sub_ids`, if given."""
+        """The selected rows of a table, with `key`; only those about `sub_ids`, if given."""
         given = select.generations
         columns = None
         if select.columns is not None:
@@ -179,12 +185,10 @@ class Dataset:
             found = found.filter(pc.is_in(found["sub_id"], pa.array(sub_ids, pa.string())))
         if select.columns is not None:
             found = found.select(list(dict.fromkeys(("key", *select.columns))))
-        true = self._true_texts(shard, select.verified_in)
-        made: dict[str, list[dict[str, Any]]] = {}
-        for row in _rows(found):
-            if not true or (row["sub_id"], row["text"]) not in true:
-                made.setdefault(row["key"], []).append(row)
-        return made
+        if true := self._true_texts(shard, select.verified_in):
+            pairs = zip(found["sub_id"].to_pylist(), found["text"].to_pylist(), strict=True)
+            found = found.filter(pa.array([pair not in true for pair in pairs], pa.bool_()))
+        return TableRows(found, with_key=True)
 
     def _true_texts(self, shard: ShardEntry, table: str | None) -> set[tuple[str, str]]:
         """`sub_id` and `text` of the rows of a table whose text is true according to the models."""
@@ -236,25 +240,45 @@ class Dataset:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 
 
-class _Groups:
-    """The rows of each key of a table, in the order of `keys`. The table is sorted once."""
+class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
+    """The rows of a table by the key of their image, in the order of the table.
 
-    def __init__(self, table: pa.Table, keys: pa.ChunkedArray) -> None:
-        at = pc.index_in(table["key"], value_set=keys.combine_chunks())
-        table, at = table.filter(pc.is_valid(at)), at.drop_null().combine_chunks()
-        if len(at) > 1 and not pc.all(pc.less_equal(at[:-1], at[1:])).as_py():
-            rows = pa.table({"at": at, "row": pa.array(range(len(at)), pa.int64())})
-            table = table.take(pc.sort_indices(rows, sort_keys=[("at", "ascending"), ("row", "ascending")]))
-        self._groups = groupby(_rows(table), key=itemgetter("key"))
-        self._next = next(self._groups, None)
+    The columns are kept as lists. Each read of a key makes the dictionaries of its rows, so that those of a whole shard
+    do not exist at once.
+    """
 
-    def of(self, key: str) -> list[dict[str, Any]]:
-        """The rows of the key; none if it has none. Keys have to be given in order."""
-        if self._next is None or self._next[0] != key:
-            return []
-        rows = list(self._next[1])
-        self._next = next(self._groups, None)
-        return rows
+    def __init__(self, table: pa.Table, *, with_key: bool = False) -> None:
+        places, are_adjacent = _places(table["key"])
+        if not are_adjacent:
+            row = pa.array(range(len(table)), pa.int64())
+            order = pa.table({"key": table["key"], "row": row})
+            table = table.take(pc.sort_indices(order, sort_keys=[("key", "ascending"), ("row", "ascending")]))
+            places, _ = _places(table["key"])
+        self._places = places
+        self._names = [name for name in table.column_names if with_key or name != "key"]
+        self._columns = [table[name].to_pylist() for name in self._names]
+
+    def __getitem__(self, key: str) -> list[dict[str, Any]]:
+        start, end = self._places[key]
+        rows = zip(*[values[start:end] for values in self._columns], strict=True)
+        return [*map(dict, map(zip, repeat(self._names), rows))]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """The values of all rows."""
+        return self._columns[self._names.index(name)]
+
+
+def _places(keys: pa.ChunkedArray) -> tuple[dict[str, tuple[int, int]], bool]:
+    """The first row of each key and the one behind its last, and whether all rows of each key are adjacent."""
+    runs = pc.run_end_encode(keys.combine_chunks())
+    places = dict(zip(runs.values.to_pylist(), pairwise([0, *runs.run_ends.to_pylist()]), strict=True))
+    return places, len(places) == len(runs.values)
 
 
 def _of_generations(table: pa.Table, generations: Collection[str]) -> pa.Table:

@@ -104,8 +104,10 @@ def _cropped(data: bytes, crops: Mapping[str, PixelBox]) -> Iterator[tuple[str, 
 def _write_file(path: str, data: bytes) -> None:
     """Writes a file without a sync, which is slow and not needed: a failed export is removed."""
     try:
-        with open(path, "wb") as file:
-            file.write(data)
+        with open(path, "wb", buffering=0) as file:
+            written = file.write(data)
+            while written < len(data):  # a system call writes at most 2 GiB, and less if the disk becomes full
+                written += file.write(data[written:])
     except OSError as error:
         raise StoreError(f"cannot write {path}: {in_words(error)}") from error
 

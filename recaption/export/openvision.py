@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -105,19 +105,24 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 def example(features: Mapping[str, bytes]) -> bytes:
     """A tf.train.Example with these byte features."""
-    entries = (
-        _field(1, _field(1, name.encode()) + _field(2, _field(1, _field(1, value)))) for name, value in features.items()
-    )
-    return _field(1, b"".join(entries))
+    return b"".join(_field(1, [piece for name, value in features.items() for piece in _entry(name, value)]))
 
 
-def _field(number: int, data: bytes) -> bytes:
-    """A field of a protocol buffer that has a length: its key, its length as a varint, and the data."""
-    length, size = bytearray(), len(data)
+def _entry(name: str, value: bytes) -> list[bytes]:
+    """An entry of the map of features: its name, and a feature with a list of one value."""
+    return _field(1, [*_field(1, [name.encode()]), *_field(2, _field(1, _field(1, [value])))])
+
+
+def _field(number: int, pieces: Sequence[bytes]) -> list[bytes]:
+    """A field of a protocol buffer that has a length: its key, its length as a varint, and the pieces of its data.
+
+    Pieces are joined by the caller, so that an image is copied once.
+    """
+    length, size = bytearray(), sum(map(len, pieces))
     while size > 0x7F:
         length.append(size & 0x7F | 0x80)
         size >>= 7
-    return bytes([number << 3 | 2, *length, size]) + data
+    return [bytes([number << 3 | 2, *length, size]), *pieces]
 
 
 def _features_of() -> dict[str, Any]:

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -76,36 +76,37 @@ def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Recor
     """A reader of the image of each sample, by the tar's index; it is a sample's first member (schemas/README.md)."""
     index = dataset.read(f"{path}.idx", shard)
     offsets = struct.unpack(f"<{len(index) // 8}Q", index)
-    where, at = dataset.file(path), 0
-    with open_stream(where) as file:
+    where = dataset.file(path)
+    with open_stream(where, buffering=0) as file:
 
         def read(start: int, end: int, record: Record) -> ImageFile:
-            nonlocal at
-            if start != at:
-                file.seek(start)
-            data, at = file.read(end - start), end
-            name, first, size = _first_member(data, where, shard)
+            file.seek(start)
+            name, offset, size = first_member(file, end - start, where, shard)
+            if offset != BLOCK:
+                file.seek(start + offset)
+            data = file.read(size) if offset + size <= end - start else b""
+            if len(data) < size:
+                raise DatasetError(f"{where} does not agree with its index: it ends within {name}", shard=shard)
             key, _, suffix = name.rpartition(".")
-            return _checked(record, key, ImageFile(data=data[first : first + size], suffix=suffix), where)
+            return _checked(record, key, ImageFile(data=data, suffix=suffix), where)
 
         for start, end in pairwise(offsets):
             yield partial(read, start, end)
 
 
-def _first_member(data: bytes, path: str, shard: str) -> tuple[str, int, int]:
-    """The name of the first member of a sample, and the offset and size of its data."""
-    header = plain_header(data[:BLOCK])
+def first_member(file: BinaryIO, length: int, path: str, shard: str) -> tuple[str, int, int]:
+    """The name of the first member of the sample of `length` bytes that begins here, and the offset and size of its
+    data."""
+    head = file.read(BLOCK)
+    header = plain_header(head)
     if header is not None and header[0] == tarfile.REGTYPE:
-        found = header[1], BLOCK, header[2]
-    else:
-        try:
-            member = next(TarReader(io.BytesIO(data), path).members())
-        except (BrokenTarError, StopIteration) as error:
-            raise DatasetError(f"{path} does not agree with its index: {error}", shard=shard) from error
-        found = member.name, member.offset, member.size
-    if found[1] + found[2] > len(data):
-        raise DatasetError(f"{path} does not agree with its index: it ends within {found[0]}", shard=shard)
-    return found
+        return header[1], BLOCK, header[2]
+    sample = io.BytesIO(head + file.read(max(0, length - BLOCK)))
+    try:
+        member = next(TarReader(sample, path).members())
+    except (BrokenTarError, StopIteration) as error:
+        raise DatasetError(f"{path} does not agree with its index: {error}", shard=shard) from error
+    return member.name, member.offset, member.size
 
 
 def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Record], ImageFile]]:
@@ -181,7 +182,7 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
     """
     assert dataset.out is not None  # index_of has found it
     if dataset.pipeline is not None:
-        config = load(str(dataset.pipeline))[0].source
+        config = load(str(dataset.pipeline), preset=dataset.preset)[0].source
     else:
         try:
             where = f"{dataset.out.url}/{PIPELINE}"

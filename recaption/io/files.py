@@ -83,11 +83,14 @@ def failed(path: str, error: BaseException) -> ShardError:
     return kind(f"cannot read {path}: {reason}")
 
 
-def open_stream(path: str, *, sequential: bool = True) -> BinaryIO:
-    """Open a file for binary reading, from start to end or, if not `sequential`, in large pieces anywhere."""
+def open_stream(path: str, *, sequential: bool = True, buffering: int = 1 << 20) -> BinaryIO:
+    """Open a file for binary reading, from start to end or, if not `sequential`, in large pieces anywhere.
+
+    `buffering` is in bytes, and only for local files. With 0, pieces are not copied on the way.
+    """
     try:
         if not is_url(path):
-            return open(path, "rb", buffering=1 << 20)
+            return cast("BinaryIO", open(path, "rb", buffering=buffering))
         fs, inner = filesystem(path)
         cache = "readahead" if sequential else "none"
         return cast("BinaryIO", fs.open(inner, "rb", block_size=_BLOCK, cache_type=cache))

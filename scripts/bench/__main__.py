@@ -96,6 +96,7 @@ def main() -> int:
     parser.add_argument("--load-format", metavar="NAME", help="vLLM's, e.g. dummy: random weights of that config")
     parser.add_argument("--max-pixels", type=int, metavar="N", help="pixel budget of both sides")
     parser.add_argument("--engine-args", type=json.loads, default={}, metavar="JSON", help="of both sides")
+    parser.add_argument("--samples", type=int, default=2_000, metavar="N", help="of export; default: 2000")
     text = "of inspect, with ten sub-captions each; default: a million"
     parser.add_argument("--inspect-images", type=int, default=1_000_000, metavar="N", help=text)
     parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE", help="default: bench.json")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from exported_images import with_images
 from exported_tables import tables
@@ -19,7 +20,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.export import MODULES, load
 from recaption.export.base import Options
 from recaption.export.dataset import SUB_CAPTIONS as SUBS
-from recaption.export.dataset import Dataset, Select
+from recaption.export.dataset import Dataset, Select, TableRows
 from recaption.export.needs import REGIONS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
@@ -147,6 +148,16 @@ def test_an_output_is_refused_with_the_export_command_unless_the_trainer_reads_i
         dest = str(tmp_path / "dest")
         assert main(command.replace("DEST", dest).split()) == 0
         assert main(["validate", dest, "--for", name]) == 0
+
+
+def test_rows_of_a_key_that_are_not_adjacent_keep_their_order() -> None:
+    table = pa.table({"key": ["b", "a", "b", "c", "a"], "n": [1, 2, 3, 4, 5]})
+    rows = TableRows(table)
+    assert dict(rows) == {"a": [{"n": 2}, {"n": 5}], "b": [{"n": 1}, {"n": 3}], "c": [{"n": 4}]}
+    assert "d" not in rows and sorted(rows.column("n")) == [1, 2, 3, 4, 5]
+    assert rows["a"][0] is not rows["a"][0]  # each reader has its own
+    assert dict(TableRows(table.slice(3), with_key=True)) == {"c": [{"key": "c", "n": 4}], "a": [{"key": "a", "n": 5}]}
+    assert dict(TableRows(table.slice(5))) == {}
 
 
 def test_an_output_without_a_build_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import threading
 from collections.abc import Iterator
@@ -16,9 +17,12 @@ import pytest
 import yaml
 from exported_images import with_images
 
+from recaption.cli import main
 from recaption.errors import DatasetError, ShardError, UserError
 from recaption.export.dataset import Dataset
+from recaption.export.pixels import first_member
 from recaption.validate import validate_output
+from recaption.write.webdataset import pieces
 
 FORMATS = ("webdataset", "parquet", "sidecar")
 
@@ -111,6 +115,25 @@ def test_a_host_that_only_the_output_names_gets_no_request(golden: Path, host: t
     assert requested == []
 
 
+def test_a_preset_of_the_users_pipeline_is_applied(golden: Path, host: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, requested = host
+    own = tmp_path / "own.yaml"
+    data = yaml.safe_load((golden / "pipeline.yaml").read_text())
+    own.write_text(yaml.safe_dump(data | {"presets": {"remote": {"source.path": f"{url}/{{00000..00001}}.tar"}}}))
+    index_elsewhere(golden, "00000", url)
+    build = str(golden / "builds/sidecar")
+    with pytest.raises(UserError, match="on other hosts"):
+        list(with_images(Dataset.open(build, own), Dataset.open(build).shards[0]))
+    assert requested == []
+    dataset = Dataset.open(build, own, "remote")
+    with pytest.raises(ShardError):
+        list(with_images(dataset, dataset.shards[0]))
+    assert set(requested) == {"/00000.tar"}
+    command = ["export", build, str(tmp_path / "dest"), "--to", "flair"]
+    assert main([*command, "--preset", "remote"]) == 2  # the file is missing
+    assert main([*command, "--pipeline", str(own), "--preset", "none"]) == 2
+
+
 def test_a_host_in_the_users_pipeline_is_read(golden: Path, tmp_path: Path, host: tuple[str, list[str]]) -> None:
     url, requested = host
     own = tmp_path / "own.yaml"
@@ -134,3 +157,14 @@ def test_a_tar_of_another_build_is_a_dataset_error(golden: Path) -> None:
     dataset = Dataset.open(str(golden))
     with pytest.raises(DatasetError, match=r"has 000000012 here"):
         list(with_images(dataset, dataset.shards[0]))
+
+
+@pytest.mark.parametrize("key", ["a", "k" * 128])  # a long name has a header in pax form
+def test_the_first_member_is_found_from_the_header_of_a_sample(key: str) -> None:
+    sample = b"".join(pieces(key, [("jpg", b"image"), ("txt", b"text")]))
+    file = io.BytesIO(b"\0" * 512 + sample + sample)
+    file.seek(512)
+    name, offset, size = first_member(file, len(sample), "x.tar", "00000")
+    assert (name, sample[offset : offset + size]) == (f"{key}.jpg", b"image")
+    with pytest.raises(DatasetError, match="does not agree with its index"):
+        first_member(io.BytesIO(bytes(1024)), 1024, "x.tar", "00000")

@@ -48,6 +48,16 @@ def test_files_hold_what_was_added(tmp_path: Path) -> None:
         assert list(csv.reader(file)) == [["one", "two"], ["a,b", '"\n']]
 
 
+def test_csv_files_are_those_of_the_csv_module(tmp_path: Path) -> None:
+    rows = [("a", ""), (" a ", 'é"'), ('"', '""'), ("a,b", ",", 3), ([1, 0], "x\ny", "\t;'"), ("", "")]
+    with csv_file("one", "two")(LocalStore(tmp_path), "table.csv") as add:
+        for row in rows:
+            add(row)
+    with open(tmp_path / "expected.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("one", "two"), *rows])
+    assert (tmp_path / "table.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
 def one_row(sample: Sample) -> Made:
     return [("x.json", {"image": sample.image, "path": sample.path})]
 
