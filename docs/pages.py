@@ -35,7 +35,7 @@ def page_text(name: str, text: str) -> str:
 
 
 def relink(text: str, folder: Path) -> str:
-    """Replaces the targets of relative links in `text`, which lies in `folder`, by targets relative to `docs/`."""
+    """Replaces the targets of relative links in `text`, which is in `folder`, by targets relative to `docs/`."""
     pages = {path.resolve(): name for name, path in INCLUDED.items()}
     pages[ROOT / "README.md"] = "index"
 

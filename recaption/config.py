@@ -578,7 +578,7 @@ def _of_generations(generate: Sequence[GenerationConfig], models: Mapping[str, M
 
 
 def _of_weights(weights: Weights, generate: Sequence[GenerationConfig]) -> Iterator[str]:
-    """Problems of the weights that read a task."""
+    """Problems of the weights that are computed from the results of a task."""
     scores = [generation.id for generation in generate if generation.task == "score"]
     if weights.dissimilar is not None and (named := weights.dissimilar.generation) not in scores:
         known = f"known are {', '.join(scores)}" if scores else "add one"

@@ -147,7 +147,7 @@ def _boxes_end(data: bytes) -> int:
     at = 0
     while at + 8 <= len(data):
         size, header = int.from_bytes(data[at : at + 4], "big"), 8
-        if size == 1:  # a 64-bit size behind the name
+        if size == 1:  # a 64-bit size after the name
             size, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
         if size == 0:  # up to the end of the file
             return len(data)
@@ -301,7 +301,7 @@ def _exif_orientation(exif: bytes) -> int | None:
     """The number in the field as Pillow reads it; 0 if it is not a whole number, None if there is no field.
 
     Of several fields the first counts, and of several values. A field of an unknown type is skipped, and the directory
-    ends at a value that lies outside of the block (PIL.TiffImagePlugin.ImageFileDirectory_v2.load).
+    ends at a value that is outside of the block (PIL.TiffImagePlugin.ImageFileDirectory_v2.load).
     """
     while exif.startswith(_EXIF):
         exif = exif[len(_EXIF) :]

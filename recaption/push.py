@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from recaption.errors import MissingExtra, RecaptionError, UserError
 from recaption.io.store import open_store
-from recaption.output.locate import locate, read_manifest
+from recaption.output.locate import find_build, locate, read_manifest
 from recaption.output.paths import BUILDS, build_folder
 
 REPOSITORY: Final = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
@@ -79,17 +79,16 @@ def push(path: str, repository: str, *, build: str | None = None, private: bool 
 
 def _folder(path: str, build: str | None) -> Path:
     """The local folder of a finished build."""
-    found = locate(path)
-    store = found.build
-    if build is not None:
+    if build is None:
+        store = find_build(path).store
+    else:
+        found = locate(path)
         if found.kind != "output" or found.out is None:
             raise UserError(f"--build chooses among the builds of an output, and {path} is not an output. Leave it out")
         names = sorted(found.out.folders(BUILDS))
         if build not in names:
             raise UserError(f"{path} has no build {build!r}. It has: {', '.join(names) or 'none'}")
         store = open_store(f"{found.out.url}/{build_folder(build)}")
-    if store is None:
-        raise UserError(f"cannot push {path}: there is no finished build. Make one with recaption build")
     read_manifest(store)
     folder = store.local("")
     if folder is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
@@ -29,15 +30,21 @@ def find(kind: str, name: str, suffix: str, folder: Path | None = None) -> Path:
 
     Raises ConfigError, which lists the folders searched and the known names.
     """
-    places = [place for place in (folder, shipped(kind)) if place is not None]
+    places = list(dict.fromkeys(place for place in (folder, shipped(kind)) if place is not None))
     tried = [Path(name).expanduser(), *([folder / name] if folder else [])]
-    if re.fullmatch(r"[^./][^/]*(/[^./][^/]*)*", name) and not name.endswith(suffix):
+    is_name = bool(re.fullmatch(r"[^./][^/]*(/[^./][^/]*)*", name)) and not name.endswith(suffix)
+    if is_name:
         tried += [place / f"{name}{suffix}" for place in places]
     for path in tried:
         if path.is_file():
             return path
     known = sorted({name for place in places for name in names_in(place, suffix)})
+    what = "it is a folder" if tried[0].is_dir() else "there is no such file"
+    if is_name:
+        what += f", and no {name}{suffix} in {' or '.join(map(str, places))}"
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"Did you mean {close[0]}? " if close else ""
     raise ConfigError(
-        f"{kind[:-1]} {name!r} not found: there is no such file, and no {name}{suffix} in "
-        f"{' or '.join(str(place) for place in places)}. Known names: {', '.join(known) or 'none'}"
+        f"{kind[:-1]} {name!r} not found: {what}. {hint}Give the path of a file, or a name. Known names: "
+        f"{', '.join(known) or 'none'}"
     )

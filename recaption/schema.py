@@ -256,9 +256,10 @@ _SCALARS = {
 
 
 def arrow_type(name: str) -> pa.DataType:
-    """The type of a column of a task's table from its name, as `str` of an Arrow type gives it.
+    """The Arrow type whose `str` is `name`, for a column of a task's table.
 
-    Allowed are strings, bytes, booleans, signed integers, float, double, and lists of these. Raises ValueError if not.
+    Allowed are strings, bytes, booleans, signed integers, float, double, and lists of these. Raises ValueError for
+    other types.
     """
     if match := re.fullmatch(r"list<(?:item|element): (.*)>", name):
         return pa.list_(arrow_type(match[1]))

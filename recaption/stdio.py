@@ -1,4 +1,4 @@
-"""Standard output and error, made safe at the start of the command line: no encoding and no closed file ends a command.
+"""Standard output and error, made safe at the start of a command: neither an encoding nor a closed file ends it.
 
 Characters that the locale cannot encode are replaced: symbols by similar ASCII, letters by an escape (`\\u4e2d`). For
 a run, `unblock` writes from a thread, so that the run continues if nobody reads its terminal or pipe.

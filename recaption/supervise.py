@@ -115,7 +115,7 @@ def _raise_once(number: int, frame: FrameType | None) -> None:
 
 
 def supervised(command: Callable[[], int], arguments: Sequence[str]) -> int:
-    """Run `command` in a child process. Returns its exit code in both processes, and reports an end without one.
+    """Run `command` in a child process. Returns its exit code in both processes, and reports a child that was killed.
 
     `arguments` are those of the command line: with --json the report is a JSON line.
     """

@@ -18,7 +18,7 @@ from recaption.errors import ConfigError, MissingExtra
 ALIASES: Final = {"clip": "openai/clip-vit-base-patch32", "siglip": "google/siglip-base-patch16-224"}
 """Short names for hub ids. `clip` is made of the merges that open_clip ships where that is installed."""
 OPEN_CLIP: Final = "open_clip"
-"""open_clip's SimpleTokenizer: the same vocabulary as `clip`, behind ftfy and html.unescape."""
+"""open_clip's SimpleTokenizer: the same vocabulary as `clip`, after ftfy and html.unescape."""
 NAMES: Final = (*ALIASES, "scene", OPEN_CLIP)
 _SCENE: Final = Path(__file__).parent / "demo" / "model" / "tokenizer.json"
 _CLIP_PIECES: Final = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -37,9 +37,9 @@ def column_name(tokenizer: str) -> str:
 
 
 def load_tokenizer(name: str, *, setting: str, extra: str) -> tuple[Any, str]:
-    """The tokenizer of that name and its sha256: of what it does, as the tokenizers library writes it.
+    """The tokenizer of that name, and the sha256 of its definition, as the tokenizers library writes it.
 
-    `setting` is what the user wrote it in, for errors. Raises ConfigError, MissingExtra.
+    `setting` is the key or argument that has the name: errors begin with it. Raises ConfigError, MissingExtra.
     """
     try:
         from tokenizers import Tokenizer
@@ -175,7 +175,7 @@ def _shipped_merges() -> list[tuple[str, str]] | None:
 
 
 def _clip_of(merges: Sequence[tuple[str, str]], ends: tuple[str, str]) -> Any:
-    """A tokenizer with CLIP's vocabulary, without normaliser, pieces and ends."""
+    """A tokenizer with CLIP's vocabulary, without normaliser, pre-tokenizer and end tokens."""
     from tokenizers import Tokenizer, models
 
     letters = _byte_letters()

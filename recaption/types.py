@@ -4,7 +4,7 @@
                         `-> Reject
 
 All are frozen, keyword-only and slotted; none imports anything of ours. Their form on disk is in `schemas/`
-(`recaption.schema` holds the two equal).
+(`recaption.schema` keeps the two in agreement).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Modality = Literal["image", "text"]  # of a request: with an image, or text only
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 as shares of an upright image's width and height
 TagKind = Literal[
     "object",
-    "absent",  # an object that the sentence says is not there: "no people"
+    "absent",  # an object that the sentence states is absent: "no people"
     "measure",  # of what follows: "a group of people"
     "meta",  # of the picture, a place in it, or lighting: "the left side", "the background", "soft light"
     "abstract",  # nothing that can be seen as a thing: "atmosphere", "a sense of calm"
@@ -117,7 +117,7 @@ class SourceShard:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locator:
-    """Where an image's bytes lie: a byte range of a tar or file, or a row of a Parquet file.
+    """Where an image's bytes are: a byte range of a tar or file, or a row of a Parquet file.
 
     tar:     path, member, offset, size    (offset: of the member's data, in bytes)
     parquet: path, row, size               (row: within the file)
@@ -143,7 +143,7 @@ class Image:
     source_key: str  # as the source has it
     shard: str  # SourceShard.id
     row: int
-    sha256: str  # hex, of the bytes as they lie in the source
+    sha256: str  # hex, of the bytes as they are in the source
     locator: Locator
     url: str | None = None
     raw_captions: tuple[str, ...] = ()  # as the source has them
@@ -261,7 +261,7 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One time that a question was put to an engine; an answer or reject keeps all of them."""
+    """One request to an engine. An answer or reject has all of its attempts."""
 
     seed: int
     temperature: float
@@ -354,7 +354,7 @@ class Tag:
     char_start: int
     char_end: int
     attributes: tuple[str, ...] = ()
-    count: int | None = None  # as said: "two dogs" 2, "a dog" 1, "dogs" None
+    count: int | None = None  # as stated: "two dogs" 2, "a dog" 1, "dogs" None
     plural: bool = False
     kind: TagKind = "object"
 
@@ -363,7 +363,7 @@ class Tag:
 class SubCaption:
     """A span of a caption, usually one sentence: `caption.text[char_start:char_end] == text`, always.
 
-    `content_start` is where the content begins behind a boilerplate opener (offset into the caption's text; equal to
+    `content_start` is where the content begins after a boilerplate opener (offset into the caption's text; equal to
     `char_start` without one). `dup_of` names the sub_id of an earlier, nearly equal one of the same image.
     """
 

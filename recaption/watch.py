@@ -125,11 +125,11 @@ class Watch:
         os.environ[self._mark] = "1"
 
     def begin(self, process: int, parent: int | None = None) -> None:
-        """End what `process` has started once it has ended, and `parent` too if there is one."""
+        """Once `process`, and `parent` if there is one, have ended: end everything that they started."""
         self._send(f"{process} {parent or ''}")
 
     def end(self) -> None:
-        """Call it once everything that the watched process started has ended, or was given up."""
+        """Call it once everything that the watched process started has ended, or is no longer waited for."""
         self._send(".")
 
     def _send(self, text: str) -> None:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write constraints.txt: the installed versions of everything that recaption and its extras lead to (`make lock`).
 
-Followed from pyproject's names through installed packages' requirements, so that what else lies in the environment
-stays out. Local versions (`+cpu`) are cut off: `torch==2.13.0` admits `2.13.0+cpu`.
+Followed from pyproject's names through installed packages' requirements, so that other packages of the environment
+are left out. Local versions (`+cpu`) are cut off: `torch==2.13.0` admits `2.13.0+cpu`.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ _TOKENS = {"^n_tokens_.+$": {"type": "integer", "minimum": 2, "x-arrow": "int32"
 
 TITLES: Final = {
     "index": "index/<source shard>.parquet: a row per sample of the source",
-    "answers": "answers/<generation>-<fingerprint>/<source shard>.parquet: what the model said",
+    "answers": "answers/<generation>-<fingerprint>/<source shard>.parquet: what the model returned",
     "rejects": "rejects/<source or generation-fingerprint>/<source shard>.parquet: what could not be used",
     "images": "builds/<build>/images/<shard>.parquet: a row per source sample, in source order",
     "captions": "builds/<build>/captions/<shard>.parquet: a row per image x caption, sorted by key",

@@ -43,7 +43,7 @@ TORCH_FAMILY = ("torchvision", "torchaudio", "torchcodec")
 
 
 class SetupError(Exception):
-    """Something the user has to know; the message says what to do."""
+    """An error for the user. The message states what to do."""
 
 
 def main() -> int:
@@ -86,7 +86,7 @@ def read_stamp() -> dict[str, str]:
 
 
 def use_new_enough_python() -> None:
-    """Go on under a Python that is new enough, or say how to get one."""
+    """Continue with a Python that is new enough. Without one, the error states how to install it."""
     if sys.version_info >= OLDEST:
         return
     for name in ("python3.13", "python3.12", "python3.11"):
@@ -277,7 +277,7 @@ def quiet(command: list[str]) -> bool:
 
 
 def last_step() -> str:
-    """What pip last said it was doing, without its bars and warnings."""
+    """The last step that pip reported, without its bars and warnings."""
     steps = [line for line in log_tail(200).splitlines() if line.lstrip()[:8] in ("Collecti", "Download", "Installi")]
     return steps[-1].strip()[:90] if steps else ""
 

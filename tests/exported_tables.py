@@ -16,6 +16,7 @@ from recaption.tasks.match import MATCHES
 from recaption.tasks.negative_table import NEGATIVES
 from recaption.tasks.region_table import REGIONS
 from recaption.tasks.score import SCORES
+from recaption.tasks.verify_negatives import VERIFIED_NEGATIVES
 from recaption.types import Record, SubCaption
 
 Row = Mapping[str, Any]
@@ -23,6 +24,7 @@ Rows = Callable[[Record], Sequence[Row]]
 TASKS = {
     "regions": "regions",
     "negatives": "negatives",
+    "verified_negatives": "verify_negatives",
     "scores": "score",
     "aspects": "aspects",
     "matches": "match",
@@ -65,6 +67,15 @@ def negatives(record: Record) -> Sequence[Row]:
     ]
 
 
+def verified(record: Record) -> Sequence[Row]:
+    """Of the negatives of the first sentence: one that is true of the image, and one on which two models disagree."""
+    about = {"sub_id": _sentences(record)[0].sub_id, "coverage": 1.0}
+    found = ((0, "a", 0.9), (1, "a", 0.6), (1, "b", 0.1), (2, "a", 0.2))
+    return [
+        {**about, "text": f"A kite number {n} flies over Dunes.", "model": model, "p_true": p} for n, model, p in found
+    ]
+
+
 def concepts(record: Record) -> Sequence[Row]:
     """In the order of the text; the short caption has one, too. Images with an odd row have no noun phrase."""
     found = [("long", "action", "flies over"), ("short", "noun_phrase", "the sea")]
@@ -96,7 +107,7 @@ def pairs(record: Record) -> Sequence[Row]:
 
 def aspects(record: Record) -> Sequence[Row]:
     """Of the long caption: what it looks like, for the first image only, and a value of an ontology."""
-    about = {"caption_id": f"{record.key}/long/0", "ancestors": [], "made_caption": None}
+    about: Row = {"caption_id": f"{record.key}/long/0", "ancestors": [], "made_caption": None}
     look = "It is red." if record.row == 0 else None
     return [
         {**about, "aspect": "look", "is_valid": look is not None, "text": look, "values": []},
@@ -123,6 +134,7 @@ def class_texts(record: Record) -> Sequence[Row]:
 TABLES: Mapping[str, tuple[TableSpec | pa.Schema, Rows]] = {
     "regions": (REGIONS, regions),
     "negatives": (NEGATIVES, negatives),
+    "verified_negatives": (VERIFIED_NEGATIVES, verified),
     "scores": (SCORES, scores),
     "aspects": (ASPECTS, aspects),
     "matches": (MATCHES, matches),
@@ -134,12 +146,15 @@ TABLES: Mapping[str, tuple[TableSpec | pa.Schema, Rows]] = {
 
 
 def full_tables() -> dict[str, tuple[TableSpec | pa.Schema, Rows]]:
-    """All tables, with rows of each for every record: those of the first record."""
+    """All tables, with rows of each for every record: those of the first record.
+
+    Without `verified_negatives`, because of which exports leave out negatives.
+    """
 
     def as_first(rows: Rows) -> Rows:
         return lambda record: rows(replace(record, row=0))
 
-    return {name: (columns, as_first(rows)) for name, (columns, rows) in TABLES.items()}
+    return {name: (columns, as_first(rows)) for name, (columns, rows) in TABLES.items() if name != "verified_negatives"}
 
 
 def tables(*names: str) -> dict[str, tuple[TableSpec | pa.Schema, Rows]]:

@@ -129,7 +129,7 @@ def test_an_output_without_a_build_and_an_unfinished_build(hub: Hub, out: Path, 
     (out / "dataset").unlink()
     with pytest.raises(UserError, match="there is no finished build"):
         push(str(out), NAME)
-    with pytest.raises(UserError, match="there is no finished build"):
+    with pytest.raises(UserError, match="there is no such folder"):
         push(str(tmp_path / "nothing"), NAME)
     with pytest.raises(UserError, match="--build chooses among the builds"):
         push(str(tmp_path / "nothing"), NAME, build="b")
@@ -159,14 +159,14 @@ def test_a_hub_that_cannot_be_reached_is_infrastructure(
 
 def test_a_remote_build_is_refused_before_anything_is_written(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     from recaption.io.store import LocalStore
-    from recaption.output.locate import Location
+    from recaption.output.locate import Build
 
     class Remote(LocalStore):
         def local(self, path: str) -> None:
             return None
 
     store = Remote(OUTPUT / "builds" / "parquet")
-    monkeypatch.setattr(module, "locate", lambda path: Location(kind="build", build=store))
+    monkeypatch.setattr(module, "find_build", lambda path: Build(store=store, out=None))
     with pytest.raises(UserError, match="the Hub's client reads local files"):
         push("s3://bucket/out", NAME)
     assert not hub.requests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 QWEN_PATCH = 28  # px: a square of 2 x 2 patches of 14 px is one image token
 QWEN_SMALLEST = 4 * QWEN_PATCH**2  # px that smaller images are blown up to
@@ -271,6 +272,64 @@ def make_tiny_detector(folder: Path, kind: str) -> Path:
         model = getattr(transformers, f"{kind}ForObjectDetection")(config)
         images = transformers.GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 256})
         processor = transformers.GroundingDinoProcessor(image_processor=images, tokenizer=tokenizer)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def make_tiny_grounding(folder: Path, kind: str) -> Path:
+    """Save a grounding model with one layer of each kind into `folder`; `kind`: Florence2, Kosmos2 or PaliGemma.
+
+    As published, they have no chat template. Their tokenizer is byte-level; those of the places are special tokens in
+    Florence-2's only.
+    """
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    names: dict[str, str] = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    letters = Tokenizer(models.BPE())
+    letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    letters.train_from_iterator([], trainers.BpeTrainer(initial_alphabet=alphabet, special_tokens=list(names.values())))
+    more: dict[str, Any] = {}
+    if kind == "Florence2":
+        letters.add_special_tokens(["<image>", *(f"<loc_{n}>" for n in range(1000))])
+        more = {"extra_special_tokens": {"image_token": "<image>"}}
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=letters, **names, **more)
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    seen = {**sizes, "image_size": 32, "patch_size": 8}
+    images = transformers.CLIPImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False)
+    images.image_seq_length = {"Florence2": 2, "PaliGemma": 16}.get(kind, 64)
+    processor = getattr(transformers, f"{kind}Processor")(images, tokenizer)  # adds the tokens of the places
+    text: dict[str, Any] = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "vocab_size": len(tokenizer)}
+    text |= {"max_position_embeddings": 256}
+    torch.manual_seed(0)
+    if kind == "Florence2":
+        text |= {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+        text |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model": 32, "init_std": 0.5}
+        text |= {"model_type": "bart", "decoder_start_token_id": 2}
+        seen = {"depths": [1] * 4, "embed_dim": [8, 8, 16, 16], "num_heads": [1, 1, 2, 2], "num_groups": [1, 1, 2, 2]}
+        more = {"image_token_id": tokenizer.image_token_id}
+        seen |= {"window_size": 2, "projection_dim": 32}
+    elif kind == "Kosmos2":
+        text |= {"embed_dim": 32, "layers": 1, "ffn_dim": 64, "attention_heads": 2, "init_std": 0.5}
+        more = {"latent_query_num": 64}
+    else:
+        text |= {**sizes, "model_type": "gemma", "num_key_value_heads": 1, "head_dim": 16, "initializer_range": 0.5}
+        seen |= {"model_type": "siglip_vision_model", "projection_dim": 32}
+        more = {"image_token_index": processor.image_token_id, "projection_dim": 32}
+    config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=seen, **more)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+    if kind == "Florence2":
+        model.generation_config.forced_bos_token_id = 0
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

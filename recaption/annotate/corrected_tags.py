@@ -1,5 +1,5 @@
 """Replaces tags that cannot be right. The tagger guesses rare words from their context, and calls "intricate" a noun,
-"walkways" an adverb and "pancakes" a verb; WordNet's word classes (`lexicon.py`) know better."""
+"walkways" an adverb and "pancakes" a verb; the word classes of WordNet (`lexicon.py`) correct these tags."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Tagger:
         return out
 
     def _batch(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
-        """The tokens of one batch. If the batch raises, text by text, so that only the text that raises is lost."""
+        """The tokens of one batch. If it raises, texts are read one by one, so that only some are lost."""
         read = self._universal if self._penn_tagger is None else self._penn_tokens
         together = attempt(read, texts)
         if not isinstance(together, Failed):

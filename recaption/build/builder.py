@@ -41,7 +41,7 @@ class Builder:
     nothing is done. If the answers have changed since, the next revision is built next to it.
     By default, a dataset shard corresponds to a source shard and is written as soon as that is complete. With
     `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete; if a
-    build is already published, once all source shards are complete.
+    build is already published, it is written only when all source shards are complete.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Builder:
         return self.build, True
 
     def _by_source(self, collect: Collect, stopping: Callable[[], bool]) -> _Entries:
-        """The entries of the dataset shards (None if nothing changed), and any further inputs of their bytes."""
+        """The entries of the dataset shards (None if nothing changed), and the build's other inputs: here none."""
         built: list[Built] = collect()
         unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
         if unchanged and self._newest and built:
@@ -351,7 +351,7 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _task_settings(plan: Plan) -> dict[str, Any]:
-    """Settings of tasks that are in no fingerprint of answers: they choose the requests, and so the rows and files."""
+    """Settings of tasks that are in no fingerprint of answers: they choose the requests, and so the rows."""
     made = {question.id: question.task.options.model_dump(mode="json") for question in plan.questions}
     made = {q.id: made[q.id] for q in plan.questions if made[q.id] != dict(q.task.identity())}
     return {"tasks": made} if made else {}

@@ -92,8 +92,8 @@ def compact_shard(store: Store, spec: BuildSpec, shard: SourceShard, limit: int)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredResults:
-    """What the answer store has for images of a source shard. `results` are those of `results.result_of`, `tables` have
-    their rows."""
+    """What the answer store has for the images of a source shard. `results` are made by `results.result_of`; `tables`
+    has the rows of these results."""
 
     answers: dict[str, dict[str, Answer]] = field(default_factory=dict)  # generation -> key -> answer
     rejects: list[Reject] = field(default_factory=list)

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command() -> TyperGroup:
     """All commands with their arguments and options."""
     app = typer.Typer(
-        help="Images in, fine-grained captions out: sub-captions with object tags, in shards that trainers read.",
+        help="Caption images, split captions into sub-captions with object tags, and write shards that trainers read.",
         epilog="Start with: recaption init DIR, then recaption run DIR/pipelines/demo.yaml",
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode="rich",

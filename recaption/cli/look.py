@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from recaption.cli.options import Output, port, positive
+from recaption.cli.options import Output, port, positive, share
 from recaption.cli.terminal import needs_run_extra, print_plain, short_path
 from recaption.errors import UserError
 
@@ -59,7 +59,7 @@ def inspect(
         str | None,
         typer.Option(
             metavar="NAME [KEY]",
-            help="A named query: overview, lengths, tags, …, similar KEY, image KEY; an unknown name lists all",
+            help="A named query: overview, lengths, tags, …, similar KEY, image KEY; an unknown name prints the list",
         ),
     ] = None,
     show_sql: Annotated[bool, typer.Option("--show-sql", help="Print the SQL of --ask or --diff, run nothing")] = False,
@@ -70,11 +70,11 @@ def inspect(
         Literal["table", "csv", "json", "parquet"] | None,
         typer.Option(
             "--format",
-            help="Format of the answer; json has one object per line. Default: by the suffix of -o, else a table, "
+            help="Format of the result; json has one object per line. Default: by the suffix of -o, else a table, "
             "or tab-separated lines in a pipe",
         ),
     ] = None,
-    file: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the answer to this file")] = None,
+    file: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the result to this file")] = None,
     limit: Annotated[int | None, typer.Option(parser=positive, metavar="N", help="At most N rows")] = None,
     unsafe: Annotated[
         bool,
@@ -174,8 +174,7 @@ def balance(
     tail: Annotated[
         float | None,
         typer.Option(
-            min=0,
-            max=1,
+            parser=share,
             metavar="SHARE",
             help="Choose N so that rarer objects have this share of mentions. Default: 0.1",
         ),

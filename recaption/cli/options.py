@@ -29,6 +29,17 @@ def price(value: str) -> float:
     return dollars
 
 
+def share(value: str) -> float:
+    """A number from 0 to 1. Raises typer.BadParameter."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise typer.BadParameter(f"{value!r} is not a share, a number from 0 to 1")
+    return number
+
+
 def token_price(value: str) -> tuple[str, float, float]:
     """[MODEL=]IN,OUT: the model ("" for all), and the dollars for a million tokens of prompts and of answers.
 

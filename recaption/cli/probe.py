@@ -55,11 +55,15 @@ def probe(
         ),
     ] = None,
     side: Annotated[
-        int, typer.Option(parser=positive, metavar="PX", help="Side of the images in pixels, with --objective")
-    ] = 160,
+        int | None,
+        typer.Option(
+            parser=positive, metavar="PX", help="With --objective: side of the images in pixels. Default: 160"
+        ),
+    ] = None,
     layers: Annotated[
-        int, typer.Option(parser=positive, metavar="N", help="Layers of the vision tower, with --objective")
-    ] = 12,
+        int | None,
+        typer.Option(parser=positive, metavar="N", help="With --objective: layers of the vision tower. Default: 12"),
+    ] = None,
     images: Annotated[int, typer.Option(parser=positive, metavar="N", help="At most N images to train on")] = 50_000,
     seen: Annotated[
         int | None,
@@ -106,7 +110,11 @@ def probe(
 
     if objective and (encoder != "scene" or text != "trained"):
         raise UserError("--objective trains both towers from scratch; leave out --encoder and --text")
-    scratch = Scratch(objective=objective, side=side, layers=layers) if objective else None
+    sizes = {name: value for name, value in (("side", side), ("layers", layers)) if value is not None}
+    if sizes and not objective:
+        options_given = ", ".join(f"--{name}" for name in sizes)
+        raise UserError(f"{options_given}: for --objective only. Add --objective NAME, or leave {options_given} out")
+    scratch = Scratch(objective=objective, **sizes) if objective else None
     given = {"seen": seen, "batch": batch, "context": context, "width": width}
     defaults = DEFAULTS if scratch else {}
     options = command.Options(
@@ -120,7 +128,8 @@ def probe(
     )
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
     if outs == ["demo"]:
-        of_outputs: dict[str, object] = {"--queries": queries, "--policy": policies, "--export-arms": exported}
+        of_outputs: dict[str, object] = {"--queries": queries, "--query-images": query_images, "--policy": policies}
+        of_outputs |= {"--export-arms": exported}
         of_outputs |= {"--encoder": encoder != "scene", "--text": text != "trained"}
         if given_ones := [name for name, value in of_outputs.items() if value]:
             raise UserError(f"demo uses its own captions, queries and encoders; leave out {', '.join(given_ones)}")

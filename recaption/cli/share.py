@@ -35,7 +35,7 @@ def export(
     split: Annotated[Literal["train", "val", "all"], typer.Option(help="The split to export")] = "train",
     fill: Annotated[
         Literal["empty", "repeat"] | None,
-        typer.Option(help="Fill names without a generation with nothing, or with a text of the same kind again"),
+        typer.Option(help="For names without a generation: leave them empty, or repeat a text of the same granularity"),
     ] = None,
     samples_per_shard: Annotated[
         int | None,
@@ -122,14 +122,18 @@ def validate(
     path: Annotated[str, typer.Argument(metavar="PATH", help="An output; with --for: any file or folder")],
     name: Annotated[str | None, format_option("--for")] = None,
     pixels: Annotated[
-        bool, typer.Option("--pixels", help="Decode every image, instead of reading its header and end only")
+        bool,
+        typer.Option("--pixels", help="Without --for: decode every image, instead of reading its header and end only"),
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(parser=positive, metavar="N", help="Loader workers per GPU; checks that there are enough tars"),
+        typer.Option(
+            parser=positive, metavar="N", help="With --for: loader workers per GPU; checks that there are enough tars"
+        ),
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(parser=positive, metavar="N", help="GPUs of the training run, on all nodes")
+        int | None,
+        typer.Option(parser=positive, metavar="N", help="With --for: GPUs of the training run, on all nodes"),
     ] = None,
     images: Annotated[
         str | None,
@@ -141,6 +145,11 @@ def validate(
     """Check an output, or any dataset for a trainer."""
     from recaption.problems import print_problems
 
+    of_trainers = {"--workers": workers, "--gpus": gpus, "--images": images}
+    if not name and (given := [option for option, value in of_trainers.items() if value is not None]):
+        raise UserError(f"{', '.join(given)}: checked with --for NAME only. Add it, or leave {', '.join(given)} out")
+    if name and pixels:
+        raise UserError("--pixels decodes the images of an output, without --for. Leave one of the two out")
     loaders = (workers or 1) * (gpus or 1) if workers or gpus else None
     if name:
         from recaption.export import load
@@ -164,7 +173,7 @@ def validate(
 def push(
     out: Annotated[str, typer.Argument(metavar="OUT", help="An output with a finished build, or a build")],
     repository: Annotated[
-        str, typer.Argument(metavar="ORG/NAME", help="A dataset repository. It is made if it does not exist")
+        str, typer.Argument(metavar="ORG/NAME", help="A dataset repository. It is created if it does not exist")
     ],
     build: Annotated[
         str | None, typer.Option("--build", metavar="B", help="A build of OUT. Default: the published one")

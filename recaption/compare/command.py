@@ -18,7 +18,7 @@ from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find
 from recaption.inspect.sql import fetch, fetch_rows
 from recaption.inspect.stoppable import closing
-from recaption.io.store import open_store
+from recaption.io.store import file_in_place, open_store
 from recaption.progress import Display
 from recaption.run.check import load_checked
 from recaption.run.job import run
@@ -64,6 +64,8 @@ def compare(a: str, b: str, options: Options, display: Display) -> Result:
     """
     pairs = select(a, b, options.generations, options.images)
     store = open_store(options.out)
+    if file := file_in_place(store):
+        raise UserError(f"--out {options.out}: {file} is a file. Give a folder")
     for side in (pairs.a, pairs.b):
         if any(root.url == store.url for root in side.output.roots):
             raise UserError(

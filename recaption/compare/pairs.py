@@ -134,11 +134,13 @@ def select(one: str, other: str, generations: tuple[str | None, str | None], mos
         rows = fetch_rows(connection, common + _SAMPLE, values | {"most": most})
     images_a, images_b, in_both, captioned = counts
     if not in_both:
-        raise UserError(f"{one} and {other} have no image in common; images are compared by sha256")
+        raise UserError(
+            f"{one} and {other} have no image in common; images are compared by sha256. Give outputs of the same images"
+        )
     if not captioned:
         raise UserError(
             f"{one} and {other} have {in_both:,} images in common, but none of them has both a caption of "
-            f"{a.generation} in {one} and a caption of {b.generation} in {other}"
+            f"{a.generation} in {one} and a caption of {b.generation} in {other}. Give others with --a and --b"
         )
     return Pairs(a=a, b=b, rows=rows, images_a=images_a, images_b=images_b, common=in_both, captioned=captioned)
 

@@ -122,7 +122,8 @@ def with_prompts(pipeline: Pipeline, names: Sequence[str], prompts: Sequence[Pro
     base = next((one for one in pipeline.generate if one.task == "caption" and one.prompt is not None), None)
     if base is None:
         raise UserError(
-            f"pipeline {pipeline.name} has no generation with task caption and a prompt, which --prompts replaces"
+            f"pipeline {pipeline.name} has no generation with task caption and a prompt, which --prompts "
+            "replaces. Add one"
         )
     captions = [
         base.model_copy(update={"id": id, "prompt": name, "granularity": None})

@@ -105,7 +105,7 @@ def lines(found: Comparison, a: str, b: str) -> list[str]:
     better = {"a": f"{a} describes the images better", "b": f"{b} describes the images better"}
     made = [
         f"{found.judge}: {better.get(found.verdict or '', 'no difference seen')}",
-        f"  {a} wins {_text(found.a_better)} of {found.a_better.of:,} images, ties as a half",
+        f"  {a} wins {_text(found.a_better)} of {found.a_better.of:,} images; a tie counts as half a win",
         f"  {found.a_wins:,} won by {a}, {found.b_wins:,} by {b}, {found.ties:,} ties (the orders disagree)"
         + (f", {found.equal:,} with equal captions" if found.equal else ""),
         f"  position: the first caption is preferred in {_text(found.first)} of {found.first.of:,} answers",

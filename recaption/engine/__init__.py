@@ -85,8 +85,8 @@ def _imported(name: str) -> Callable[[EngineSpec], Engine]:
     module, _, attribute = name.partition(":")
     try:
         made: Callable[[EngineSpec], Engine] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"engine {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # a user's module may raise anything
+        raise ConfigError(f"engine {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     return made
 
 

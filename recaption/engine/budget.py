@@ -92,7 +92,7 @@ def _crops(config: Config, processor: Config, max_pixels: int) -> Settings:
     """InternVL in transformers' format: the same limit under another name.
 
     transformers, models/got_ocr2/image_processing_got_ocr2.py: `max_patches`, where `crop_to_patches` is set. Its vLLM
-    class (models/interns1.py) sizes its encoder by the processor's own number, which is never below.
+    class (models/interns1.py) sizes its encoder by the processor's own number, which is at least as large.
     """
     if not processor.get("crop_to_patches"):
         return {}

@@ -26,7 +26,7 @@ from recaption.io.retrying import retried
 LONGEST_BACKOFF = 60.0  # s
 LONGEST_RETRY_AFTER = 60.0  # s; upper limit of the wait that a server requests
 LARGEST_REPLY = 8 * 2**20  # bytes
-TIMEOUTS = 3  # of one request while the server answers others: then it is given up
+TIMEOUTS = 3  # of one request while the server answers others: then it fails
 PATIENCE = 10  # completions of other requests, per connection, after which a busy reply concerns this request alone
 LISTEN_TRIES = 3
 LISTEN_PAUSE = 0.5  # s
@@ -168,16 +168,16 @@ class ChatServer:
     async def complete(self, body: bytes, stand_in: Callable[[], bytes] | None = None) -> dict[str, Any]:
         """The chat completion for `body`, a JSON object; it has at least one choice.
 
-        Raises RequestError if the server refuses this request, or if all `attempts` fail while it answers
-        others; EngineDead where it answers none, or refuses all: key, model and address are the same for each. Where no
-        other request was answered meanwhile, the last answered one is sent again, for one token. Where none was ever
-        answered, `stand_in` makes a request that every working server answers.
+        Raises RequestError if the server refuses this request, or all `attempts` fail, while it answers other requests.
+        Raises EngineDead if it answers none, or refuses all: they have the same key, model and address. If no other
+        request was answered meanwhile, one is sent to find out: the last answered one, for one token, or, if none was
+        ever answered, that of `stand_in`, which every working server answers.
 
-        A busy server (429, 503) that answers others is tried again, until it has completed PATIENCE requests of others
+        A busy server (429, 503) is tried again while it answers other requests, until it has completed PATIENCE of them
         per connection since the first failure.
 
-        Raises RequestTimeout for a request that has timed out TIMEOUTS times while the server answers others, or in
-        the last of its attempts: so a request holds its place for TIMEOUTS times `timeout` and the pauses.
+        Raises RequestTimeout for a request that has timed out TIMEOUTS times while the server answers other requests,
+        or in the last of its attempts. A request therefore takes at most TIMEOUTS times `timeout`, and the pauses.
         """
 
         async def once() -> dict[str, Any]:

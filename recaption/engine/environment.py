@@ -31,7 +31,7 @@ def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
     A worker costs another import of vLLM (half of a short start), and two engines on a machine would be pinned to the
     same cores. In one process, the engine uses all cores, or OMP_NUM_THREADS (Ray sets it to the actor's num_cpus).
 
-    Eager, because a CPU is for tests and compiling takes half a minute. For a long run of a small model use
+    Eager mode, because a CPU is for tests, and compilation takes half a minute. For a long run of a small model use
     `engine_args: {enforce_eager: false}`, `cpus: 1` and as many replicas as cores (as `make bench` does). Raises
     ConfigError if that needs a compiler that is not there.
     """

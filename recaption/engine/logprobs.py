@@ -20,7 +20,7 @@ def byte_lengths(pieces: Sequence[bytes | None], text: str) -> tuple[int, ...] |
     """The UTF-8 bytes of `text` that each token adds; they sum to its length. None: the tokens make another text.
 
     `pieces` has the bytes that become complete with each token, None for a token that only begins a character. Of a
-    character's bytes, each of its tokens gets one and the last one the rest. Tokens behind the end of the text, such as
+    character's bytes, each of its tokens gets one and the last one the rest. Tokens after the end of the text, such as
     a stop string's, get 0.
     """
     whole = text.encode()

@@ -93,7 +93,7 @@ class MicroBatchEngine:
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
-            raise RequestError(f"the {self.name} engine takes requests, not rendered ones")
+            raise RequestError(f"the {self.name} engine renders requests itself; send it a Request")
         return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:

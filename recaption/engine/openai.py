@@ -122,7 +122,7 @@ class OpenAIEngine:
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
-            raise RequestError("the openai engine takes requests, not rendered ones")
+            raise RequestError("the openai engine renders requests itself; send it a Request")
         if not work.output.is_text:
             raise RequestError(
                 f"the openai engine returns texts, not {work.output.form}: use engine dual_encoder or detector"

@@ -130,7 +130,7 @@ class TextRules:
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
-            raise RequestError("the rules take requests, not rendered ones")
+            raise RequestError("the rules read requests themselves; send them a Request")
         text = answer(work.prompt)
         return Completion(text=text, finish_reason="stop", prompt_tokens=0, output_tokens=len(text.split()))
 

@@ -4,6 +4,10 @@ engine_args: those of `engine.micro_batch`. Of the model's generation settings (
 only the end tokens are used, as in vLLM with `generation_config="vllm"`. The image processor gets the same pixel budget
 (see `engine.budget`), so that both engines return the same answers.
 
+Florence-2, Kosmos-2 and PaliGemma are published without a chat template: their processors put the image in front of the
+prompt. An encoder-decoder model (Florence-2) is padded on the right, and its answer begins after the tokens that its
+generation settings prescribe.
+
 A text-only model (Qwen3, Llama) takes requests without images. For choices, only tokens that continue one of them are
 drawn, each choice spelled as the tokenizer spells it. There is no grammar for JSON: an answer of another form is a
 RequestError (`engine.completion`), and the retry ladder tries again.
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from recaption.engine import budget
 from recaption.engine.base import Completion, EngineSpec, Logprobs, Request
@@ -26,6 +30,15 @@ from recaption.tasks.output import Output
 if TYPE_CHECKING:
     from recaption.engine.rows import Row
 
+_ADD_THE_IMAGE: Final = frozenset({"florence2", "kosmos-2", "paligemma"})
+"""Types of models whose processors add the image to a plain prompt."""
+_UNPADDED: Final = frozenset({"kosmos-2"})
+"""Types of models that count padding as positions (`create_position_ids_from_input_ids`), so no request is padded."""
+_PLAIN_PROMPT: Final = (
+    "{% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
+    "{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+)
+
 
 class TransformersEngine(MicroBatchEngine):
     """See `engine.base.Engine`. `_processor` of a text-only model is its tokenizer."""
@@ -35,6 +48,7 @@ class TransformersEngine(MicroBatchEngine):
     def __init__(self, spec: EngineSpec) -> None:
         super().__init__(spec)
         self._spellings: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}  # only the worker uses it
+        self._starts: list[int] = []  # of an encoder-decoder model; empty: a decoder
         self._tokens: tuple[int, Sequence[Row]] = 0, ()  # of finished batches, and the rows of the running batch
 
     def _check(self, request: Request) -> None:
@@ -61,12 +75,21 @@ class TransformersEngine(MicroBatchEngine):
             if takes_images
             else self._loaded("AutoTokenizer", "AutoModelForCausalLM")
         )
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, GenerationMixin
 
+        tokenizer = processor.tokenizer if takes_images else processor
+        if model.config.model_type in _ADD_THE_IMAGE and not processor.chat_template:
+            processor.chat_template = tokenizer.chat_template or _PLAIN_PROMPT  # two of the processors drop theirs
         if not getattr(processor, "chat_template", None):
             raise ConfigError(f"model {name!r} has no chat template: use an instruction-tuned one")
-        tokenizer = processor.tokenizer if takes_images else processor
-        tokenizer.padding_side = "left"
+        self._starts = _starts(model) if model.config.is_encoder_decoder else []
+        if self._starts and any(output.likelihood for output in self.spec.outputs):
+            raise ConfigError(
+                f"model {name!r} is an encoder-decoder, which cannot score given texts: use another model"
+            )
+        tokenizer.padding_side = "right" if self._starts else "left"
+        if model.config.model_type in _UNPADDED:
+            self.batch_size = 1
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         ends = model.generation_config.eos_token_id
@@ -76,7 +99,11 @@ class TransformersEngine(MicroBatchEngine):
             if token is not None
         )
         # Without an end token: rows.Follow ends each row.
-        model.generation_config = GenerationConfig(pad_token_id=tokenizer.pad_token_id)
+        for part in model.modules():  # Kosmos-2 generates with a part of the model
+            if isinstance(part, GenerationMixin):
+                part.generation_config = GenerationConfig(
+                    pad_token_id=tokenizer.pad_token_id, decoder_start_token_id=next(iter(self._starts), None)
+                )
         length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._length: int = self.spec.max_model_len or length or 1 << 30
         self._budget = budget.settings_of(name, self.spec.revision, self.spec.max_pixels)
@@ -99,7 +126,9 @@ class TransformersEngine(MicroBatchEngine):
         inputs = self._inputs(jobs)
         lengths = inputs["attention_mask"].sum(-1).tolist()
         self._check_length(max(lengths))
-        rows = [self._row(job.request, self._length - length) for job, length in zip(jobs, lengths, strict=True)]
+        rooms = [self._length - (len(self._starts) or length) for length in lengths]
+        rows = [self._row(job.request, room) for job, room in zip(jobs, rooms, strict=True)]
+        starts = {"decoder_input_ids": torch.tensor([self._starts] * len(jobs), device=self.device)}
 
         special = jobs[0].request.output.special_tokens
 
@@ -113,6 +142,7 @@ class TransformersEngine(MicroBatchEngine):
             with torch.inference_mode():
                 self._model.generate(
                     **inputs,
+                    **(starts if self._starts else {}),
                     do_sample=False,
                     max_new_tokens=max(row.max_tokens for row in rows),
                     logits_processor=[Choose(rows, self._end)],
@@ -128,7 +158,7 @@ class TransformersEngine(MicroBatchEngine):
         ]
 
     def _inputs(self, jobs: Sequence[Job]) -> Any:
-        """The model's inputs for requests of one `_kind`, padded on the left, on the device."""
+        """The model's inputs for requests of one `_kind`, padded, on the device."""
         chats = [[{"role": "user", "content": self._content(job)}] for job in jobs]
         if "image" in self.accepts:
             more = self._budget if jobs[0].image is not None else {}
@@ -165,7 +195,7 @@ class TransformersEngine(MicroBatchEngine):
         for name, value in inputs.items():
             if added and tuple(value.shape) == (1, len(prompt)):  # kinds of tokens: 0 is text
                 inputs[name] = torch.cat([value, value.new_zeros(1, added)], -1)
-        # Only the logits that are used: those that predict the first token of the statement and all behind it.
+        # Only the logits that are used: those that predict the first token of the statement and all after it.
         kept = len(tokens) - scored.first + 1
         with torch.inference_mode():
             logits = self._model(**inputs, use_cache=False, logits_to_keep=kept).logits[0, -kept:]
@@ -226,3 +256,10 @@ class TransformersEngine(MicroBatchEngine):
         if nbytes is None:
             return completion
         return replace(completion, logprobs=Logprobs(tokens=tuple(row.logprobs), nbytes=nbytes))
+
+
+def _starts(model: Any) -> list[int]:
+    """The tokens in front of each answer of an encoder-decoder model."""
+    settings = model.generation_config
+    starts = [settings.decoder_start_token_id, settings.forced_bos_token_id]
+    return [token for token in starts if token is not None] or [settings.bos_token_id]

@@ -323,7 +323,7 @@ class VllmEngine:
             return with_likelihood(completion, work.scored, said_values[: len(work.scored.nbytes)])
         if ids or not output.logprobs:
             return completion
-        # Of a text that a stop string ended, vLLM may drop tokens behind it.
+        # Of a text that a stop string ended, vLLM may drop tokens after it.
         listed = _found(answer.logprobs)
         values = tuple(found[token].logprob for token, found in zip(answer.token_ids, listed, strict=False))
         tokens = answer.token_ids[: len(values)]

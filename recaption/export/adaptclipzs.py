@@ -56,6 +56,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         if (folder := store.local("")) is not None:
             make_folder(folder)
         for shard in shards(dataset, options):
+            without += dataset.rejected(shard)
             found = dataset.table_rows(shard, CLASS_TEXTS.table, CLASS_TEXTS.made_by(generation))
             for record in dataset.records(shard, options.split, generations=()):
                 rows = found.get(record.key, ())

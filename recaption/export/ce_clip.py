@@ -4,8 +4,8 @@ Read by lezhang7/Enhance-FineGrained, src/training/data.py (branch cvpr), NpyDat
 captions in the order relation, adjective, noun, verb. Of the five flags in `valid_caption`, training drops the first.
 `image_path` is opened as it is; but if the path of the data contains "coco", an image of COCO is opened by `image_id`.
 
-Its own data mask a word that occurs nowhere in captions without such a word, and mark the result as valid. Here, a
-caption without a false one of a kind has "###" there, which is marked as not valid.
+If a caption has no word of some kind, CE-CLIP's own data mask a word that does not occur, and mark the result as valid.
+Here, the false caption of this kind is then "###", which is marked as not valid.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.needs import NEGATIVES, only_table
-from recaption.export.negatives import changed, first_of, tables_of
+from recaption.export.negatives import changed, first_of, notes_of, tables_of
 from recaption.export.rows import Add, Layout, Made, Row, Sample, export_rows, path_of
 from recaption.io import files
 from recaption.io.store import Store
@@ -61,7 +61,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         written += len(made)
         return [(FILE, line) for line in made] or "no sub-caption with a negative"
 
-    notes = [described({NEGATIVES.table: generation})]
+    notes = [described({NEGATIVES.table: generation}), *notes_of(dataset)]
     if options.images == "none":
         notes.append("image_path is KEY.jpg: start the training in the folder of the images, or use --images jpg")
     arguments = f"--dataset-type npy --train-data {path_of(dest)}"

@@ -89,7 +89,7 @@ def validate(path: str, *, loaders: int | None = None, images: str | None = None
 def _findings(file: str, folder: str | None) -> Iterator[Finding]:
     body, what = objects_in(file, "images", "annotations")
     if body is None:
-        yield what, "Write both, each a list of objects", "not a COCO file"
+        yield what, "Write images and annotations, each as a list of objects", "not a COCO file"
         return
     images, annotations = body
     for name, rows in (("images", images), ("annotations", annotations)):

@@ -37,15 +37,19 @@ TableRows = Mapping[str, Sequence[Mapping[str, Any]]]
 class Select:
     """The rows and columns of a table that an exporter reads.
 
-    `generations` are those that made the rows, None for all of them; custom tables do not name any. With `named_in`,
-    rows are about the sub-captions that rows of these tables are about. `columns` are read beside `key`; None: all.
+    `generations`: only rows that these generations made (None: all); rows of custom tables name none. `named_in`:
+    only rows about sub-captions that have a row in one of these tables. `columns` are read beside `key`; None: all.
+    `verified_in`: a table with p_true, if the build has it; rows whose text is true according to it are left out.
     """
 
     columns: Sequence[str] | None = None
     generations: Collection[str] | None = None
     named_in: Sequence[str] = ()
+    verified_in: str | None = None
 
 
+LEAST_TRUE: Final = 0.5
+"""The mean p_true of the models from which a text counts as true."""
 SUB_CAPTIONS: Final = "sub_captions"
 _OF_IMAGES: Final = tuple(name for name in schema.IMAGES.names if name in {field.name for field in fields(Record)})
 _OF_CAPTIONS: Final = (
@@ -130,6 +134,11 @@ class Dataset:
                 made.append(Caption(**caption))
             yield Record(**row, captions=tuple(made))
 
+    def rejected(self, shard: ShardEntry) -> list[str]:
+        """The `source_key` of the shard's images, or classes, that were rejected."""
+        images = self._table(shard, "images", ("source_key", "status"))
+        return images.filter(pc.equal(images["status"], "reject"))["source_key"].to_pylist()
+
     def texts(
         self, shard: ShardEntry, split: Split, generations: Collection[str]
     ) -> tuple[pa.Table, dict[str, pa.ChunkedArray]]:
@@ -170,10 +179,21 @@ class Dataset:
             found = found.filter(pc.is_in(found["sub_id"], pa.array(sub_ids, pa.string())))
         if select.columns is not None:
             found = found.select(list(dict.fromkeys(("key", *select.columns))))
+        true = self._true_texts(shard, select.verified_in)
         made: dict[str, list[dict[str, Any]]] = {}
         for row in _rows(found):
-            made.setdefault(row["key"], []).append(row)
+            if not true or (row["sub_id"], row["text"]) not in true:
+                made.setdefault(row["key"], []).append(row)
         return made
+
+    def _true_texts(self, shard: ShardEntry, table: str | None) -> set[tuple[str, str]]:
+        """`sub_id` and `text` of the rows of a table whose text is true according to the models."""
+        if table is None or not self.has_table(table):
+            return set()
+        rows = self._table(shard, table, ("sub_id", "text", "p_true"))
+        means = rows.group_by(["sub_id", "text"]).aggregate([("p_true", "mean")])
+        true = means.filter(pc.greater_equal(means["p_true_mean"], LEAST_TRUE))
+        return set(zip(true["sub_id"].to_pylist(), true["text"].to_pylist(), strict=True))
 
     def makers(self, table: str, task: str) -> tuple[str, ...]:
         """The generations that made a task's table, in pipeline order; none if the build does not have the table."""

@@ -20,6 +20,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
+from recaption.export.negatives import notes_of
 from recaption.export.rows import PLACE, FileKind, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 
@@ -62,7 +63,7 @@ def export_boxes(
         return rows(sample, made | ({"bbox_info": boxes_of(sample)} if boxed else {}))
 
     stage = f"--add_box_loss {boxed} --use_hard_neg {boxed and NEGATIVES.table in tables}"
-    notes = [described({**sources, **makers})]
+    notes = [described({**sources, **makers}), *(notes_of(dataset) if NEGATIVES.table in tables else ())]
     if len(tables) < len(NEEDS):
         lacking = next(need for need in NEEDS if need.table not in tables)
         notes.append(f"for the second stage, {absent(dataset, f'no {lacking.table}', lacking.generation)}")
@@ -80,7 +81,7 @@ def boxes_of(sample: Sample) -> list[Row]:
 
     `short_expr` and `long_expr` are the shortest and the longest caption of the region; without captions, its phrase
     and the sentence that names it. A text with ten negatives is the `short_expr` of its first box, because the trainer
-    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 lowers only the negatives.
+    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 converts only negatives to it.
     """
     captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
     sentences = {sub["sub_id"]: _lower(sub["text"]) for sub in sample.tables[SUB_CAPTIONS]}

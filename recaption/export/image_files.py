@@ -102,7 +102,7 @@ def _cropped(data: bytes, crops: Mapping[str, PixelBox]) -> Iterator[tuple[str, 
 
 
 def _write_file(path: str, data: bytes) -> None:
-    """A file without a sync, which takes longer than to write it: a failed export is removed."""
+    """Writes a file without a sync, which is slow and not needed: a failed export is removed."""
     try:
         with open(path, "wb") as file:
             file.write(data)

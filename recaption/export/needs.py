@@ -21,10 +21,11 @@ class Need:
     task: str
     columns: tuple[str, ...]
     generation: str  # as in a pipeline file
+    verified_in: str | None = None  # the table that says which texts are true, and are left out
 
     def made_by(self, generation: str) -> Select:
         """The rows that a generation made."""
-        return Select(columns=self.columns, generations={generation})
+        return Select(columns=self.columns, generations={generation}, verified_in=self.verified_in)
 
 
 BOX: Final = ("x0", "y0", "x1", "y1")
@@ -40,6 +41,7 @@ NEGATIVES: Final = Need(
     task="negatives",
     columns=("sub_id", "text", "category"),
     generation="{id: hard, model: MODEL, task: negatives, over: long}",
+    verified_in="verified_negatives",
 )
 SCORES: Final = Need(
     table="scores",

@@ -1,10 +1,10 @@
 """OpenVision: a folder that TensorFlow Datasets (TFDS) opens, with an image, its raw caption and a long one.
 
 Read by UCSC-VLAA/OpenVision, src/datasets/tfds.py (`tfds.builder_from_directory`), src/configs/openvision.py and
-src/transforms/bert_ops.py, my_bert_tokenize: `jpg` is the image; `txt` one text; `llava_caption` is cut at full stops
-and exclamation marks, of which one piece is drawn, and is whole the target of the decoder. White space behind the last
-full stop is a piece, too, so texts have none. src/configs/openvision2.py reads one text, whose key is its argument
-`txt_key`.
+src/transforms/bert_ops.py, my_bert_tokenize: `jpg` is the image; `txt` one text; `llava_caption` as a whole is the
+target of the decoder, and one of its pieces is drawn as a text: it is cut at full stops and exclamation marks. White
+space after the last full stop would be a piece, too, so texts do not end with any. src/configs/openvision2.py reads one
+text, whose key is its argument `txt_key`.
 
 Examples are in Parquet, a file format of TFDS: a column `data` of serialised tf.train.Example messages
 (tensorflow/tensorflow, tensorflow/core/example/example.proto).

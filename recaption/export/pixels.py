@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from recaption import strictyaml
 from recaption.config import load, validate
 from recaption.errors import ConfigError, DatasetError, ImageError, UserError
-from recaption.export.dataset import Dataset, Split
+from recaption.export.dataset import Dataset
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.io.files import open_stream
 from recaption.io.tar import BLOCK, BrokenTarError, TarReader, plain_header
@@ -40,14 +40,6 @@ class ImageFile(NamedTuple):
 
 ReadImage = Callable[[], ImageFile]
 """Reads the image of a sample. It can be called until the next sample is taken."""
-
-
-def with_images(
-    dataset: Dataset, shard: ShardEntry, split: Split = "train"
-) -> Iterator[tuple[Record, ImageFile | None]]:
-    """The shard's usable samples with their images, in source order: see `with_readers`."""
-    for record, read in with_readers(dataset, shard, dataset.records(shard, split)):
-        yield record, None if read is None else read()
 
 
 def with_readers(

@@ -142,7 +142,7 @@ class Layout:
 
     `kinds` are the files that are always written; other names in a row are JSON lists. `tables` has the rows of a
     sample; a table comes after those in its `named_in`. `generations` are those whose captions are read; None: all.
-    `crops` are those of an image that are written beside it, by the names of their files, if there are image files.
+    `crops` are parts of an image that are written as files beside it, by file name, if there are image files.
     With fewer than `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the
     export is useless. `usage` and `notes` may contain PLACE.
     """

@@ -32,8 +32,8 @@ def print_exported(done: Exported, dest: str, console: Console) -> None:
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    files = "file" if done.files == 1 else "files"
-    line(f"{done.samples:,} samples in {done.files:,} {files} → {dest}")
+    samples, files = "sample" + "s" * (done.samples != 1), "file" + "s" * (done.files != 1)
+    line(f"{done.samples:,} {samples} in {done.files:,} {files} → {dest}")
     for reason, n in done.left_out.items():
         line(f"left out: {n:,} ({reason})")
     for note in done.notes:

@@ -124,8 +124,9 @@ def arguments(dest: str, done: Exported, *, dataset_type: str = "--dataset-type"
 
 def loading_limit(done: Exported) -> str:
     """The number of processes that can load from these tars."""
-    tars = f"tars: {done.files - 1:,}, so at most as many loading processes (workers x GPUs)"
-    return f"{tars}; --samples-per-shard sets their size"
+    count = done.files - 1
+    limit = f"tars: {count:,}, for at most {count:,} loading processes (workers x GPUs)"
+    return f"{limit}; --samples-per-shard sets the size of a tar"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -152,10 +153,10 @@ def problems_in(
     """
     tars = _tars(path)
     if loaders is not None and len(tars) < loaders:
-        what = f"{len(tars)} tars for {loaders} loading processes (workers x GPUs)"
+        what = f"{len(tars)} tar{'s' * (len(tars) != 1)} for {loaders} loading processes (workers x GPUs)"
         advice = (
             "Use fewer workers, or smaller shards (--samples-per-shard N of `recaption export`): each process "
-            "reads whole tars, and trainers refuse fewer"
+            "reads whole tars, and trainers refuse fewer tars than processes"
         )
         yield from found_in(path, [(what, advice, "too few tars")])
     sizes: dict[str, dict[str, Any]] = {}

@@ -326,8 +326,8 @@ class EngineHost:
                 each.rendered = result
 
     async def _load_answers(self, state: ChunkState) -> None:
-        """Read the stored answers of the assignment's shard about units, from which requests are made and which are not
-        sent again.
+        """Read the stored answers about units of the assignment's shard: inputs of further requests, and answers to
+        requests that are not sent again.
 
         Answers are kept from one assignment to the next. Files that other actors have stored meanwhile are read, too.
         """

@@ -82,7 +82,7 @@ class ChunkState:
         return given
 
     def skip(self, row: int, error: RecaptionError) -> None:
-        """Leave a queued row unfinished. The other rows go on; the assignment ends with `error`."""
+        """Leave a queued row unfinished. The other rows continue; the assignment ends with `error`."""
         del self.queued[row]
         self.error = self.error or error
         self._end_if_done()

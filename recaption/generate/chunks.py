@@ -50,7 +50,7 @@ class Chunk:
     """The unit of work: up to 256 consecutive images of one shard, and which answers of one model they lack.
 
     `missing` has one bit mask per question, in the order of the model's plan: bit i stands for row `first + i`. A set
-    bit says that something of the image is missing; of several units, only those without an answer are asked.
+    bit means that an answer about the image is missing; of several units, requests are sent for those without one.
     It takes about a hundred bytes when pickled, so the driver can hold many chunks.
     """
 
@@ -217,7 +217,7 @@ def _wanted(state: QuestionState, image: Image) -> set[Identity]:
 def _identity(
     store: Store, question: Question, shard: SourceShard, images: Sequence[Image], retry_reasons: frozenset[str]
 ) -> str | None:
-    """See `complete.identity`. None for questions without `over`, which are as fast to look up as marks."""
+    """See `complete.identity`. None for questions without `over`: looking up their answers is as fast as a mark."""
     return None if retry_reasons or not question.over else complete_identity(store, question, shard.id, images)
 
 

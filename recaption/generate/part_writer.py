@@ -88,7 +88,7 @@ class PartWriter:
             await self.flush()
 
     async def flush(self) -> None:
-        """Store all items. If the caller is cancelled, the put goes on and the next flush waits for it."""
+        """Store all items. If the caller is cancelled, the put continues, and the next flush waits for it."""
         await asyncio.shield(self._begin_put())
 
     async def close(self) -> None:

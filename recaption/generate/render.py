@@ -77,7 +77,7 @@ class RenderScale:
 
     def decide(self, now: float, size: int, *, starved: bool, waiting: int, ready: int, busy: float) -> int:
         """+1, 0 or -1 workers, once a window. `starved`: the engine's queue ran empty; `waiting`, `ready`: images
-        before and behind the workers; `busy`: share of the workers that have something to do."""
+        before and after the workers; `busy`: share of the workers that have work."""
         self._dry = self._dry + 1 if starved and waiting and not ready else 0
         self._idle = self._idle + 1 if ready and not starved and busy * size <= 0.8 * (size - 1) else 0
         if now - self._changed < SETTLE:

@@ -113,8 +113,8 @@ def lines(about: About) -> list[str]:
         f"t = {about.t:,}: {about.head:,} of {about.objects:,} objects are in more than t images; objects in fewer "
         f"than t images have {percent(about.tail)} of all mentions",
         f"an epoch keeps about {about.kept:,.0f} of {about.images:,} images",
-        f"the most frequent object is in {first[1]:,} images before, and in about {first[2]:,.0f} after",
+        f"images with the most frequent object: {first[1]:,} before, about {first[2]:,.0f} after",
     ]
     if about.without_objects:
-        made.append(f"{about.without_objects:,} images name no object and are never kept")
+        made.append(f"images that name no object and are never kept: {about.without_objects:,}")
     return made

@@ -48,8 +48,8 @@ _SQL: Final = "SELECT key, same_as, round(similarity, 3) AS similarity, sha256 F
 def near_duplicates(connection: duckdb.DuckDBPyConnection, output: OutputPaths, question: Question) -> Question:
     """The question over the table `near`, which becomes a view of the connection.
 
-    The embeddings of images count, if the build has those of all of them; else hashes of the pixels, for which all
-    images are read. Memory: 2 bytes per dimension of an embedding, or 208 bytes, per image.
+    Compares embeddings if the build has one for each image. Otherwise, it reads all images and compares hashes of
+    their pixels. Memory: 2 bytes per dimension of an embedding, or 208 bytes, per image.
 
     Raises UserError if no image can be read.
     """

@@ -28,7 +28,7 @@ _ONES: Final = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def near_pairs(tables: Iterable[Keys], compare: Compare, least: float) -> Pairs:
-    """Each pair of items once that have an equal key in a table and a similarity of at least `least`."""
+    """The pairs of items with an equal key in a table and a similarity of at least `least`, each pair once."""
     known: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     for keys in tables:
         found = [known]

@@ -133,7 +133,7 @@ def _tables(summary: Summary) -> Table | None:
 def _print_progress(done: RunProgress, output: OutputPaths, console: Console) -> None:
     console.print(Text.assemble((printable(output.given), "bold"), " · a run that has no build yet"))
     console.print()
-    console.print(Text(f"{done.listed:,} images listed so far"))
+    console.print(Text(f"images listed so far: {done.listed:,}"))
     section(console, "answers", _bars(done.answers, "green", console, out_of=done.listed))
     section(console, "rejects, by reason", _bars(done.rejects, "red", console))
 

@@ -104,7 +104,8 @@ def load(name: str) -> Question:
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"Did you mean {near[0]}? " if near else ""
-        listed = "".join(f"\n  {other:<12} {load(other).description}" for other in known)
+        width = max(map(len, known))
+        listed = "".join(f"\n  {other:<{width}}  {load(other).description}" for other in known)
         raise UserError(f"there is no question {name!r}. {hint}Available questions:{listed}")
     sql = (_FOLDER / f"{name}.sql").read_text("utf-8")
     comments = []

@@ -107,6 +107,13 @@ def open_store(url: str) -> Store:
     return LocalStore(url.removeprefix("file://"))
 
 
+def file_in_place(store: Store) -> Path | None:
+    """The file that is where a local store needs a folder: at its root or above it. None if there is none."""
+    if not isinstance(store, LocalStore):
+        return None
+    return next((path for path in (store.root, *store.root.parents) if path.is_file()), None)
+
+
 class LocalStore:
     """A folder on a local or network file system."""
 

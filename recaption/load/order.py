@@ -154,7 +154,7 @@ class Lanes:
         return np.where(given < self._end, places, given)
 
     def seen(self, first: int, slots: int, workers: int) -> int:
-        """How many lanes a worker reads of a rank that has these slots of each global batch."""
+        """The number of lanes that a worker reads. Its rank has these slots of each global batch."""
         groups = (first + slots - 1) // self._slots - first // self._slots + 1
         return groups * self.PHASES // math.gcd(self.PHASES, workers)
 

@@ -114,7 +114,7 @@ class SharedStart:
     def end(self, worker: int, workers: int, iteration: int, steps: range) -> None:
         """`worker` has made all of its batches of `iteration`, which covers these steps.
 
-        The last worker moves the start behind them, unless it was set to somewhere else meanwhile."""
+        The last worker moves the start after them, unless another start was set meanwhile."""
         self._ended[worker] = iteration
         if bool((self._ended[:workers] == iteration).all()) and self.start in steps:
             self._move(steps.stop, self.times_set + 1)

@@ -153,7 +153,7 @@ def read_finished(
     retry_reasons: frozenset[str] = frozenset(),
     epoch: int | None = None,
 ) -> None:
-    """Add to `found` what files that it has not read have; see `finished`."""
+    """Read the files that `found` does not include yet, and add their rows to it; see `finished`."""
     answers, rejects = found.answers, found.rejects
     for table in _tables(store, _unread(found, store, paths.ANSWERS, question, shard)):
         for answer in _answers(table):

@@ -80,7 +80,7 @@ def find_build(path: str) -> Build:
         raise UserError(f"cannot open {path}: {what}. Give an output, its dataset, or a build")
     what = "no build is published yet" if found.out else "no dataset of recaption is in it"
     raise UserError(
-        f"cannot open {path}: there is no finished build, {what}. Give an output that `recaption run` or `recaption "
+        f"cannot open {path}: there is no finished build ({what}). Give an output that `recaption run` or `recaption "
         f"build` has finished, or the folder of a build (the one with {MANIFEST})"
     )
 

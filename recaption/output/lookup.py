@@ -44,8 +44,11 @@ def find_image(store: Store, key: str) -> Image:
         keys = ", ".join(own for _, _, own in by_source[:10])
         raise UserError(f"{len(by_source)} images have the source key {key!r}; give one of their keys: {keys}")
     near = difflib.get_close_matches(key, _sample(store, files, key), n=5, cutoff=0.5)
-    hint = f" Similar keys: {', '.join(near)}" if near else ""
-    raise UserError(f"{store.url} has no image with the key or source key {key!r} in {len(files)} shards.{hint}")
+    hint = f"Similar keys: {', '.join(near)}. " if near else ""
+    raise UserError(
+        f"{store.url} has no image with the key or source key {key!r} in {len(files)} shards. {hint}All keys: "
+        f'recaption inspect OUT "SELECT key, source_key FROM images"'
+    )
 
 
 def _matches(store: Store, files: Sequence[str], key: str) -> Iterator[tuple[str, list[tuple[int, str, str]]]]:

@@ -32,7 +32,6 @@ LOG: Final = f"{METRICS}/log.jsonl"
 BUILDS: Final = "builds"
 DATASET: Final = "dataset"  # a link to the published build
 CURRENT: Final = "CURRENT"  # the same on object stores: a file that holds `build_folder(build)`
-FOLDERS: Final = (INDEX, ANSWERS, REJECTS, BUILDS, LEASE, METRICS)
 
 MANIFEST: Final = "manifest.json"  # in a build
 DATA: Final = "data"  # in a build

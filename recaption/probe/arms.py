@@ -53,7 +53,7 @@ class Spool:
         self.sha256 = digest.hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a process that is being started, which gets a file descriptor of its own."""
+        """The state for a new process, which gets a file descriptor of its own."""
         return {"file": DupFd(self._file), "ends": self._ends, "sha256": self.sha256}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:

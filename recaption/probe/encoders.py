@@ -69,7 +69,7 @@ def _images_of_transformers(model: str, given: str) -> ImageEncoder:
         found = call(**processor(images=list(images), return_tensors="pt").to(device()))
         pooled = getattr(found, "pooler_output", found)
         if pooled is None:
-            raise UserError(f"{given} has no pooled output")
+            raise UserError(f"{given} has no pooled output; give a model that embeds images, such as CLIP or SigLIP")
         made: Tensor = pooled.float().cpu()
         return made
 

@@ -1,7 +1,7 @@
 """The arms of a probe as files for a trainer of one's own: the images once, and a table of texts for each run.
 
 `images/` has the images to train on. `ARM/seed-N.tsv` has the columns `filepath` and `title`, which are the defaults of
-open_clip's csv reader, with 8 texts of each image of that seed's part, drawn by the arm's policy. `train.sh` has a
+open_clip's csv reader, with 8 texts of each image that the seed trains on, drawn by the arm's policy. `train.sh` has a
 command of open_clip for each of them. Control arms are arms, too.
 """
 

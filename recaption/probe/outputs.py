@@ -132,7 +132,8 @@ def select(sets: Sequence[CaptionSet], asked: Sequence[str] | None, most: int) -
     common = sorted(set.intersection(*(set(one.images) for one in sets)))
     if not common:
         raise UserError(
-            f"{' and '.join(one.name for one in sets)} have no image in common; images are compared by sha256"
+            f"{' and '.join(one.name for one in sets)} have no image in common; images are compared by sha256. Give "
+            "outputs of the same images"
         )
     held_out = {sha256 for sha256 in common if any(one.images[sha256].split == "val" for one in sets)}
     if asked is None and not held_out:
@@ -142,7 +143,10 @@ def select(sets: Sequence[CaptionSet], asked: Sequence[str] | None, most: int) -
     excluded = held_out | set(asked or ())
     left = [sha256 for sha256 in common if sha256 not in excluded]
     if not left:
-        raise UserError("all images are held out or have queries, so there is none to train on")
+        raise UserError(
+            "all images are held out or have queries, so there is none to train on. Give queries about fewer images, "
+            "or build with a smaller output.holdout"
+        )
     order = np.random.default_rng(0).permutation(len(left))[:most]
     return Selection(
         train=[left[n] for n in np.sort(order)],

@@ -15,7 +15,7 @@ _WIDTH, _LABEL, _ROW, _HEAD, _GAP = 640, 220, 18, 26, 14  # pixels
 
 def dot_plot(judged: Sequence[Judged], arms: Sequence[str]) -> str:
     """One panel per slice and metric, one row per arm, controls below. The grey band is the mean of the first arm plus
-    and minus its difference to the same with other draws."""
+    and minus its difference from the control `again`."""
     names = [*arms, *CONTROLS]
     height = len(judged) * (_HEAD + _ROW * len(names) + _GAP)
     parts = [

@@ -55,7 +55,7 @@ def run_all(
 
 
 def by_name(arms: Sequence[Arm]) -> dict[str, Arm]:
-    """Raises UserError for two arms of one name, or one that is named like a control."""
+    """The arms by name. Raises UserError for two arms with one name, and for an arm with the name of a control."""
     names = [arm.name for arm in arms]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Scenes with their true captions, noisy copies of these, and queries: the check of the instrument itself."""
+"""Scenes with their true captions, noisy copies of these, and queries: they check the probe itself."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def short_caption(scene: Scene) -> str:
 
 
 def sentences(scene: Scene) -> list[str]:
-    """All that a long caption says: number of objects, background, each object, each neighbouring pair."""
+    """All statements of a long caption: number of objects, background, each object, each neighbouring pair."""
     return [true for true, _ in pairs(scene, random.Random(0))]
 
 

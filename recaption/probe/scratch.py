@@ -33,7 +33,7 @@ _AT_ONCE: Final = 512  # images of queries that are encoded together
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scratch:
-    """The towers beside `Training`, whose `width` is that of both. The defaults are those of ViT-S/32 at 160 px."""
+    """Settings of the towers that `Training` lacks. Both have its `width`. The defaults are ViT-S/32 at 160 px."""
 
     objective: str
     side: int = 160  # pixels
@@ -171,7 +171,7 @@ class _Drawn(IterableDataset[tuple[Step, Any]]):
 
 
 def _loader(drawn: _Drawn) -> DataLoader[tuple[Step, Any]]:
-    """Beside a GPU, texts are drawn by other processes."""
+    """With a GPU, other processes draw the texts."""
     workers = min(8, os.cpu_count() or 1) if device() == "cuda" else 0
     return DataLoader(drawn, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
 

@@ -60,7 +60,7 @@ def parse_policy(text: str) -> Policy:
         given[key] = _value(text, value)
     try:
         made: Policy = make(**given)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"--policy {text}: {error}") from error
     return made
 

@@ -55,7 +55,7 @@ def _hashed(pieces: Sequence[str], buckets: int) -> list[int]:
 
 
 class Towers(Protocol):
-    """What queries are answered with."""
+    """A trained model: it embeds the images and texts of queries in one space."""
 
     def images(self, pictures: Tensor, /) -> Tensor: ...
 
@@ -65,7 +65,7 @@ class Towers(Protocol):
 class Embedded:
     """Embeddings of a frozen text encoder, each computed once and kept in half precision.
 
-    One for each run: an embedding depends slightly on the texts that are encoded with it, and so on all earlier calls.
+    Each run has its own: an embedding depends slightly on the other texts of its batch, and so on all earlier calls.
     """
 
     def __init__(self, encode: TextEncoder, batch: int = 256) -> None:

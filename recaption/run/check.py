@@ -24,7 +24,7 @@ from recaption.generate.plan import (
     reachable,
     without_images,
 )
-from recaption.io.store import LocalStore, Store, open_store
+from recaption.io.store import LocalStore, Store, file_in_place, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
 from recaption.source import open_source
@@ -57,7 +57,7 @@ def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoRetu
 
 
 def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagger: bool = True) -> list[Exception]:
-    """All problems that lie outside the pipeline file: path, columns, prompts, models, annotation, output.
+    """All problems that are outside the pipeline file: path, columns, prompts, models, annotation, output.
 
     `store` is the output if `parts` does not name it. Without `tagger`, spaCy is not checked: it takes seconds to load.
     """
@@ -177,6 +177,8 @@ def check_writable(store: Store) -> None:
     """Raises UserError for an output that cannot be written. Removes everything that it creates, including folders."""
     if store.url.startswith("memory://"):
         raise UserError(f"output.path {store.url}: processes do not share memory; name a folder or an object store")
+    if file := file_in_place(store):
+        raise UserError(f"output.path {store.url}: {file} is a file. Name a folder with --set output.path=…")
     probe = f".probe-{os.getpid()}"
     created = missing_folders(store)
     try:

@@ -95,8 +95,8 @@ def retry_rejects(
     if not places:
         if from_source := sum(rejects.source[reason] for reason in reasons):
             raise UserError(
-                f"{from_source} images were rejected because of the source ({', '.join(reasons)}); no model has seen "
-                "them. Fix the source, then use recaption run, which processes the changed images"
+                f"images rejected because of the source ({', '.join(reasons)}): {from_source}. No model has seen them. "
+                "Fix the source, then use recaption run, which processes the changed images"
             )
         return RetryResult(
             outcome=None, pipeline=pipeline, retried=0, answered=0, reasons=tuple(reasons), before=before

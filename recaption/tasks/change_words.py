@@ -142,4 +142,4 @@ def plural(noun: str) -> str:
         return _PLURALS[noun]
     if noun.endswith(("s", "x", "ch", "sh")):
         return f"{noun}es"
-    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal, get_args
 
-from recaption.tasks.change_words import category_of, names_a_number
+from recaption.tasks.change_words import category_of, names_a_number, plural
 
 Category = Literal["attribute", "object", "number", "place", "relation", "action", "swap"]
 CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
@@ -55,7 +55,8 @@ def changed(sentence: str, category: Category, edits: Sequence[Edit]) -> Change:
 def difference(sentence: str, other: str, category: Category) -> Change:
     """What was changed in `sentence`, which gives `other`. Raises ValueError if it is not one change of the category.
 
-    A swap keeps all words. Any other change replaces one to five words in a row. If `change_words` knows the class of
+    A swap keeps all words. Any other change replaces one to five words in a row, and not both an attribute or a number
+    and the noun behind it. If `change_words` knows the class of
     the words, the category is that of the class, not `category`.
     """
     old, new = list(WORD.finditer(sentence)), list(WORD.finditer(other))
@@ -82,11 +83,13 @@ def difference(sentence: str, other: str, category: Category) -> Change:
         category = category_of(replaced, other[start:end]) or category
         if category == "number" and not (names_a_number(replaced) or names_a_number(other[start:end])):
             raise ValueError(f"{other!r} changes no number")
+        if len(gone) == len(come) and _are_two_changes(_words(gone), _words(come)):
+            raise ValueError(f"{other!r} changes more than one thing: {replaced!r}")
     return Change(text=other, category=category, start=start, end=end, replaced=replaced)
 
 
 def formed_like(sentence: str, other: str) -> str:
-    """`other` with the capital letter and the end mark of the sentence. Their lack would reveal false sentences."""
+    """`other` with the capital letter and the end mark of the sentence: the form must not show which one is false."""
     if sentence[:1].isupper():
         other = other[:1].upper() + other[1:]
     return f"{other}{sentence[-1]}" if sentence[-1:] in _ENDS and other[-1:].isalnum() else other
@@ -94,6 +97,22 @@ def formed_like(sentence: str, other: str) -> str:
 
 def _words(found: Sequence[re.Match[str]]) -> list[str]:
     return [match.group().casefold() for match in found]
+
+
+def _are_two_changes(old: Sequence[str], new: Sequence[str]) -> bool:
+    """Whether an attribute or a number is changed, and a later word, such as the noun, becomes another one.
+
+    `old` and `new` are equally many words. A noun may become plural with its number.
+    """
+    later = False
+    for one, other in reversed([pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]):
+        kind = category_of(one, other)
+        if kind in ("attribute", "number") and later:
+            return True
+        later |= (
+            kind != "attribute" and other not in (plural(one), one + "s") and one not in (plural(other), other + "s")
+        )
+    return False
 
 
 def _counted(words: Sequence[str]) -> Counter[str]:

@@ -74,6 +74,8 @@ class MatchTask(Task):
         return Output(scores=True)
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        if image.columns.get(self.options.class_column) is None:
+            raise ValueError(f"column {self.options.class_column!r} is null: add the class of this image to the source")
         texts = self._texts.get(self._class(image), ())
         if not texts:
             raise ValueError(f"{self.options.texts} {NO_TEXTS}{self._class(image)!r}")

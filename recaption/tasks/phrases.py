@@ -33,8 +33,8 @@ def named(inputs: Inputs, of: Named, most: int) -> Mapping[str, Mention]:
 def phrase_of(label: str, phrases: Sequence[str]) -> str | None:
     """The phrase that a label of the answer means; None if it is not clear.
 
-    With one phrase, any label means it. Else the words have to be equal, without articles and plural s, or only one
-    phrase has all words of the label, or all of its words are in the label.
+    If there is one phrase, any label means it. Otherwise, both have to have the same words, apart from articles and
+    plural s; or there is only one phrase that has all words of the label, or only words of the label.
     """
     if len(phrases) == 1:
         return phrases[0]

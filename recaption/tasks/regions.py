@@ -94,7 +94,7 @@ class RegionsTask(Task):
 
     def _parsed(self, unit: Unit, text: str, completion: Completion) -> Parsed:
         boxes = read(self.options.format, text)
-        kept, usable, dropped = [], 0, Counter[str]()
+        kept, dropped, outside = [], Counter[str](), Counter[str]()
         shown = self.options.size(unit.variables["upright_size"], completion.shown)
         for box in boxes:
             phrase = phrase_of(box.label, unit.variables["phrases"])
@@ -104,12 +104,15 @@ class RegionsTask(Task):
                 dropped["have another label"] += 1
             else:
                 kept.append({"phrase": phrase, "numbers": list(box.numbers)})
-                usable += self.options.box(box.numbers, shown) is not None
-        if usable < len(kept):
-            dropped["have no area in the image"] = len(kept) - usable
+                if self.options.box(box.numbers, shown) is None:
+                    is_beyond = self.options.ends_beyond(box.numbers, shown)
+                    outside["are beyond the image" if is_beyond else "have no area in the image"] += 1
+        dropped.update(outside)
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         detail = f"dropped {dropped.total()} of {len(boxes)} boxes: {reasons}" if dropped else None
-        if boxes and not usable:
+        if boxes and dropped.total() == len(boxes):
+            if "are beyond the image" in dropped:
+                detail = f"{detail}. The model may not write boxes in the units of format {self.options.format}"
             return Parsed(finish="invalid", detail=detail)
         return Parsed(finish="stop", value={"boxes": kept, **self.options.shown_of(completion)}, detail=detail)
 

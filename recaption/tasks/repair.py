@@ -107,7 +107,7 @@ def _p_true(inputs: Inputs) -> Mapping[str, float]:
 
 
 def _repaired(caption: Caption, new: Mapping[str, str | None]) -> str:
-    """The text with the sub-captions in `new` replaced, or deleted (None). What separates the others stays."""
+    """The text with the sub-captions in `new` replaced, or deleted (None). Separators between the others stay."""
     subs = caption.sub_captions
     end = subs[0].char_start if subs else 0
     text, kept = caption.text[:end], False

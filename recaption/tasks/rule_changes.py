@@ -53,7 +53,7 @@ def rule_changes(sub: SubCaption, known: Known, categories: Sequence[Category], 
 def _replaced(
     sentence: TaggedSentence, category: Category, words: WordMap, spans: Sequence[Span], known: Known = frozenset()
 ) -> Iterator[Change]:
-    """The words at these spans, each with one of its replacements after the other, in turn."""
+    """Changes of the word at one span: one replacement of each word, then another one of each, and so on."""
     rows: list[list[Change]] = []
     for span in spans:
         others = [other for other in words.get(sentence.word(span), ()) if other not in known]
@@ -115,7 +115,7 @@ def _relation(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
 
 
 def _action(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
-    """Where there is somebody: a verb in -ing, or one in -s behind its subject, as "stands" may be a noun."""
+    """Beside a person or an animal: verbs in -ing, and verbs in -s after their subject ("stands" may be a noun)."""
     if ANIMATE.isdisjoint(tag.lemma for tag in sentence.objects):
         return iter(())
     spans = [

@@ -197,5 +197,5 @@ def _with_likelihood(value: Mapping[str, Any], completion: Completion) -> Parsed
 
 
 def _position(sha256: str) -> float:
-    """The place of an image in [0, 1): hashed again, so that it does not depend on the split, which uses the sha256."""
+    """A number in [0, 1) for an image. The sha256 is hashed again, because it determines the split val, too."""
     return int(hashlib.sha256(f"verify/{sha256}".encode()).hexdigest()[:13], 16) / 16**13

@@ -68,7 +68,7 @@ class RowWriter:
 def parquet_writer(store: Store, path: str, columns: Columns) -> Iterator[tuple[RowWriter, dict[str, Sink]]]:
     """A writer of `path`, for records that have their captions in `columns`, in any order.
 
-    After the block has ended without an error, the file exists and the dict holds its sink.
+    If the block ends without an error, the file exists and the dict has its sink.
     """
     target = with_features(schema.records(columns.tokenizers, image=True))
     sinks: dict[str, Sink] = {}

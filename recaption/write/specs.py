@@ -1,4 +1,4 @@
-"""The tables of tasks and of `annotate.tables` in a manifest: `tables`, so that readers do not need their code."""
+"""The key `tables` of a manifest describes tables of tasks and of `annotate.tables` to readers without their code."""
 
 from __future__ import annotations
 

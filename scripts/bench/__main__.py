@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What recaption costs beside the bare engine, and whether its engines ever wait.
 
-    speed       captions/s of `recaption generate` over those of bare vLLM, interleaved, medians
+    speed       captions/s of `recaption generate`, divided by those of vLLM alone, interleaved, medians
     rendered    the same with the inputs rendered beforehand on both sides
     fleet       eight real Ray actors with simulated engines: how busy they are, the tail, Ray's calls a chunk
     units       the same with ten questions about the sentences of each caption

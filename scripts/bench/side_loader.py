@@ -92,7 +92,7 @@ def _flair(pool: list[str]) -> str:
 
 
 def ours(folder: Path, samples: int, token_ids: bool = True) -> dict[str, float]:
-    """With timers around what the user gave: the rest is the loader's own."""
+    """Times the functions that the user gave; the remaining time is that of the loader."""
     from recaption.load import CaptionDataset, loader, policy
     from recaption.load.pixels import decode_pil
 
@@ -145,7 +145,7 @@ def resumed(folder: Path, samples: int) -> dict[str, float]:
 
 
 def started(folder: Path, workers: int) -> dict[str, float]:
-    """The first batch of so many workers, and of as many that have nothing to do but to send an empty one."""
+    """The time to the first batch with this many workers, and with as many workers that only send an empty batch."""
     from torch.utils.data import DataLoader
 
     from recaption.load import CaptionDataset, loader, policy

@@ -28,7 +28,7 @@ def main() -> None:
     if settings["rendered"]:
         model["engine"] = "rendered_engine:RenderedEngine"
         engine_args |= {"images": settings["images"], "prompt": settings["prompt"], "enable_prefix_caching": False}
-    once = {"attempts": 1}  # random weights say nothing at times: as for bare vLLM, that is an answer like any other
+    once = {"attempts": 1}  # random weights can give an empty text, which counts as an answer, as for vLLM alone
     sampling = {"max_tokens": settings["max_tokens"], "ignore_eos": True}
     pipeline = config.validate(
         {

@@ -1,8 +1,8 @@
-"""Captions per second of recaption over those of bare vLLM: same machine, model, images, sampling; interleaved.
+"""Captions per second of recaption, divided by those of vLLM alone: same machine, model, images, sampling; interleaved.
 
-Bare vLLM is `LLM.generate` over images that are decoded already and lie in memory. recaption reads tars, decodes,
-renders, asks, judges, and puts every answer. Each side is a process of its own; the start of engines is left out on
-both. `rendered` hands both sides inputs that are rendered already: what is left is the engine and what feeds it.
+"vLLM alone" is `LLM.generate` over images that are already decoded in memory. recaption reads tars, decodes, renders,
+sends requests, checks the answers and stores them. Each side is a process of its own; the start of engines is not
+measured. With `rendered`, both sides get inputs that are rendered already: the rest is the engine and what feeds it.
 
 Both sides get the same engine_args, and both compile the model: vLLM's default. On a CPU, vLLM keeps a core for what
 feeds the engine; recaption runs an engine of one thread on every core instead (--replicas 1: one, of all cores).

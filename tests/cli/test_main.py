@@ -15,6 +15,7 @@ from recaption.cli import PANELS, command, main
 from recaption.export import MODULES
 
 ROOT = Path(__file__).parent.parent.parent
+GOLDEN = ROOT / "tests" / "golden" / "output"
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
@@ -132,6 +133,12 @@ def test_completion_is_shown_and_installed(
     ("arguments", "message"),
     [
         (["run", "nope"], "pipeline 'nope' not found"),
+        (["run", "flairr"], "there is no such file, and no flairr.yaml in "),
+        (["run", "flairr"], "Did you mean flair? "),
+        (["run", "/"], "pipeline '/' not found: it is a folder. "),
+        (["run", "nope.yaml"], "'nope.yaml' not found: there is no such file. "),
+        (["run", "demo", "--set", f"output.path={__file__}/out"], f"{__file__} is a file. Name a folder with --set"),
+        (["compare", str(GOLDEN), str(GOLDEN), "--a", "long", "--b", "raw", "--out", __file__], "is a file. Give a"),
         (["run", "demo", "--set", "output.pth=x"], "output.pth: unknown key; allowed here: path, format"),
         (["run", "column", "--set", "source.path=/nowhere/*.tar"], "/nowhere"),
         (["inspect", "/nowhere"], "/nowhere"),
@@ -143,10 +150,16 @@ def test_completion_is_shown_and_installed(
         (["download", "/nowhere.txt", "out"], "--user-agent-token"),
         (["status", "/nowhere"], "nothing was run into /nowhere"),
         (["status", "/nowhere", "--json"], "output.path"),
+        (["status", __file__], f"{__file__} is a file. Give the folder (or URL) that output.path"),
         (["retry", "/nowhere", "--reason", "refusal"], "/nowhere has no pipeline.yaml"),
         (["reproduce", "/nowhere", "key"], "/nowhere has no pipeline.yaml"),
         (["export", "/nowhere", "/nowhere/x", "--to", "flair"], "cannot open /nowhere: there is no such folder"),
         (["validate", "/nowhere", "--for", "flair"], "cannot check /nowhere"),
+        (["validate", "/nowhere", "--images", "x", "--gpus", "2"], "--gpus, --images: checked with --for NAME only"),
+        (["validate", "/nowhere", "--for", "flair", "--pixels"], "--pixels decodes the images of an output"),
+        (["probe", "/nowhere", "--side", "64"], "--side: for --objective only. Add --objective NAME, or leave --side"),
+        (["probe", "demo", "--query-images", "x"], "leave out --query-images"),
+        (["balance", "/nowhere", "--tail", "2"], "'2' is not a share, a number from 0 to 1"),
         (["estimate", "nope"], "pipeline 'nope' not found"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 import math
 import re
 import shutil
@@ -14,7 +15,9 @@ from unittest.mock import Mock
 
 import pytest
 from engine_use import use_engine
+from tiny_models import make_tiny_grounding
 
+from recaption import prompt
 from recaption.engine import Completion, Engine, EngineSpec, Rendered, Request, build
 from recaption.engine.base import Gauge
 from recaption.engine.completion import complete
@@ -473,3 +476,49 @@ def test_a_crop_shows_a_part_of_the_image(tiny_model: Path, request_for: MakeReq
 def test_scores_are_refused(tiny_model: Path, request_for: MakeRequest) -> None:
     (refused,) = ask(spec(tiny_model), [dataclasses.replace(request_for(1), output=Output(scores=True))])
     assert isinstance(refused, RequestError) and "dual_encoder" in str(refused)
+
+
+@pytest.fixture(scope="module", params=["Florence2", "Kosmos2", "PaliGemma"])
+def grounding(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A kind of grounding model, and a folder with a tiny one."""
+    return request.param, make_tiny_grounding(tmp_path_factory.mktemp("grounding"), request.param)
+
+
+def of_transformers(folder: Path, requests: list[Request]) -> list[str]:
+    """The answers to requests by a model's processor and `generate`, one by one, with its own generation settings."""
+    from PIL import Image
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(folder)
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    answers = []
+    for request in requests:
+        shown = Image.open(io.BytesIO(request.image or b"")).convert("RGB")
+        inputs = processor(text=[request.prompt], images=[shown], return_tensors="pt")
+        most = request.sampling.max_tokens
+        made = model.generate(**inputs, do_sample=False, max_new_tokens=most + 2)[0].tolist()  # Florence-2: <s>, </s>
+        start = 2 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+        text = str(processor.tokenizer.decode(made[start : start + most]))
+        answers.append(text.rstrip("\ufffd"))  # as the engine: without an incomplete character
+    return answers
+
+
+def test_grounding_models_answer_as_in_transformers(grounding: tuple[str, Path], request_for: MakeRequest) -> None:
+    kind, model = grounding
+    question = prompt.load(f"regions_{kind.lower()}")
+    phrases = ["dog", "a very long phrase about a kite", "x"]
+    made = [
+        request_for(n, question.fill_in({"phrases": [phrase]}), max_tokens=6, ignore_eos=True)
+        for n, phrase in enumerate(phrases)
+    ]
+    made = [dataclasses.replace(request, output=Output(special_tokens=True)) for request in made]
+    answers = [answer.text for answer in ask(spec(model), made)]
+    assert any(re.search("<(loc|patch_index)_?[0-9]", answer) for answer in answers), "tokens of places are kept"
+    assert answers == of_transformers(model, made)
+
+
+def test_an_encoder_decoder_scores_no_statement(tmp_path: Path) -> None:
+    model = make_tiny_grounding(tmp_path, "Florence2")
+    wanted = (Output(likelihood=True),)
+    with pytest.raises(ConfigError, match="is an encoder-decoder, which cannot score given texts"):
+        ask(spec(model, outputs=wanted), [])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trainers
 from exported_tables import tables
@@ -34,6 +36,17 @@ def test_classes_without_texts_are_named(without_pixels: Any, exported: Any, tmp
     with pytest.raises(UserError, match=r"26 classes have no texts: k0001, k0002, .*k0022, and 6 others\. .*retry"):
         exported("adaptclipzs", dataset)  # 27 of them are of split train
     assert not [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
+
+
+def test_classes_without_an_answer_are_named(without_pixels: Any, exported: Any) -> None:
+    dataset = without_pixels([{"raw": "a kite"}], kinds={}, tables=tables("class_texts"))
+    (file,) = (Path(dataset.file(file.path)) for file in dataset.shards[0].files if file.table == "images")
+    images = pq.read_table(file)
+    rejected = images.set_column(images.column_names.index("status"), "status", pa.array(["reject"]))
+    rejected = rejected.set_column(images.column_names.index("source_key"), "source_key", pa.array(["snowy owl"]))
+    pq.write_table(pa.concat_tables([images, rejected.cast(images.schema)]), file)
+    with pytest.raises(UserError, match=r"1 classes have no texts: snowy owl\. .*retry"):
+        exported("adaptclipzs", dataset)
 
 
 def test_a_build_without_class_texts_is_refused(without_pixels: Any, plain: Any, exported: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exported_images import with_images
 from exported_tables import tables
 from trainers import NEEDY
 from verified import verify_long
@@ -20,7 +21,6 @@ from recaption.export.base import Options
 from recaption.export.dataset import SUB_CAPTIONS as SUBS
 from recaption.export.dataset import Dataset, Select
 from recaption.export.needs import REGIONS
-from recaption.export.pixels import with_images
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
 FORMATS = ("webdataset", "parquet", "sidecar")

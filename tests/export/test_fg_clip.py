@@ -56,6 +56,14 @@ def test_fg_clip_reads_boxes_with_ten_negatives(without_pixels: Any, plain: Any,
     assert problems("fg_clip", dest) == {}
 
 
+def test_a_box_with_fewer_than_ten_false_negatives_has_none(without_pixels: Any, plain: Any, exported: Any) -> None:
+    dataset = without_pixels([plain], tables=tables("regions", "negatives", "verified_negatives"))
+    dest, done = exported("fg_clip", dataset)
+    (row,) = json.loads((dest / fg_clip.FILE).read_bytes())
+    assert [box["flag_short_neg"] for box in row["bbox_info"]] == [0, 0]
+    assert "negatives with p_true of at least 0.5 in the table verified_negatives are left out" in done.notes
+
+
 def test_captions_of_regions_are_the_texts_of_their_boxes(
     without_pixels: Any, plain: Any, exported: Any, problems: Any
 ) -> None:

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from exported_images import with_images
 
 from recaption.errors import DatasetError, ShardError, UserError
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import with_images
 from recaption.validate import validate_output
 
 FORMATS = ("webdataset", "parquet", "sidecar")

@@ -100,6 +100,15 @@ def test_a_missing_custom_engine_is_an_error(data: dict[str, Any]) -> None:
         make_plan(config.validate(changed(data, "models.m.engine", "no_such_module:Engine")))
 
 
+def test_a_custom_engine_with_a_fault_is_an_error_of_the_user(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "engine_with_a_fault.py").write_text("class Engine:\n    def (self): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="'engine_with_a_fault:Engine' cannot be imported: SyntaxError: "):
+        make_plan(config.validate(changed(data, "models.m.engine", "engine_with_a_fault:Engine")))
+
+
 def test_a_missing_column_is_an_error(data: dict[str, Any]) -> None:
     data["models"] = {"m": {"engine": "column"}}
     data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]

@@ -126,7 +126,7 @@ def test_a_tag_that_a_shell_would_run_is_not_suggested(dataset: Path) -> None:
 def test_a_run_in_progress(run_only: Path) -> None:
     out = look(run_only)
     assert "no build yet" in " ".join(out.split()), "wherever the line is broken"
-    assert "6 images listed so far" in out
+    assert "images listed so far: 6" in out
     assert re.search(r"long +4 of 6 +█", out)
     assert re.search(r"repetition +1", out)
 

@@ -112,7 +112,7 @@ def test_an_unknown_protocol_is_an_error_of_the_user() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        (lambda url: url, "no build is published yet. Give an output that `recaption run`"),
+        (lambda url: url, r"no finished build \(no build is published yet\)\. Give an output that `recaption run`"),
         (lambda url: f"{url}/index", "no dataset of recaption is in it"),
         (lambda url: f"{url}/pipeline.yaml", "it is a file"),
         (lambda url: f"{url}/none", "there is no such folder"),

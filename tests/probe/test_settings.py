@@ -29,7 +29,7 @@ def test_every_policy_can_be_given() -> None:
         ("weighted:n=4", r"'n=4' is not KEY=VALUE with a key of k, max_merge, p_raw"),
         ("weighted:k", r"'k' is not KEY=VALUE"),
         ("weighted:k=four", r"'four' is not a number, true or false"),
-        ("weighted:p_raw=2", r"p_raw is 2; it is the share of raw captions, from 0 to 1"),
+        ("weighted:p_raw=2", r"--policy weighted:p_raw=2: p_raw is 2; it is the share of raw captions, from 0 to 1"),
     ],
 )
 def test_other_policies_are_refused(text: str, message: str) -> None:

@@ -101,7 +101,7 @@ def test_rejects_of_the_source_are_not_retried(tmp_path: Path, monkeypatch: pyte
     source = open_source(plan.pipeline.source)
     list_shard(open_store(str(tmp_path / "out")), source, next(source.shards()), plan.questions, frozenset())
     monkeypatch.setattr(module, "run", lambda *args, **options: pytest.fail("a run was started"))
-    with pytest.raises(UserError, match=r"1 images were rejected because of the source \(missing_image\)"):
+    with pytest.raises(UserError, match=r"images rejected because of the source \(missing_image\): 1\. No"):
         retry_rejects(str(tmp_path / "out"), ["missing_image"], display())
 
 

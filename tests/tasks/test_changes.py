@@ -88,6 +88,8 @@ def test_words_of_a_known_class_have_its_category(other: str, claimed: Category,
     [
         ("A red kite flies over an old shack.", "number", "changes no number"),
         ("A red kite flies flies old house.", "relation", "has the word 'flies' twice in a row"),
+        ("A blue frisbee flies over an old house.", "object", "changes more than one thing: 'red kite'"),
+        ("A blue thing flies over an old house.", "attribute", "changes more than one thing: 'red kite'"),
     ],
 )
 def test_sentences_that_are_no_such_change(other: str, category: Category, problem: str) -> None:
@@ -107,3 +109,25 @@ def test_sentences_that_are_no_such_change(other: str, category: Category, probl
 )
 def test_a_changed_sentence_begins_and_ends_like_the_first_one(sentence: str, other: str, expected: str) -> None:
     assert formed_like(sentence, other) == expected
+
+
+@pytest.mark.parametrize(
+    ("sentence", "other", "category"),
+    [
+        ("One dog and one man walk.", "Two dogs and one man walk.", "number"),
+        ("One man walks.", "Two men walks.", "number"),
+        ("A light blue kite.", "A dark red kite.", "attribute"),
+        ("A small red kite.", "A large blue kite.", "attribute"),
+        ("A dog is sitting.", "A dog was standing.", "action"),
+        ("A house of red bricks.", "A house of blue bricks.", "attribute"),
+        ("At the left of the car.", "To the right of the car.", "place"),
+        ("A road in the form of x.", "A road in the shape of y.", "object"),
+    ],
+)
+def test_several_words_may_be_one_change(sentence: str, other: str, category: Category) -> None:
+    assert difference(sentence, other, category).category == category
+
+
+def test_a_number_and_another_noun_are_two_changes() -> None:
+    with pytest.raises(ValueError, match="changes more than one thing: 'Two dogs'"):
+        difference("Two dogs walk.", "Three cats walk.", "number")

@@ -33,9 +33,19 @@ def test_each_text_of_the_class_is_one_request(task: Task) -> None:
     assert task.output(None).scores and task.needs == {"image"} and task.identity() == {}
 
 
-@pytest.mark.parametrize("columns", [{"label": "wren"}, {"label": "owl"}, {}])
-def test_a_class_without_texts_is_an_error(task: Task, columns: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="has no texts of the class"):
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": "wren"}, "has no texts of the class 'wren'"),
+        ({"label": "owl"}, "has no texts of the class 'owl'"),
+        ({}, "column 'label' is null: add the class of this image to the source"),
+        ({"label": None}, "column 'label' is null"),
+    ],
+)
+def test_a_class_without_texts_and_an_image_without_a_class_are_errors(
+    task: Task, columns: dict[str, str | None], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         task.units(replace(IMAGE, columns=columns), {})
 
 

@@ -141,6 +141,15 @@ def test_dropped_boxes_are_counted() -> None:
     assert found.detail == ("dropped 3 of 4 boxes: 1 have another label, 1 cannot be read, 1 have no area in the image")
 
 
+def test_boxes_of_another_scale_are_named_as_such() -> None:
+    text = qwen(("kite", [84, 900, 420, 999]), ("dog", [9, 0, 9, 9]))
+    assert parsed(task(), UNIT, completion(text)).detail == (
+        "dropped 2 of 2 boxes: 1 are beyond the image, 1 have no area in the image. "
+        "The model may not write boxes in the units of format qwen2_5_vl"
+    )
+    assert "units" not in parsed(task(), UNIT, completion(qwen(("dog", [9, 0, 9, 9])))).detail
+
+
 @pytest.mark.parametrize(
     ("text", "finish", "expected"),
     [

@@ -32,7 +32,7 @@ NOUN_BACKGROUNDS = {
 
 
 def after(values: Sequence[str], value: str, steps: int) -> str:
-    """The value so many places behind `value`, in a circle."""
+    """The value `steps` places after `value`; the first one follows the last."""
     return values[(values.index(value) + steps) % len(values)]
 
 

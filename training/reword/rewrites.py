@@ -29,13 +29,13 @@ LEFT, RIGHT, ABOVE, BELOW = RELATIONS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Style:
-    """How a rewrite says each thing. `order` has the initials of the kinds of sentences: count, background, object,
+    """How a rewrite words a statement. `order` has the initials of the kinds of sentences: count, background, object,
     relation, and the rest (the only object, or what is absent)."""
 
     order: str
     count: str  # {}: the number of objects
     background: str
-    place: tuple[str, str]  # before and behind the place
+    place: tuple[str, str]  # before and after the place
     places: tuple[str, ...]
     thing: str  # {size} {fill} {colour} {shape}
     relation: tuple[str, dict[str, str]]  # before the first name, between the names

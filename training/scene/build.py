@@ -50,7 +50,7 @@ CHAT_TEMPLATE = (
 
 
 # Set phrases are one token each: a long caption of 64 words and 8 full stops is 35 tokens on average, which halves what
-# it costs to learn. Whatever says something about the picture is a word, and a token, of its own.
+# it costs to learn. Each word about the content of the picture is a token of its own.
 PHRASES = (
     *(f"{place} {verb} a" for place, verb in zip(PLACES, VERBS, strict=True)),
     *OPENERS.values(),

@@ -1,4 +1,4 @@
-"""Sequences of an image and several blocks behind it, and their tables.
+"""Sequences of an image and several blocks after it, and their tables.
 
 Each block attends to the image and to itself alone, and its positions continue the image's, so that each is computed
 independently of the others.

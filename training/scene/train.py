@@ -46,8 +46,8 @@ class Plan:
     minutes: float | None = None
     steps: int | None = None
     see_share: float = 0.15
-    # In the second stage one image in so many is described. Describing costs twice what seeing does (0.6 s a batch of
-    # 64 on two cores against 0.3 s), and is learnt from fewer samples.
+    # In the second stage, one image of this many is described. A batch of 64 descriptions takes twice as long as one
+    # without (0.6 s instead of 0.3 s on two cores), and descriptions are learnt from fewer samples.
     speak_every: int = 2
     save_every: float = 300.0
     log_every: int = 50

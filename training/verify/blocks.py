@@ -1,6 +1,6 @@
 """Batches in which one image serves several questions.
 
-A sequence is the image and, behind it, blocks (`training.scene.sequences`): a caption with its prompt in some
+A sequence is the image and, after it, blocks (`training.scene.sequences`): a caption with its prompt in some
 sequences, and questions about statements. Sharing the image saves about a third of the tokens.
 """
 

@@ -25,7 +25,7 @@ class Part:
 class TextRun:
     """Consecutive text within one sub-caption, or outside all of them (`sub` None).
 
-    `first` is set once per sub-caption, which has several runs if another one lies within it.
+    `first` is set once per sub-caption, which has several runs if another one is inside it.
     """
 
     sub: int | None

@@ -51,7 +51,7 @@ def serve(path: str, console: Console, *, port: int = 0, limits: Limits | None =
 
 @contextmanager
 def _page_that_opens(url: str) -> Iterator[str]:
-    """The URL of a file that leads to `url`. Only this user can read it, but all can read the command of a browser."""
+    """The URL of a file that leads to `url`. Other users can read a browser's command, but not this file."""
     with tempfile.NamedTemporaryFile("w", suffix=".html") as page:
         page.write(f'<meta http-equiv="refresh" content="0;url={url}">')
         page.flush()

@@ -92,7 +92,7 @@ class Pages:
         return self._cards(answer.keys or (), answer.more, page)
 
     def sql(self, sql: str, page: int) -> dict[str, Any]:
-        """The same for the column `key` of a statement; without it, `columns`, `rows` and whether there are `more`.
+        """As `samples`, for the images whose `key` a statement returns. Without this column: `columns`, `rows`, `more`.
 
         Raises UserError for a statement that does more than read, is wrong, or exceeds a limit.
         """

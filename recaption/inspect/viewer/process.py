@@ -95,7 +95,7 @@ def _cell(value: Any, most: int) -> str:
 
 @contextmanager
 def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
-    """Interrupts what runs on the connection after so many seconds. Yields an event that is then set."""
+    """Interrupts the statement of the connection if it runs for more than `seconds`, and sets the yielded event."""
     late, done = threading.Event(), threading.Event()
 
     def watch() -> None:

@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, kind, body = HTTPStatus.BAD_REQUEST, "application/json", _error(str(error))
         except RecaptionError as error:
             status, kind, body = HTTPStatus.INTERNAL_SERVER_ERROR, "application/json", _error(str(error))
-        except Exception as error:  # noqa: BLE001 - a bug or DuckDB: the server goes on
+        except Exception as error:  # noqa: BLE001 - a bug or DuckDB: the server continues
             said = _error(f"unexpected {type(error).__name__}: {error}")
             status, kind, body = HTTPStatus.INTERNAL_SERVER_ERROR, "application/json", said
         self.send_response(status)

@@ -88,7 +88,7 @@ def without_full_stop(text: str) -> str:
 
 
 def joined_without_stop(chosen: Sequence[Sentence]) -> DrawnText:
-    """The sentences joined by ". ", without a full stop at the end, as these three join them."""
+    """The sentences joined by ". ", without a full stop at the end, as FLAIR, DreamLIP and COSMOS join them."""
     return _drawn(". ".join([without_full_stop(sub.text) for _, sub in chosen]), chosen)
 
 

@@ -19,7 +19,7 @@ from recaption.errors import DatasetError, StoreError, UserError
 from recaption.formatting import amount, bar, duration, listed, percent, printable, printable_lines
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.generate.progress import GenerationProgress, PassProgress, captions_per_second
-from recaption.io.store import Store, open_store
+from recaption.io.store import Store, file_in_place, open_store
 from recaption.output import lease, paths
 from recaption.output.reports import last_run, read_json
 from recaption.progress.words import counted
@@ -35,8 +35,9 @@ State = Literal["starting", "running", "silent", "dead", "interrupted", "failed"
 WATCH_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0  # that `recaption status` waits for the store
 SILENT_SECONDS = 90.0
-"""A run writes its progress every few seconds. If it is older than this, the lease's beat decides whether it lives."""
+"""A run writes its progress every few seconds. If it is older than this, the lease shows whether the run is alive."""
 
+_WHERE = "Give the folder (or URL) that output.path of the pipeline names; recaption run PIPELINE starts a run"
 _STYLES: dict[State, str] = {
     "starting": "cyan",
     "running": "green",
@@ -82,6 +83,8 @@ def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], 
     was no run, DatasetError if its files cannot be read.
     """
     store = open_store(url)
+    if file := file_in_place(store):
+        raise UserError(f"nothing was run into {url}: {file} is a file. {_WHERE}")
     now = now or datetime.now(UTC)
     raw = read_json(store, paths.PROGRESS) or last_run(store)
     try:
@@ -91,10 +94,7 @@ def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], 
     last = _epoch(report.run)
     epoch, holder = _lease(store)
     if not raw and holder is None:
-        raise UserError(
-            f"nothing was run into {url}: it has neither metrics/ nor lease/. Give the folder (or URL) that "
-            "output.path of the pipeline names; recaption run PIPELINE starts a run"
-        )
+        raise UserError(f"nothing was run into {url}: it has neither metrics/ nor lease/. {_WHERE}")
     if holder is not None and epoch > last and not store.exists(paths.lease_file(epoch, "released")):
         state, words = _starting(holder, now)
         return Status(out=url, run=f"run-{epoch:06d}", command="run", state=state, words=words, models=(), raw={})
