@@ -10,8 +10,8 @@ import gc
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -139,27 +139,30 @@ class Annotator:
 
     def annotate_with_tables(self, images: Sequence[Sequence[Caption]]) -> Annotated:
         """As `annotate`, with the custom tables, made in the same pass, and the captions that failed."""
-        parsed = self._parse([caption for image in images for caption in image])
+        captions = [caption for image in images for caption in image]
         rows = CustomRows(self._tables)
         failures: list[CaptionFailure] = []
-        with _collector_paused():
+        # The tokens are freed before the collector runs again, which would walk over them (2 % of the time).
+        with _collector_paused(), closing(self._parse(captions)) as parsed:
             done = [self._image(image, list(islice(parsed, len(image))), rows, failures) for image in images]
         tables, table_failures = rows.tables()
         return Annotated(images=done, tables=tables, failures=(*failures, *table_failures))
 
-    def _parse(self, captions: list[Caption]) -> Iterator[list[_Sentence] | Failed]:
-        rest = iter(captions)
-        while zone := list(islice(rest, _ZONE)):
+    def _parse(self, captions: list[Caption]) -> Generator[list[_Sentence] | Failed]:
+        for start in range(0, len(captions), _ZONE):
             gc.collect(0)  # only objects created since the last zone
-            texts = [attempt(_text_for_tagger, caption.text) for caption in zone]
-            tagged = self._tagger.tokens(["" if isinstance(text, Failed) else text for text in texts])
-            for caption, text, tokens in zip(zone, texts, tagged, strict=True):
-                if isinstance(text, Failed):
-                    yield text
-                elif isinstance(tokens, Failed):
-                    yield tokens
-                else:
-                    yield attempt(self._sentences, caption.text, tokens)
+            yield from self._parse_zone(captions[start : start + _ZONE])
+
+    def _parse_zone(self, zone: list[Caption]) -> Generator[list[_Sentence] | Failed]:
+        texts = [attempt(_text_for_tagger, caption.text) for caption in zone]
+        tagged = self._tagger.tokens(["" if isinstance(text, Failed) else text for text in texts])
+        for caption, text, tokens in zip(zone, texts, tagged, strict=True):
+            if isinstance(text, Failed):
+                yield text
+            elif isinstance(tokens, Failed):
+                yield tokens
+            else:
+                yield attempt(self._sentences, caption.text, tokens)
 
     def _sentences(self, text: str, tokens: list[Token]) -> list[_Sentence]:
         is_flair = self._settings.splitter == "flair_regex"
@@ -196,13 +199,13 @@ class Annotator:
         return tuple(done)
 
     def _caption(self, caption: Caption, sentences: list[_Sentence], earlier: EarlierSentences) -> Caption:
-        caption = replace(caption, lang=caption.lang or guess_language(caption.text))
+        lang = caption.lang or guess_language(caption.text)
         counts = self._token_counter.count([caption.text[s.start : s.end] for s in sentences])
         subs = [
-            self._sub_caption(caption, idx, sentence, idx == len(sentences) - 1, earlier, counts[idx])
+            self._sub_caption(caption, lang, idx, sentence, idx == len(sentences) - 1, earlier, counts[idx])
             for idx, sentence in enumerate(sentences)
         ]
-        return replace(caption, sub_captions=tuple(subs))
+        return replace(caption, lang=lang, sub_captions=tuple(subs))
 
     def _unparsed(self, caption: Caption) -> Caption:
         """The caption as one sub-caption without tags. Never fails: each rule that raises has a substitute."""
@@ -233,6 +236,7 @@ class Annotator:
     def _sub_caption(
         self,
         caption: Caption,
+        lang: str,
         idx: int,
         sentence: _Sentence,
         is_last: bool,
@@ -241,7 +245,7 @@ class Annotator:
     ) -> SubCaption:
         text = caption.text[sentence.start : sentence.end]
         sub_id = f"{caption.caption_id}#{idx}"
-        language = (caption.lang or "und").split("-")[0]
+        language = lang.split("-")[0]
         is_english, is_tagged = language == "en", language == self._tagger.lang
         opener = content_start(text, sentence.tokens, sentence.start) if is_english else 0  # its length
         content = _content_tokens(sentence, text, opener)
@@ -285,7 +289,7 @@ class Annotator:
             is_boilerplate=opener > 0,
             is_unparsed=False,
             dup_of=repetition.dup_of,
-            lang=caption.lang,
+            lang=lang,
             weight=weight(
                 self._settings.weights,
                 n_words=n_words,

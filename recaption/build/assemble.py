@@ -25,7 +25,6 @@ Answers = Mapping[str, Mapping[str, Answer]]
 Results = Mapping[str, Mapping[str, Result]]
 """generation id -> image key -> result, of generations that are not one caption per image."""
 _NO_RESULTS: Results = {}
-_ANSWERED = GenerationCounts(asked=1, answered=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +77,7 @@ def assemble_shard(
     return Assembled(
         records=records,
         rejects=tuple(shard.kept),
-        asked=dict(shard.asked),
+        asked=shard.counts(),
         failures=tuple(shard.failures),
         confident=dict(shard.confident),
     )
@@ -102,7 +101,13 @@ class _Shard:
         self.confident: dict[str, Answer] = {}
         self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # the first of each wins
         self.kept: list[Reject] = []
-        self.asked = {generation.id: GenerationCounts() for generation in rules.generations}
+        self.asked = {generation.id: GenerationCounts() for generation in rules.generations}  # without `answered`
+        self.answered = dict.fromkeys(self.asked, 0)  # images with a whole caption from which nothing was removed
+
+    def counts(self) -> dict[str, GenerationCounts]:
+        """The counts of each generation."""
+        answered = {id: GenerationCounts(asked=n, answered=n) for id, n in self.answered.items()}
+        return {id: counts + answered[id] for id, counts in self.asked.items()}
 
     def record(self, image: Image) -> Record:
         if image.sha256 and image.sha256 in self.rules.excluded:
@@ -157,10 +162,11 @@ class _Shard:
         if caption is not None:
             if answer is not None and answer.logprobs is not None:
                 self.confident[caption.caption_id] = answer
-            counts = _ANSWERED
             if caption.cleaned:
-                counts = replace(counts, cleaned=1, rules=dict.fromkeys(caption.cleaned, 1))
-            self.asked[generation.id] += counts
+                rules = dict.fromkeys(caption.cleaned, 1)
+                self.asked[generation.id] += GenerationCounts(asked=1, answered=1, cleaned=1, rules=rules)
+            else:
+                self.answered[generation.id] += 1
             return caption
         found = self._found(image, generation.id)
         if found is not None:

@@ -65,7 +65,8 @@ def clean(answer: str) -> Cleaned:
 def published(answer: str) -> Cleaned:
     """The caption in an answer as a build has it: cleaned, and its URLs without signatures. Never raises."""
     cleaned = clean(answer)
-    return replace(cleaned, text=cut(public_text(cleaned.text)).rstrip())
+    text = cut(public_text(cleaned.text)).rstrip()
+    return cleaned if text == cleaned.text else replace(cleaned, text=text)
 
 
 # markup that a caption mentions

@@ -57,7 +57,7 @@ class Columns:
 
     @cached_property
     def _record(self) -> dict[str, pa.Array]:
-        return _arrays(self.records, schema.IMAGES, [n for n in schema.IMAGES.names if not n.startswith("n_")])
+        return record_arrays(self.records)
 
     @cached_property
     def _caption(self) -> dict[str, pa.Array]:
@@ -90,18 +90,22 @@ class Columns:
         made["attributes"] = _lists(lengths, pa.array(attributes, pa.string()), schema.TAGS.field("attributes").type)
         return made
 
-    # tables
-
-    def nested(self) -> pa.Table:
-        """The nested records, `schema.records(tokenizers)`: one row per record, in order."""
-        target = schema.records(self.tokenizers)
-        captions = target.field("captions").type
+    @cached_property
+    def record_captions(self) -> pa.Array:
+        """The captions of each record as a list, with all that is below them: the column of the nested table."""
+        captions = schema.records(self.tokenizers).field("captions").type
         subs = captions.value_field.type.field("sub_captions").type
         tags = subs.value_field.type.field("tags").type
         sub = {**self._sub, "tags": _lists(self.per_sub, _struct(self._tag, tags), tags)}
         caption = {**self._caption, "sub_captions": _lists(self.per_caption, _struct(sub, subs), subs)}
-        made = {**self._record, "captions": _lists(self.per_record, _struct(caption, captions), captions)}
-        return pa.table([made[name] for name in target.names], schema=target)
+        return _lists(self.per_record, _struct(caption, captions), captions)
+
+    # tables
+
+    def nested(self) -> pa.Table:
+        """The nested records, `schema.records(tokenizers)`: one row per record, in order."""
+        made = {**self._record, "captions": self.record_captions}
+        return _table(made, schema.records(self.tokenizers))
 
     def images(self) -> pa.Table:
         """One row per record, in order, without texts."""
@@ -130,6 +134,11 @@ class Columns:
         top = _parents(self.per_record).take(_parents(self.per_caption).take(up))
         above = {"sub_id": self._sub["sub_id"].take(up), "key": self._record["key"].take(top)}
         return by_key(_table({**self._tag, **above}, schema.TAGS))
+
+
+def record_arrays(records: Sequence[Record]) -> dict[str, pa.Array]:
+    """The columns of records themselves, without their captions."""
+    return _arrays(records, schema.IMAGES, [name for name in schema.IMAGES.names if not name.startswith("n_")])
 
 
 def _arrays(items: Sequence[Any], target: pa.Schema, names: Iterable[str]) -> dict[str, pa.Array]:

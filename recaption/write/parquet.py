@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -13,7 +13,7 @@ from recaption import schema
 from recaption.io.outfile import Sink
 from recaption.io.store import Store
 from recaption.types import Record
-from recaption.write.columns import Columns
+from recaption.write.columns import Columns, record_arrays
 from recaption.write.pixels import Stored
 from recaption.write.tables import NESTED_ROWS, file_writer, with_features
 
@@ -25,8 +25,9 @@ memory (huggingface/dataset-viewer#1957)."""
 class RowWriter:
     """Appends samples to one file, one row group at a time; memory holds one row group."""
 
-    def __init__(self, writer: pq.ParquetWriter, target: pa.Schema, tokenizers: Sequence[str]) -> None:
-        self._writer, self._target, self._tokenizers = writer, target, tokenizers
+    def __init__(self, writer: pq.ParquetWriter, target: pa.Schema, columns: Columns) -> None:
+        self._writer, self._target, self._columns = writer, target, columns
+        self._positions = {record.key: at for at, record in enumerate(columns.records)}
         self._group: list[tuple[Record, Stored]] = []
         self._held = 0
 
@@ -39,40 +40,40 @@ class RowWriter:
     def flush(self) -> None:
         """Write the buffered records as one row group."""
         if self._group:
-            table = _table(self._group, self._tokenizers, self._target)
-            self._writer.write_table(table, row_group_size=len(self._group))
+            self._writer.write_table(self._table(), row_group_size=len(self._group))
         self._group, self._held = [], 0
+
+    def _table(self) -> pa.Table:
+        records, images = zip(*self._group, strict=True)
+        positions = pa.array([self._positions[record.key] for record in records], pa.int32())
+        stored = pa.StructArray.from_arrays(
+            [
+                pa.array([image.data for image in images], pa.binary()),
+                pa.array([f"{record.key}.{image.suffix}" for record, image in self._group], pa.string()),
+            ],
+            fields=list(self._target.field("image").type),
+        )
+        made = {
+            **record_arrays(records),
+            "captions": self._columns.record_captions.take(positions),
+            "image": stored,
+            "image_format": pa.array([image.format for image in images], pa.string()),
+            "image_sha256": pa.array([image.sha256 for image in images], pa.string()),
+            "source_format": pa.array([image.source_format for image in images], pa.string()),
+        }
+        return pa.table([made[name] for name in self._target.names], schema=self._target)
 
 
 @contextmanager
-def parquet_writer(
-    store: Store, path: str, *, tokenizers: Sequence[str] = ()
-) -> Iterator[tuple[RowWriter, dict[str, Sink]]]:
-    """A writer of `path`. If the block ends without an error, the file exists and the dict has its sink."""
-    target = with_features(schema.records(tokenizers, image=True))
+def parquet_writer(store: Store, path: str, columns: Columns) -> Iterator[tuple[RowWriter, dict[str, Sink]]]:
+    """A writer of `path`, for records that have their captions in `columns`, in any order.
+
+    If the block ends without an error, the file exists and the dict has its sink.
+    """
+    target = with_features(schema.records(columns.tokenizers, image=True))
     sinks: dict[str, Sink] = {}
     with file_writer(store, path, target) as (writer, sink):
-        rows = RowWriter(writer, target, tokenizers)
+        rows = RowWriter(writer, target, columns)
         yield rows, sinks
         rows.flush()
     sinks[path] = sink
-
-
-def _table(group: Sequence[tuple[Record, Stored]], tokenizers: Sequence[str], target: pa.Schema) -> pa.Table:
-    records = [record for record, _ in group]
-    images = [image for _, image in group]
-    stored = pa.StructArray.from_arrays(
-        [
-            pa.array([image.data for image in images], pa.binary()),
-            pa.array([f"{record.key}.{image.suffix}" for record, image in group], pa.string()),
-        ],
-        fields=list(target.field("image").type),
-    )
-    nested = Columns(records, tokenizers).nested()
-    own = {
-        "image": stored,
-        "image_format": pa.array([image.format for image in images], pa.string()),
-        "image_sha256": pa.array([image.sha256 for image in images], pa.string()),
-        "source_format": pa.array([image.source_format for image in images], pa.string()),
-    }
-    return pa.table([own[name] if name in own else nested[name] for name in target.names], schema=target)

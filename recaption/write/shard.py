@@ -88,15 +88,17 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     shard, records = content.name, list(content.records)
     _check(records, shard)
     late: list[Reject] = []
+    columns = Columns(records, shape.tokenizers)
+    columns.record_captions  # noqa: B018 - made while the records are in the processor's caches, before images are read
     if shape.format == "sidecar":
-        columns = Columns(records, shape.tokenizers)
         path = data_file(shard, "parquet")
         sink = write_sidecar(store, f"{prefix}/{path}", columns)
         files = [_file(path, "data", None, len(records), sink)]
         placed: Placed = {None: range(len(records))}
     elif shape.format in ("webdataset", "parquet"):
-        late, files, placed = _write_pixels(store, prefix, shard, records, content.images, shape)
-        columns = Columns(records, shape.tokenizers)
+        late, files, placed = _write_pixels(store, prefix, records, columns, content, shape)
+        if late:  # their captions are gone
+            columns = Columns(records, shape.tokenizers)
     else:
         raise ConfigError(f"output.format is {shape.format!r}; allowed: sidecar, webdataset and parquet")
     rejects = sorted([*content.rejects, *late], key=lambda reject: reject.row)
@@ -166,13 +168,14 @@ def _check(records: Sequence[Record], shard: str) -> None:
 
 
 def _write_pixels(
-    store: Store, prefix: str, shard: str, records: list[Record], images: Images, shape: ShardFormat
+    store: Store, prefix: str, records: list[Record], columns: Columns, content: ShardContent, shape: ShardFormat
 ) -> tuple[list[Reject], list[FileEntry], Placed]:
     """Train samples go to `data/<shard>`, val samples to `data/val/<shard>`.
 
-    Records whose image is rejected, or whose size is now known, are replaced in place. Returns the rejects, the
-    files, and the positions of the records in them.
+    Records whose image is rejected, or whose size is now known, are replaced in place. `columns` has their captions.
+    Returns the rejects, the files, and the positions of the records in them.
     """
+    shard = content.name
     tars = shape.format == "webdataset"
     suffix = "tar" if tars else "parquet"
     paths = {split: data_file(shard, suffix, split) for split in ("train", "val")}
@@ -189,14 +192,14 @@ def _write_pixels(
                 opened: AbstractContextManager[Any] = (
                     tar_writer(store, path, tokenizers=shape.tokenizers, primary=shape.primary, profile=shape.profile)
                     if tars
-                    else parquet_writer(store, path, tokenizers=shape.tokenizers)
+                    else parquet_writer(store, path, columns)
                 )
                 writers[split], sinks[split] = stack.enter_context(opened)
             return writers[split]
 
         for split in ("train", "val") if shape.holdout else ("train",):
             writer(split)
-        for at, image, data in _usable(records, images, shard):
+        for at, image, data in _usable(records, content.images, shard):
             record = records[at]
             try:
                 if isinstance(data, ImageError):
@@ -208,7 +211,7 @@ def _write_pixels(
                 records[at] = replace(record, status="reject", reason=error.reason, captions=())
                 late.append(_reject(image, record, error))
                 continue
-            if stored.width is not None:
+            if stored.width is not None and (stored.width, stored.height) != (record.width, record.height):
                 records[at] = record = replace(record, width=stored.width, height=stored.height)
             writer(record.split).add(record, stored)
             placed[record.split].append(at)

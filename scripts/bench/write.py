@@ -241,7 +241,7 @@ class _Build:
 
     def annotate(self, _: Path) -> None:
         for records in self._records:
-            _annotator().annotate([[replace(c, sub_captions=()) for c in record.captions] for record in records])
+            _annotator().annotate([[_plain(c) for c in record.captions] for record in records])
 
     def write(self, folder: Path) -> None:
         store = open_store(str(folder))
@@ -262,6 +262,11 @@ class _Build:
         with mock.patch("recaption.build.shard.write_shard", keep):
             finish_shard(replace(self._spec, prefix="builds/kept"), listing.shard, listing.images, None)
         return kept
+
+
+def _plain(caption: Caption) -> Caption:
+    """As a caption is before it is annotated."""
+    return replace(caption, lang=None, sub_captions=())
 
 
 def _growth(build: _Build) -> float:

@@ -52,6 +52,24 @@ def test_changed_and_broken_images_become_rejects_not_samples(store: LocalStore,
     assert set(pq.read_table(store.root / "b/captions/00000.parquet")["key"].to_pylist()) == {"k000"}
 
 
+def test_rows_behind_a_rejected_image_have_their_own_captions(store: LocalStore, make: Any) -> None:
+    datas = [make.picture(row) for row in range(4)]
+    images = [make.image(row, data) for row, data in enumerate(datas)]
+    answers = {g: {i.key: make.answer(i) for i in images} for g in ("long", "short")}
+    gone = ImageError("changed", "other bytes by now", key=images[1].key, shard="00000")
+    one = make.Shard(pairs=list(zip(images, [datas[0], gone, *datas[2:]], strict=True)), answers=answers, rejects=[])
+    splits = ["train", "train", "val", "train"]
+    records = [replace(r, split=split) for r, split in zip(one.records(), splits, strict=True)]
+    entry = write(store, one, "parquet", records=records)
+    found = {}
+    for file in entry.files:
+        if file.table == "data":
+            rows = pq.read_table(store.root / "b" / file.path, partitioning=None).to_pylist()
+            found[file.split] = {row["key"]: [c["caption_id"] for c in row["captions"]] for row in rows}
+    own = {record.key: [c.caption_id for c in record.captions] for record in records}
+    assert found == {"train": {k: own[k] for k in ("k000", "k003")}, "val": {"k002": own["k002"]}}
+
+
 @pytest.mark.parametrize("format", ["webdataset", "parquet"])
 def test_val_shards_have_no_gaps(store: LocalStore, shard: Any, format: str) -> None:
     """A build with a holdout has a val file for each shard, so that patterns of trainers find all of them."""
