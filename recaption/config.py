@@ -134,8 +134,8 @@ class Model(Section):
     model: str | None = Field(
         None,
         description=(
-            "Hub id or local folder; scene, scene-verifier, scene-encoder, scene-boxes, scene-text: the embedded "
-            "models; openai: the model's name on the server"
+            "Hub id or local folder; scene, scene-verifier, scene-encoder, scene-boxes, scene-text, scene-rewriter: "
+            "the embedded models; openai: the model's name on the server"
         ),
     )
     revision: str | None = Field(

@@ -11,12 +11,13 @@ EMBEDDED: Final = {
     "scene-encoder": "encoder",
     "scene-boxes": "boxes",
     "scene-text": "text",
+    "scene-rewriter": "rewriter",
 }
 """The included models by name, with their folders. Every copy of recaption has them, so a name is enough on any node.
 
 `scene` describes scenes, `scene-verifier` also answers whether a statement is true of one, `scene-encoder` is a SigLIP
-model (image-text scores and embeddings), `scene-boxes` locates phrases, and `scene-text`, which reads no images, writes
-negatives of sentences.
+model (image-text scores and embeddings), `scene-boxes` locates phrases. Two read no images: `scene-text` writes
+negatives of sentences, and `scene-rewriter` writes rewrites of captions.
 """
 
 

@@ -1,8 +1,7 @@
 """An engine that answers questions about captions of scenes by rules, for demos of tasks that read text alone.
 
 It replaces a large language model where no embedded model fits: translations (task `translate`), aspects
-(`aspects`), texts about classes (`class_texts`) and rewrites of short captions (`rewrite`). It reads the shipped
-prompts of these tasks, and no others.
+(`aspects`) and texts about classes (`class_texts`). It reads the shipped prompts of these tasks, and no others.
 """
 
 from __future__ import annotations
@@ -32,17 +31,6 @@ _LOOKS: Final = (
     "Soft grey shades run behind {a}.",
 )
 """Sentences about a shape. Apart from its name, no two of them share three words in a row."""
-
-
-_REWRITES: Final = (
-    ("Above {scene}, {items} can be seen.", "one {}", " and also "),
-    ("Here we find {items}, drawn over {scene}.", "a single {}", " next to "),
-    ("{scene} is the ground for {items}.", "the {}", " plus "),
-    ("Look at {items}, which cover {scene}.", "this {}", " together with "),
-    ("What {scene} carries is {items}.", "that {}", " as well as "),
-    ("In front of {scene} stands {items}.", "some {}", ", then "),
-)
-"""Sentences about the objects of a scene and its background, the phrase of an object, and what joins two of them."""
 
 
 def answer(prompt: str) -> str:
@@ -88,26 +76,10 @@ def _aspects(found: re.Match[str]) -> str:
     return json.dumps(said)
 
 
-def _rewrites(found: re.Match[str]) -> str:
-    """The objects in other frames and, in every second text, in reverse order."""
-    caption = re.fullmatch(r"An? (?P<items>.*) on (?P<scene>an? .*)\.", found["text"].strip())
-    number = int(found["number"])
-    if caption is None or number > len(_REWRITES):
-        raise ValueError(f"{number} rewrites of {found['text'][:100]!r}")
-    items = re.split(r"(?:,| and) an? ", caption["items"])
-    texts = []
-    for n, (sentence, phrase, joint) in enumerate(_REWRITES[:number]):
-        ordered = items[:: -1 if n % 2 else 1]
-        text = sentence.format(items=joint.join(map(phrase.format, ordered)), scene=caption["scene"])
-        texts.append(text[0].upper() + text[1:])
-    return json.dumps(texts)
-
-
 _OBJECT_WORDS: Final = frozenset((*COLOURS, *SHAPES, *FILLS, *SIZES))
 _RULES: Final[dict[str, Callable[[re.Match[str]], str]]] = {
     r"^Translate this description of an image into (?P<language>\w+)\..*?\n\n(?P<text>.*)": _translate,
     r"^Write (?P<number>\d+) different sentences that describe what (?P<name>[\w ]+) looks like": _class_texts,
-    r"^This text describes an image:\n(?P<text>[^\n]*)\nWrite (?P<number>\d+) texts with the same meaning": _rewrites,
     r"^This text describes an image:\n(?P<text>.*?)\n\nSay what the text states (?P<aspects>.*)": _aspects,
 }
 

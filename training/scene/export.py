@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ def export(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor
         copy.generation_config = model.generation_config
         copy.to(torch.bfloat16).save_pretrained(folder)
         processor.save_pretrained(folder)
+        tokenizer = Path(folder) / "tokenizer.json"
+        compact = json.dumps(json.loads(tokenizer.read_text("utf-8")), ensure_ascii=False, separators=(",", ":"))
+        tokenizer.write_text(compact, "utf-8")
         for path in sorted(Path(folder).iterdir()):
             path.chmod(0o644)
             path.replace(out / path.name)
