@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from exported_images import with_images
 from mutated_images import encoded, exif, originals, picture
 from PIL import Image as Pil
 from PIL import ImageOps
@@ -21,7 +22,6 @@ from recaption.decode import supported
 from recaption.export import load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import with_images
 from recaption.generate.chunks import Job, list_one, list_shard
 from recaption.generate.plan import make_plan
 from recaption.io.store import LocalStore

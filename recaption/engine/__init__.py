@@ -30,7 +30,7 @@ def check(engine: str) -> None:
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(package, extra)
     elif ":" in engine:
-        _imported(engine)
+        _imported(engine, Exception)  # a user's module may raise anything
     elif engine != "column":
         raise _unknown(engine)
 
@@ -81,11 +81,14 @@ def check_reachable(spec: EngineSpec) -> None:
         check_listening(OpenAISettings.of(dict(spec.engine_args)).base_url)
 
 
-def _imported(name: str) -> Callable[[EngineSpec], Engine]:
+def _imported(
+    name: str, faults: type[Exception] | tuple[type[Exception], ...] = (ImportError, AttributeError, SyntaxError)
+) -> Callable[[EngineSpec], Engine]:
+    """Raises ConfigError for `faults`. On the machine of an engine, other errors may be those of this machine."""
     module, _, attribute = name.partition(":")
     try:
         made: Callable[[EngineSpec], Engine] = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a user's module may raise anything
+    except faults as error:
         raise ConfigError(f"engine {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     return made
 

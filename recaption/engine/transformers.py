@@ -259,7 +259,11 @@ class TransformersEngine(MicroBatchEngine):
 
 
 def _starts(model: Any) -> list[int]:
-    """The tokens in front of each answer of an encoder-decoder model."""
+    """The tokens in front of each answer of an encoder-decoder model. Raises ConfigError if it has none."""
     settings = model.generation_config
     starts = [settings.decoder_start_token_id, settings.forced_bos_token_id]
-    return [token for token in starts if token is not None] or [settings.bos_token_id]
+    if starts == [None, None]:
+        starts = [settings.bos_token_id]
+    if starts == [None]:
+        raise ConfigError("generation_config.json of the model has no decoder_start_token_id, with which answers begin")
+    return [token for token in starts if token is not None]

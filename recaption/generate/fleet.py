@@ -28,7 +28,8 @@ class Fleet:
         *,
         had_gpus: bool = False,
     ) -> None:
-        """`had_gpus`: engines of an earlier pass had GPUs, so none is started without, although no node may be left."""
+        """`had_gpus`: engines of an earlier pass had GPUs, so none is started without, although no node may be left.
+        A user's own engine is, as it may need no GPU."""
         self.engines = engines
         self.capacity = 0
         """Requests that all engines together want in flight."""
@@ -42,8 +43,9 @@ class Fleet:
         self._spawned = 0
         self._fruitless_failures = 0  # in a row
         self._nodes_read = self._polled = self._checked = float("-inf")
-        self._wanted = 0
-        self._gpus, self._neighbours = model.config.tensor_parallel if had_gpus else 0, 1
+        self._wanted = self._most_wanted = 0
+        expects_gpus = had_gpus and ":" not in model.config.engine
+        self._gpus, self._neighbours = model.config.tensor_parallel if expects_gpus else 0, 1
         self._has_fitted = False  # a node had enough GPUs for an engine
         self._without_nodes = False  # engines need GPUs, and no node has them
 
@@ -77,6 +79,7 @@ class Fleet:
         now = self._transport.now()
         if now - self._nodes_read >= NODES_SECONDS:
             self._nodes_read, (self._wanted, self._gpus, self._neighbours) = now, self._replicas()
+            self._most_wanted = max(self._most_wanted, self._wanted)
         started = []
         while len(self.engines) < self.wanted:
             number, self._spawned = self._spawned, self._spawned + 1
@@ -87,8 +90,11 @@ class Fleet:
 
     @property
     def wanted(self) -> int:
-        """How many engines should run while there is work."""
-        return max(1, self._wanted - self._not_wanted)
+        """How many engines should run while there is work.
+
+        The nodes of released engines may leave, so these are not subtracted from the engines that now have GPUs.
+        """
+        return max(1, min(self._wanted, self._most_wanted - self._not_wanted))
 
     def release(self, surplus: list[EngineState]) -> list[EngineState]:
         """Of the engines that get no more work (`Scheduler.surplus`), those to remove now: they free their GPUs."""

@@ -111,7 +111,9 @@ def file_in_place(store: Store) -> Path | None:
     """The file that is where a local store needs a folder: at its root or above it. None if there is none."""
     if not isinstance(store, LocalStore):
         return None
-    return next((path for path in (store.root, *store.root.parents) if path.is_file()), None)
+    with suppress(OSError):  # such as a name that is too long; the store reports it
+        return next((path for path in (store.root, *store.root.parents) if path.is_file()), None)
+    return None
 
 
 class LocalStore:

@@ -61,8 +61,8 @@ class Mixture(ResumableDataset):
                 raise UserError(
                     f"dataset {n} has lanes={lanes} (by default on an object store), so it is read in large pieces, "
                     "each by one rank and worker. A mixture draws from everywhere: all ranks and workers would read "
-                    "all pieces. Open the dataset with cache=FOLDER, which copies its files to a local disk, or with "
-                    "lanes=0, which needs one or two requests per sample"
+                    "all pieces. Open the dataset with cache=FOLDER, which copies its files to a local disk. For tars "
+                    "and sidecars, lanes=0 is an alternative, with one or two requests per sample"
                 )
             mine, theirs = ((d.steps.batch_size, d.rank, d.steps.world_size) for d in (first, dataset))
             if mine != theirs:

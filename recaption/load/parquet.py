@@ -240,7 +240,8 @@ class Sidecar(Rows):
         spans = np.stack([starts, starts + places["size"].to_numpy().astype(np.uint64)], axis=1)
         length, wanted = int(spans[-1, 1]) - int(spans[0, 0]), int((spans[:, 1] - spans[:, 0]).sum())
         if len(spans) > 1 and len(places["path"].unique()) == len(spans):
-            return self._joined(places)
+            by_requests = self._files.by_requests(self._path(str(places["path"][0])))
+            return self._joined(places) if by_requests else (spans, b"")  # local files are read where they are needed
         in_one = len(places["path"].unique()) == 1 and bool((spans[1:, 0] >= spans[:-1, 1]).all())
         if not in_one or length > 2 * wanted + _BETWEEN * len(spans):
             return spans, b""

@@ -45,8 +45,8 @@ def load(given: str, images: Path | None) -> list[Query]:
 
 
 def has_images(given: str) -> bool:
-    """Whether these queries are NAME:PATH with images in a folder that can be given."""
-    return given.partition(":")[0] in ADAPTORS.keys() - {"scenes"}
+    """Whether these queries may be NAME:PATH with images in a folder that can be given."""
+    return given.partition(":")[0] != "scenes" and not given.endswith(".parquet")
 
 
 def karpathy(file: Path, images: Path) -> Iterator[Query]:

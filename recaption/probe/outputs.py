@@ -246,6 +246,8 @@ def check_policies(sets: Sequence[CaptionSet], policies: Sequence[str]) -> Itera
 
 def _needs(text: str) -> str | None:
     name, given = settings_of(text)
+    if name == "recap_mix" and given.get("p") == 0:
+        return None
     return "raw" if given.get("p_raw", 0) > 0 else _NEEDS.get(name)
 
 

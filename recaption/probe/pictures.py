@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +45,7 @@ class PictureFile:
             write(part)
             part.replace(self.path)
         except OSError as error:
+            part.unlink(missing_ok=True)
             raise UserError(f"{self.path} cannot be written: {in_words(error)}. Give another --out") from error
 
     def read(self) -> Pictures:
@@ -58,7 +61,7 @@ def write_features(path: Path, pictures: Pictures) -> None:
     """Features, float32, each column with mean 0 and standard deviation 1 over the training images."""
     train, queries = pictures.train, pictures.queries
     mean, deviation = train.mean(0), train.std(0).clamp_min(1e-6)
-    made = np.lib.format.open_memmap(path, "w+", np.float32, (len(train) + len(queries), *train.shape[1:]))
+    made = _new_file(path, np.float32, (len(train) + len(queries), *train.shape[1:]))
     for part, features in ((made[: len(train)], train), (made[len(train) :], queries)):
         torch.sub(features, mean, out=torch.from_numpy(part)).div_(deviation)
     made.flush()
@@ -67,7 +70,17 @@ def write_features(path: Path, pictures: Pictures) -> None:
 def write_pixels(path: Path, images: Iterable[Image.Image], number: int, side: int) -> None:
     """Pixels of `number` images, uint8 [number, side, side, 3]: the middle square of each, scaled. Memory does not grow
     with the number."""
-    made = np.lib.format.open_memmap(path, "w+", np.uint8, (number, side, side, 3))
+    made = _new_file(path, np.uint8, (number, side, side, 3))
     for row, image in zip(made, images, strict=True):
         row[:] = np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BICUBIC))
     made.flush()
+
+
+def _new_file(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A memory-mapped .npy file whose space is reserved: on a full disk this is an OSError, and later writes to a
+    sparse file would end the process."""
+    made = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return made

@@ -967,7 +967,7 @@ def test_stopping_interrupts_what_is_under_way(server: Server) -> None:
 
 def test_rendered_work_is_not_for_this_engine(server: Server) -> None:
     rendered = Rendered(engine_input=None, sampling=Sampling(max_tokens=1), nbytes=0)
-    with pytest.raises(RequestError, match="not rendered ones"):
+    with pytest.raises(RequestError, match="renders requests itself"):
         asyncio.run(OpenAIEngine(spec(server)).generate(rendered))
 
 

@@ -40,7 +40,7 @@ def test_a_full_window_with_too_many_rejects_opens_it_and_the_message_has_the_re
     ) as told:
         run.more(1)
     assert "--set breaker.rejects=1" in str(told.value)
-    assert told.value.exit_code == 3
+    assert told.value.exit_code == 1
 
 
 def test_exactly_the_allowed_share_is_allowed() -> None:

@@ -10,7 +10,7 @@ from sim_cluster import SimTransport, job, plan
 from recaption.config import Model
 from recaption.errors import UserError
 from recaption.generate.actor import ActorSpec
-from recaption.generate.fleet import NODES_SECONDS, Fleet
+from recaption.generate.fleet import NODES_SECONDS, RELEASE_SECONDS, Fleet
 
 
 class Nodes(SimTransport):
@@ -82,3 +82,27 @@ def test_without_gpus_an_engine_runs_on_the_cpu() -> None:
 def test_a_tensor_parallel_larger_than_any_node_is_an_error(had_gpus: bool) -> None:
     with pytest.raises(UserError, match=r"tensor_parallel is 8, but no node has that many GPUs \(the largest has 4"):
         fleet(Nodes(4, 2), tensor_parallel=8, had_gpus=had_gpus).grow()
+
+
+def test_an_own_engine_does_not_wait_for_gpus_that_it_may_not_need() -> None:
+    nodes = Nodes(0)
+    engines = fleet(nodes, had_gpus=True, engine="package.module:Class")
+    engines.grow()
+    assert nodes.spawned == [0]
+
+
+def test_engines_whose_nodes_leave_after_their_release_are_not_missed_twice() -> None:
+    nodes = Nodes(1, 1, 1, 1)
+    engines = fleet(nodes)
+    engines.grow()
+    for _ in range(2):
+        released = engines.release(list(engines.engines.values())[:2])
+        nodes.clock += RELEASE_SECONDS
+    for engine in released:
+        del engines.engines[engine.number]
+        engines.removed(engine)
+    nodes.become(1, 1)
+    engines.grow()
+    lose_all(engines)
+    engines.grow()
+    assert len(released) == len(engines) == engines.wanted == 2

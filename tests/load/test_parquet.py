@@ -92,16 +92,16 @@ def test_a_sidecars_source(own_copy: Built, tmp_path: Path) -> None:
 
 
 def loose(out: Path, folder: str) -> None:
-    """Make each image of a sidecar's source a file of its own, behind a URL."""
-    memory = fsspec.filesystem("memory")
+    """Make each image of a sidecar's source a file of its own, at `folder`, a URL or a local folder."""
     for path in (out / "index").glob("*.parquet"):
         table = pq.read_table(path)
         rows = table.to_pylist()
         for row in rows:
             with open(row["path"], "rb") as tar:
                 tar.seek(row["offset"])
-                memory.pipe_file(f"/{folder}/{row['key']}.jpg", tar.read(row["size"]))
-            row |= {"path": f"memory://{folder}/{row['key']}.jpg", "offset": 0}
+                with fsspec.open(f"{folder}/{row['key']}.jpg", "wb") as file:
+                    file.write(tar.read(row["size"]))
+            row |= {"path": f"{folder}/{row['key']}.jpg", "offset": 0}
         pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
 
 
@@ -109,7 +109,7 @@ def test_images_that_are_files_of_an_object_store_are_read_several_at_a_time(
     built: Built, own_copy: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = own_copy("sidecar")
-    loose(out, "loose")
+    loose(out, "memory://loose")
     assert opened(out).state_dict()["lanes"] == 1, "a build on a disk, with the images of its source in a store"
     assert opened(out, source=out).state_dict()["lanes"] == 0
     together, pread = threading.Barrier(REQUESTS, timeout=30), Files.pread
@@ -127,6 +127,23 @@ def test_images_that_are_files_of_an_object_store_are_read_several_at_a_time(
     fsspec.filesystem("memory").rm("/loose/" + here.batch(0)["keys"][0] + ".jpg")
     with pytest.raises(DatasetError, match=r"memory://loose/\w+\.jpg of the source is missing"):
         opened(out, lanes=1).batch(0)
+
+
+def test_local_files_are_read_by_one_thread_because_their_descriptors_are_closed_by_it(
+    built: Built, own_copy: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = own_copy("sidecar")
+    loose(out, str(tmp_path))
+    threads, pread = set(), Files.pread
+
+    def read(self: Files, path: str, offset: int, size: int) -> bytes:
+        threads.add(threading.get_ident())
+        return pread(self, path, offset, size)
+
+    monkeypatch.setattr(Files, "pread", read)
+    there, here = opened(out, lanes=1), opened(built("sidecar"), lanes=1)
+    assert torch.equal(there.batch(0)["images"], here.batch(0)["images"])
+    assert threads == {threading.get_ident()}
 
 
 def test_an_index_that_was_made_again(own_copy: Built) -> None:

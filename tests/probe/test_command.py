@@ -199,7 +199,9 @@ def test_a_share_of_raw_captions_needs_raw_captions() -> None:
     for policy in ("weighted:k=4,p_raw=0.1", "raw", "recap_mix:p=0.5"):
         with pytest.raises(UserError, match=f"--policy {policy} needs raw captions, and a has long"):
             list(outputs.check_policies([without], ["weighted:k=4", policy]))
-    assert not list(outputs.check_policies([without], ["weighted:k=4", "weighted:p_raw=0", "flair:k=8"]))
+    assert not list(
+        outputs.check_policies([without], ["weighted:k=4", "weighted:p_raw=0", "recap_mix:p=0", "flair:k=8"])
+    )
 
 
 def test_images_without_the_captions_of_a_policy_are_counted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,16 @@ def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path) -> No
         PictureFile(path=tmp_path / "features.npy", train=1).read()
     with pytest.raises(UserError, match=r"f\.npy cannot be written"):
         PictureFile(path=tmp_path / "nothing" / "f.npy", train=1).ensure(lambda path: write_features(path, pictures()))
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(UserError, match=r"f\.npy cannot be written"):
+        PictureFile(path=tmp_path / "f.npy", train=50).ensure(lambda path: write_features(path, pictures()))
+    assert not list(tmp_path.iterdir())
 
 
 def test_pixels_are_the_middle_square(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@
   );
 
   const store = "served" in grid.dataset ? served() : local();
-  let found = { count: 0 }; // the latest result
+  let found = { count: Number(grid.dataset.count || 0) }; // the latest result
   let [at, turn] = [0, 0]; // the page that is shown, the latest request
   const value = (id) => (one(id) ? one(id).value : "");
   const cards = () => Array.from(grid.children);
@@ -190,10 +190,11 @@
     one("q").focus();
   });
   one("pager").addEventListener("click", async (event) => {
-    if (!event.target.dataset.step) return;
+    if (!event.target.dataset.step || pending) return; // a filter that waits for the document decides the page
     await show(at + Number(event.target.dataset.step)).catch(problem);
     one("gallery").scrollIntoView();
   });
+  cards().forEach(prepare); // they are used before the document is complete
   apply(); // a reload may have kept the filters
   const linked = one(location.hash.slice(1));
   if (linked) linked.scrollIntoView(); // browsers do so at the end of the document
@@ -265,8 +266,9 @@
     const next = cards().indexOf(current) + by;
     if (cards()[next]) return enlarge(cards()[next]);
     const page = at + by;
-    if (page < 0 || page * PAGE >= found.count) return;
+    if (pending || page < 0 || page * PAGE >= found.count) return;
     await show(page);
+    if (!viewer.open) return; // it was closed while the page was read
     enlarge(by > 0 ? cards()[0] : cards().at(-1));
   };
   grid.addEventListener("click", (event) => {
