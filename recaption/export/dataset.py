@@ -124,18 +124,23 @@ class Dataset:
         return int(sum(counts.values()) if split == "all" else counts[split])
 
     def records(
-        self, shard: ShardEntry, split: Split = "train", *, generations: Collection[str] | None = None
+        self,
+        shard: ShardEntry,
+        split: Split = "train",
+        *,
+        generations: Collection[str] | None = None,
+        granularities: Collection[str] = (),
     ) -> Iterator[Record]:
         """The shard's usable samples, in source order, with the captions of these generations (None: with all).
 
-        Captions have the columns `_OF_CAPTIONS` and no sub-captions: see `table_rows`. Raises DatasetError if the
-        tables are inconsistent.
+        Captions of other generations are read if they are of one of the `granularities`. Captions have the columns
+        `_OF_CAPTIONS` and no sub-captions: see `table_rows`. Raises DatasetError if the tables are inconsistent.
         """
-        reads_texts = generations is None or len(generations) > 0
+        reads_texts = generations is None or bool(generations or granularities)
         columns = ("key", *_OF_CAPTIONS) if reads_texts else ("key",)
         images, captions = self._usable(shard, split, columns)
         if generations is not None:
-            captions = _of_generations(captions, generations) if reads_texts else captions[:0]
+            captions = _of_generations(captions, generations, granularities) if reads_texts else captions[:0]
         found = TableRows(captions)
         for row in _rows(images):
             yield Record(**row, captions=tuple([Caption(**caption) for caption in found.get(row["key"], ())]))
@@ -281,8 +286,11 @@ def _places(keys: pa.ChunkedArray) -> tuple[dict[str, tuple[int, int]], bool]:
     return places, len(places) == len(runs.values)
 
 
-def _of_generations(table: pa.Table, generations: Collection[str]) -> pa.Table:
-    return table.filter(pc.is_in(table["generation"], pa.array(generations, pa.string())))
+def _of_generations(table: pa.Table, generations: Collection[str], granularities: Collection[str] = ()) -> pa.Table:
+    wanted = pc.is_in(table["generation"], pa.array(generations, pa.string()))
+    if granularities:
+        wanted = pc.or_(wanted, pc.is_in(table["granularity"], pa.array(granularities, pa.string())))
+    return table.filter(wanted)
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

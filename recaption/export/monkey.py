@@ -16,7 +16,7 @@ from functools import partial
 from operator import methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, Usage, described, lacking, named, one_text
+from recaption.export.base import OF_PARTS, Exported, Finding, Options, Usage, described, lacking, named, one_text
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, file_problems, repeated
 from recaption.export.needs import OCR, REGIONS, maker, texts_only
@@ -57,7 +57,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         notes=(described({"caption": generation, **makers}),),
         usage=(usage,),
         tables={need.table: need.made_by(makers[need.table]) for need in NEEDS if need.table in makers},
-        generations=None if REGIONS.table in makers else {generation},
+        generations={generation},
+        granularities=("short", *OF_PARTS) if REGIONS.table in makers else (),
     )
     return export_rows(dataset, dest, options, layout, row)
 

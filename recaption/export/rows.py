@@ -146,6 +146,7 @@ class Layout:
 
     `kinds` are the files that are always written; other names in a row are JSON lists. `tables` has the rows of a
     sample; a table comes after those in its `named_in`. `generations` are those whose captions are read; None: all.
+    Captions of other generations are read if they are of one of the `granularities`.
     `crops` are parts of an image that are written as files beside it, by file name, if there are image files.
     With fewer than `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the
     export is useless. `usage` and `notes` may contain PLACE.
@@ -156,6 +157,7 @@ class Layout:
     usage: Sequence[Usage] = ()
     tables: Tables = field(default_factory=dict)
     generations: Collection[str] | None = None
+    granularities: Collection[str] = ()
     crops: Callable[[Sample], Mapping[str, PixelBox]] = lambda sample: {}
     least: int = 1
     check: Callable[[], object] | None = None
@@ -218,7 +220,9 @@ def _samples(
 ) -> Iterator[tuple[Sample, WriteImage | None]]:
     for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
-        records = dataset.records(shard, options.split, generations=layout.generations)
+        records = dataset.records(
+            shard, options.split, generations=layout.generations, granularities=layout.granularities
+        )
         for record, write_image in with_files(dataset, shard, options, store, records):
             yield sample_of(record, found, root), write_image
 

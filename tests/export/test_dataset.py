@@ -115,6 +115,8 @@ def test_records_are_in_source_order_with_their_texts(golden: Path, format: str)
         some = list(dataset.records(shard, "all", generations=generations))
         assert [r.key for r in some] == [r.key for r in records if r.shard == shard.name]
         assert {c.generation for r in some for c in r.captions} == set(generations)
+    both = [c for r in dataset.records(shard, "all", generations=["raw"], granularities=["long"]) for c in r.captions]
+    assert both == [c for r in records if r.shard == shard.name for c in r.captions if c.granularity in ("raw", "long")]
 
 
 def test_a_missing_table_is_a_dataset_error(golden: Path) -> None:
