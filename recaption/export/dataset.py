@@ -8,7 +8,7 @@ texts of one shard and the image of one sample (format parquet: of one row group
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -48,7 +48,7 @@ class Select:
 LEAST_TRUE: Final = 0.5
 """The mean p_true of the models from which a text counts as true."""
 SUB_CAPTIONS: Final = "sub_captions"
-_OF_IMAGES: Final = tuple(name for name in schema.IMAGES.names if name in {field.name for field in fields(Record)})
+_OF_IMAGES: Final = tuple(name for name in schema.IMAGES.names if name in {one.name for one in fields(Record)})
 _OF_CAPTIONS: Final = (
     *("caption_id", "generation", "source", "granularity", "text"),
     *("lang", "translated_from", "aspect", "region_id"),
@@ -245,6 +245,29 @@ class Dataset:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Adjacent rows of columns, by default none. Iteration makes a dictionary of each row, `values` makes none."""
+
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    start: int = 0
+    end: int = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(dict, map(zip, repeat(self.columns), self.values(*self.columns)))
+
+    def values(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """The values of these columns, row by row."""
+        if self.start == self.end:
+            return iter(())
+        return zip(*[self.columns[name][self.start : self.end] for name in names], strict=True)
+
+    def where(self, name: str, value: Any) -> list[dict[str, Any]]:
+        """The rows with this value in a column."""
+        found = [n for n, (one,) in enumerate(self.values(name), self.start) if one == value]
+        return [{name: values[n] for name, values in self.columns.items()} for n in found]
+
+
 class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
     """The rows of a table by the key of their image, in the order of the table.
 
@@ -260,13 +283,15 @@ class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
             table = table.take(pc.sort_indices(order, sort_keys=[("key", "ascending"), ("row", "ascending")]))
             places, _ = _places(table["key"])
         self._places = places
-        self._names = [name for name in table.column_names if with_key or name != "key"]
-        self._columns = [table[name].to_pylist() for name in self._names]
+        names = [name for name in table.column_names if with_key or name != "key"]
+        self._columns = {name: table[name].to_pylist() for name in names}
 
     def __getitem__(self, key: str) -> list[dict[str, Any]]:
-        start, end = self._places[key]
-        rows = zip(*[values[start:end] for values in self._columns], strict=True)
-        return [*map(dict, map(zip, repeat(self._names), rows))]
+        return [*Rows(self._columns, *self._places[key])]
+
+    def of(self, key: str) -> Rows:
+        """The rows of a key, which may have none."""
+        return Rows(self._columns, *self._places.get(key, (0, 0)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -276,7 +301,7 @@ class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
 
     def column(self, name: str) -> Sequence[Any]:
         """The values of all rows."""
-        return self._columns[self._names.index(name)]
+        return self._columns[name]
 
 
 def _places(keys: pa.ChunkedArray) -> tuple[dict[str, tuple[int, int]], bool]:

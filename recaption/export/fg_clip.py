@@ -27,7 +27,7 @@ from recaption.export.base import (
     lacking,
     one_text,
 )
-from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
 from recaption.export.negatives import notes_of
@@ -100,10 +100,10 @@ def boxes_of(sample: Sample) -> list[Row]:
     compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 converts only negatives to it.
     """
     captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
-    sentences = {sub["sub_id"]: _lower(sub["text"]) for sub in sample.tables[SUB_CAPTIONS]}
+    sentences = {sub_id: _lower(text) for sub_id, text in sample.tables[SUB_CAPTIONS].values("sub_id", "text")}
     negatives: dict[str, list[str]] = {}
-    for row in sample.tables.get(NEGATIVES.table, ()):
-        negatives.setdefault(row["sub_id"], []).append(row["text"])
+    for sub_id, text in sample.tables.get(NEGATIVES.table, Rows()).values("sub_id", "text"):
+        negatives.setdefault(sub_id, []).append(text)
     made = []
     for region in sorted(sample.tables[REGIONS.table], key=itemgetter("rank")):
         if region["is_point"]:
