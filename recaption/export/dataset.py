@@ -143,7 +143,7 @@ class Dataset:
             captions = _of_generations(captions, generations, granularities) if reads_texts else captions[:0]
         found = TableRows(captions)
         for row in _rows(images):
-            yield Record(**row, captions=tuple([Caption(**caption) for caption in found.get(row["key"], ())]))
+            yield Record(**row, captions=tuple([Caption(**caption) for caption in found.of(row["key"])]))
 
     def rejected(self, shard: ShardEntry) -> list[str]:
         """The `source_key` of the shard's images, or classes, that were rejected."""
@@ -245,7 +245,7 @@ class Dataset:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rows:
     """Adjacent rows of columns, by default none. Iteration makes a dictionary of each row, `values` makes none."""
 
@@ -264,7 +264,8 @@ class Rows:
 
     def where(self, name: str, value: Any) -> list[dict[str, Any]]:
         """The rows with this value in a column."""
-        found = [n for n, (one,) in enumerate(self.values(name), self.start) if one == value]
+        column = self.columns.get(name, ())
+        found = [n for n in range(self.start, self.end) if column[n] == value]
         return [{name: values[n] for name, values in self.columns.items()} for n in found]
 
 

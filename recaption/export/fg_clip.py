@@ -99,7 +99,7 @@ def boxes_of(sample: Sample) -> list[Row]:
     and the sentence that names it. A text with ten negatives is the `short_expr` of its first box, because the trainer
     compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 converts only negatives to it.
     """
-    captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
+    captions = sorted((c for c in sample.record.captions if c.region_id), key=lambda caption: len(caption.text))
     sentences = {sub_id: _lower(text) for sub_id, text in sample.tables[SUB_CAPTIONS].values("sub_id", "text")}
     negatives: dict[str, list[str]] = {}
     for sub_id, text in sample.tables.get(NEGATIVES.table, Rows()).values("sub_id", "text"):
