@@ -273,7 +273,7 @@ class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
     """The rows of a table by the key of their image, in the order of the table.
 
     The columns are kept as lists. Each read of a key makes the dictionaries of its rows, so that those of a whole shard
-    do not exist at once.
+    do not exist at once; `of` makes none.
     """
 
     def __init__(self, table: pa.Table, *, with_key: bool = False) -> None:
