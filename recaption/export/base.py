@@ -27,6 +27,8 @@ Captions = Literal["one", "lines", "tags"]
 
 SHOWN_CLASSES: Final = 20
 """Classes that a message names."""
+OF_PARTS: Final = ("region", "aspect")
+"""The granularities of captions that are not of a whole image. Captions with a region have one of them."""
 CLIP_WORDS: Final = 45
 """Longest text about a class, in words. With the name of the class, a longer one may exceed the 77 tokens of CLIP."""
 
@@ -187,7 +189,7 @@ def refuse_shard_size(options: Options, file: str) -> None:
 
 def of_images(dataset: Dataset) -> dict[str, str]:
     """The granularity of each generation with captions of whole images, in pipeline order."""
-    return {name: kind for name, kind in dataset.granularities.items() if kind not in ("region", "aspect")}
+    return {name: kind for name, kind in dataset.granularities.items() if kind not in OF_PARTS}
 
 
 def free_names(dataset: Dataset, options: Options) -> dict[str, str]:

@@ -44,7 +44,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 
 def _concepts(sample: Sample, caption: Caption) -> Row | str:
-    phrases = phrases_of(row for row in sample.tables[TABLE] if row["caption_id"] == caption.caption_id)
+    phrases = phrases_of(sample.tables[TABLE].where("caption_id", caption.caption_id))
     if not phrases:
         return "no concepts"
     words = dict.fromkeys(word for phrase in phrases for word in phrase.lower().split() if word not in _STOP)

@@ -36,11 +36,10 @@ _IN_MEMORY: Final = 64 << 20  # bytes of annotations
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. All captions are written; `map` restricts them: NAME=GENERATION, any names."""
     sources = free_names(dataset, options) or {name: name for name in ("raw", *dataset.granularities)}
-    wanted = set(sources.values())
 
     def row(sample: Sample) -> Made | str:
         record = sample.record
-        made = [c for c in record.captions if fold(c.text) and c.generation in wanted]
+        made = [c for c in record.captions if fold(c.text)]
         if not made:
             return "no caption"
         size = {"width": record.width, "height": record.height}
@@ -48,7 +47,9 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         captions = [{"caption": caption.text, "generation": caption.generation} for caption in made]
         return [(FILE, (image, captions))]
 
-    layout = Layout(kinds={FILE: partial(coco_kind, _HEAD)}, notes=(described(sources),))
+    layout = Layout(
+        kinds={FILE: partial(coco_kind, _HEAD)}, notes=(described(sources),), generations=set(sources.values())
+    )
     return export_rows(dataset, dest, options, layout, row)
 
 

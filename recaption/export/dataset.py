@@ -8,7 +8,7 @@ texts of one shard and the image of one sample (format parquet: of one row group
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -48,7 +48,7 @@ class Select:
 LEAST_TRUE: Final = 0.5
 """The mean p_true of the models from which a text counts as true."""
 SUB_CAPTIONS: Final = "sub_captions"
-_OF_IMAGES: Final = tuple(name for name in schema.IMAGES.names if name in {field.name for field in fields(Record)})
+_OF_IMAGES: Final = tuple(name for name in schema.IMAGES.names if name in {one.name for one in fields(Record)})
 _OF_CAPTIONS: Final = (
     *("caption_id", "generation", "source", "granularity", "text"),
     *("lang", "translated_from", "aspect", "region_id"),
@@ -124,21 +124,26 @@ class Dataset:
         return int(sum(counts.values()) if split == "all" else counts[split])
 
     def records(
-        self, shard: ShardEntry, split: Split = "train", *, generations: Collection[str] | None = None
+        self,
+        shard: ShardEntry,
+        split: Split = "train",
+        *,
+        generations: Collection[str] | None = None,
+        granularities: Collection[str] = (),
     ) -> Iterator[Record]:
         """The shard's usable samples, in source order, with the captions of these generations (None: with all).
 
-        Captions have the columns `_OF_CAPTIONS` and no sub-captions: see `table_rows`. Raises DatasetError if the
-        tables are inconsistent.
+        Captions of other generations are read if they are of one of the `granularities`. Captions have the columns
+        `_OF_CAPTIONS` and no sub-captions: see `table_rows`. Raises DatasetError if the tables are inconsistent.
         """
-        reads_texts = generations is None or len(generations) > 0
+        reads_texts = generations is None or bool(generations or granularities)
         columns = ("key", *_OF_CAPTIONS) if reads_texts else ("key",)
         images, captions = self._usable(shard, split, columns)
         if generations is not None:
-            captions = _of_generations(captions, generations) if reads_texts else captions[:0]
+            captions = _of_generations(captions, generations, granularities) if reads_texts else captions[:0]
         found = TableRows(captions)
         for row in _rows(images):
-            yield Record(**row, captions=tuple([Caption(**caption) for caption in found.get(row["key"], ())]))
+            yield Record(**row, captions=tuple([Caption(**caption) for caption in found.of(row["key"])]))
 
     def rejected(self, shard: ShardEntry) -> list[str]:
         """The `source_key` of the shard's images, or classes, that were rejected."""
@@ -240,11 +245,35 @@ class Dataset:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 
 
+@dataclass(slots=True)
+class Rows:
+    """Adjacent rows of columns, by default none. Iteration makes a dictionary of each row, `values` makes none."""
+
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    start: int = 0
+    end: int = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(dict, map(zip, repeat(self.columns), self.values(*self.columns)))
+
+    def values(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """The values of these columns, row by row."""
+        if self.start == self.end:
+            return iter(())
+        return zip(*[self.columns[name][self.start : self.end] for name in names], strict=True)
+
+    def where(self, name: str, value: Any) -> list[dict[str, Any]]:
+        """The rows with this value in a column."""
+        column = self.columns.get(name, ())
+        found = [n for n in range(self.start, self.end) if column[n] == value]
+        return [{name: values[n] for name, values in self.columns.items()} for n in found]
+
+
 class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
     """The rows of a table by the key of their image, in the order of the table.
 
     The columns are kept as lists. Each read of a key makes the dictionaries of its rows, so that those of a whole shard
-    do not exist at once.
+    do not exist at once; `of` makes none.
     """
 
     def __init__(self, table: pa.Table, *, with_key: bool = False) -> None:
@@ -255,13 +284,15 @@ class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
             table = table.take(pc.sort_indices(order, sort_keys=[("key", "ascending"), ("row", "ascending")]))
             places, _ = _places(table["key"])
         self._places = places
-        self._names = [name for name in table.column_names if with_key or name != "key"]
-        self._columns = [table[name].to_pylist() for name in self._names]
+        names = [name for name in table.column_names if with_key or name != "key"]
+        self._columns = {name: table[name].to_pylist() for name in names}
 
     def __getitem__(self, key: str) -> list[dict[str, Any]]:
-        start, end = self._places[key]
-        rows = zip(*[values[start:end] for values in self._columns], strict=True)
-        return [*map(dict, map(zip, repeat(self._names), rows))]
+        return [*Rows(self._columns, *self._places[key])]
+
+    def of(self, key: str) -> Rows:
+        """The rows of a key, which may have none."""
+        return Rows(self._columns, *self._places.get(key, (0, 0)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -271,7 +302,7 @@ class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
 
     def column(self, name: str) -> Sequence[Any]:
         """The values of all rows."""
-        return self._columns[self._names.index(name)]
+        return self._columns[name]
 
 
 def _places(keys: pa.ChunkedArray) -> tuple[dict[str, tuple[int, int]], bool]:
@@ -281,8 +312,11 @@ def _places(keys: pa.ChunkedArray) -> tuple[dict[str, tuple[int, int]], bool]:
     return places, len(places) == len(runs.values)
 
 
-def _of_generations(table: pa.Table, generations: Collection[str]) -> pa.Table:
-    return table.filter(pc.is_in(table["generation"], pa.array(generations, pa.string())))
+def _of_generations(table: pa.Table, generations: Collection[str], granularities: Collection[str] = ()) -> pa.Table:
+    wanted = pc.is_in(table["generation"], pa.array(generations, pa.string()))
+    if granularities:
+        wanted = pc.or_(wanted, pc.is_in(table["granularity"], pa.array(granularities, pa.string())))
+    return table.filter(wanted)
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -11,13 +11,23 @@ ten. A key `is_cn` with any value makes FG-CLIP 2 process the text as Chinese, s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from operator import itemgetter, methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, Usage, described, is_relative, lacking, one_text
-from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
+from recaption.export.base import (
+    OF_PARTS,
+    Exported,
+    Finding,
+    Options,
+    Usage,
+    described,
+    is_relative,
+    lacking,
+    one_text,
+)
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
 from recaption.export.negatives import notes_of
@@ -47,8 +57,12 @@ def export_boxes(
     kinds: Mapping[str, FileKind],
     usage: Usage,
     rows: Callable[[Sample, Row], Made | str],
+    granularities: Collection[str] = (),
 ) -> Exported:
-    """Write the rows that `rows` makes of a sample and its row. Adds the arguments of the stage to `usage`."""
+    """Write the rows that `rows` makes of a sample and its row. Adds the arguments of the stage to `usage`.
+
+    `granularities` are those of other captions that `rows` reads.
+    """
     makers = {need.table: found for need in NEEDS if (found := maker(dataset, options, need)) is not None}
     tables = {need.table: need.made_by(makers[need.table]) for need in NEEDS if need.table in makers}
     sources = one_text(dataset, TEXTS, texts_only(options, *NEEDS))
@@ -72,6 +86,8 @@ def export_boxes(
         notes=notes,
         usage=(replace(usage, arguments=f"{usage.arguments} {stage}"),),
         tables={**tables, SUB_CAPTIONS: Select(columns=("sub_id", "text"), named_in=[*tables])} if boxed else {},
+        generations=set(sources.values()),
+        granularities=(*granularities, *(OF_PARTS if boxed else ())),
     )
     return export_rows(dataset, dest, options, layout, row)
 
@@ -83,11 +99,11 @@ def boxes_of(sample: Sample) -> list[Row]:
     and the sentence that names it. A text with ten negatives is the `short_expr` of its first box, because the trainer
     compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 converts only negatives to it.
     """
-    captions = sorted(sample.record.captions, key=lambda caption: len(caption.text))
-    sentences = {sub["sub_id"]: _lower(sub["text"]) for sub in sample.tables[SUB_CAPTIONS]}
+    captions = sorted((c for c in sample.record.captions if c.region_id), key=lambda caption: len(caption.text))
+    sentences = {sub_id: _lower(text) for sub_id, text in sample.tables[SUB_CAPTIONS].values("sub_id", "text")}
     negatives: dict[str, list[str]] = {}
-    for row in sample.tables.get(NEGATIVES.table, ()):
-        negatives.setdefault(row["sub_id"], []).append(row["text"])
+    for sub_id, text in sample.tables.get(NEGATIVES.table, Rows()).values("sub_id", "text"):
+        negatives.setdefault(sub_id, []).append(text)
     made = []
     for region in sorted(sample.tables[REGIONS.table], key=itemgetter("rank")):
         if region["is_point"]:

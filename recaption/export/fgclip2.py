@@ -49,7 +49,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     arguments = f"--cn_and_en_2_train True --data_path {path_of(dest, ENGLISH)} --cn_pair_root {path_of(dest, 'cn')} "
     arguments += f"--image_folder {PLACE} --cn_image_root {PLACE}"
     usage = Usage(program="FG-CLIP 2 (main of 2026-06)", arguments=arguments)
-    done = export_boxes(dataset, dest, options, {ENGLISH: json_list, CHINESE: json_list}, usage, rows)
+    done = export_boxes(dataset, dest, options, {ENGLISH: json_list, CHINESE: json_list}, usage, rows, _KINDS.values())
     return replace(done, notes=(*done.notes, f"{chinese:,} of {done.samples:,} samples have both Chinese captions"))
 
 

@@ -7,6 +7,7 @@ names.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -104,10 +105,13 @@ def _cropped(data: bytes, crops: Mapping[str, PixelBox]) -> Iterator[tuple[str, 
 def _write_file(path: str, data: bytes) -> None:
     """Writes a file without a sync, which is slow and not needed: a failed export is removed."""
     try:
-        with open(path, "wb", buffering=0) as file:
-            written = file.write(data)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)  # `open` makes more system calls
+        try:
+            written = os.write(file, data)
             while written < len(data):  # a system call writes at most 2 GiB, and less if the disk becomes full
-                written += file.write(data[written:])
+                written += os.write(file, data[written:])
+        finally:
+            os.close(file)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {in_words(error)}") from error
 

@@ -58,12 +58,9 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         caption = sample.caption(source)
         if caption is None or not caption.text.strip():
             return f"no text of {source}"
-        found.update(row["aspect"] for row in sample.tables[ASPECTS.table])
-        texts = {
-            row["aspect"]: fold(row["text"])
-            for row in sample.tables[ASPECTS.table]
-            if row["caption_id"] == caption.caption_id and row["is_valid"]
-        }
+        about = [*sample.tables[ASPECTS.table].values("caption_id", "aspect", "is_valid", "text")]
+        found.update(aspect for _, aspect, _, _ in about)
+        texts = {aspect: fold(text) for of, aspect, valid, text in about if of == caption.caption_id and valid}
         cells = _cells(sample, caption, {column: texts.get(aspect, "") for column, aspect in aspects.items()})
         return "no complete sentence" if cells is None else [(FILE, cells)]
 
@@ -92,7 +89,8 @@ def _check_aspects(aspects: Mapping[str, str], found: set[str]) -> None:
 
 def _cells(sample: Sample, caption: Caption, aspects: Mapping[str, str]) -> list[Any] | None:
     """The cells of a row; None if it has no complete sentence."""
-    whole = [sub["text"] for sub in sample.sub_captions(caption) if not sub["is_fragment"]]
+    rows = sample.tables[SUB_CAPTIONS].values("caption_id", "text", "is_fragment")
+    whole = [text for of, text, fragment in rows if of == caption.caption_id and not fragment]
     subs = sentences(whole)[: len(SUB_COLUMNS)]
     if not subs:
         return None

@@ -7,7 +7,7 @@ belong to another image. Here, a caption is the first complete sentence of at mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from operator import methodcaller
 from typing import Any, Final
 
@@ -35,10 +35,10 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             raise UserError(f"map {name}={generations[name]}: {name!r} is not allowed as a file's name; choose another")
 
     def row(sample: Sample) -> Made | str:
-        made = []
+        made, spans = [], spans_of(sample)
         for name, generation in generations.items():
             caption = sample.caption(generation)
-            text = None if caption is None else sheared(caption, sample.sub_captions(caption))
+            text = None if caption is None else sheared(caption, spans)
             if text is not None:
                 made.append((f"{name}.json", {"image": sample.image, "caption": text}))
         raw = sample.record.texts().get("raw", "").strip()
@@ -58,13 +58,22 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_rows(dataset, dest, options, layout, row)
 
 
-def sheared(caption: Caption, sub_captions: Sequence[Mapping[str, Any]]) -> str | None:
-    """The first complete sentence of a caption in one line, without its opener; None if it is too long.
+def spans_of(sample: Sample) -> dict[str, slice]:
+    """By caption id, the first complete sentence of a caption, without its opener."""
+    made: dict[str, slice] = {}
+    for caption_id, end, start, is_fragment, is_meta in sample.tables[SUB_CAPTIONS].values(*_OF_SUBS):
+        if caption_id not in made and not is_fragment and not is_meta:
+            made[caption_id] = slice(start, end)
+    return made
+
+
+def sheared(caption: Caption, spans: Mapping[str, slice]) -> str | None:
+    """The first complete sentence of a caption in one line; None if there is none, or it is too long.
 
     The table `sheared` has the same sentences, of any length.
     """
-    sub = next((sub for sub in sub_captions if not (sub["is_fragment"] or sub["is_meta"])), None)
-    text = "" if sub is None else fold(caption.text[sub["content_start"] : sub["char_end"]])
+    span = spans.get(caption.caption_id)
+    text = "" if span is None else fold(caption.text[span])
     return text if 0 < len(text.split()) <= LONGEST else None
 
 

@@ -16,8 +16,8 @@ from functools import partial
 from operator import methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, Usage, described, lacking, named, one_text
-from recaption.export.dataset import Dataset
+from recaption.export.base import OF_PARTS, Exported, Finding, Options, Usage, described, lacking, named, one_text
+from recaption.export.dataset import Dataset, Rows
 from recaption.export.json_list import ListFormat, file_problems, repeated
 from recaption.export.needs import OCR, REGIONS, maker, texts_only
 from recaption.export.rows import Layout, Made, Row, Sample, export_rows, json_list, path_of
@@ -57,7 +57,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         notes=(described({"caption": generation, **makers}),),
         usage=(usage,),
         tables={need.table: need.made_by(makers[need.table]) for need in NEEDS if need.table in makers},
-        generations=None if REGIONS.table in makers else {generation},
+        generations={generation},
+        granularities=("short", *OF_PARTS) if REGIONS.table in makers else (),
     )
     return export_rows(dataset, dest, options, layout, row)
 
@@ -73,7 +74,7 @@ def _all_of(sample: Sample, text: str) -> Row:
     regions = {row["region_id"]: row for row in sample.tables[REGIONS.table] if not row["is_point"]}
     boxes = placed((row["phrase"], row) for row in regions.values())
     captions = ((caption.text, regions.get(caption.region_id)) for caption in sample.record.captions)
-    ocr = placed((row["text"], row) for row in sample.tables.get(OCR.table, ()))
+    ocr = placed((row["text"], row) for row in sample.tables.get(OCR.table, Rows()))
     of_regions = placed((text, row) for text, row in captions if row is not None)
     return {"img_id": sample.image, "blip2cap": fold(short), "grit": boxes, "ocr": ocr, "sam_blip": of_regions}
 

@@ -27,8 +27,8 @@ def notes_of(dataset: Dataset) -> list[str]:
 def changed(sample: Sample) -> Iterator[tuple[Mapping[str, str], Mapping[str, str]]]:
     """The rows of sub-captions that have negatives, each with the first negative of each category."""
     negatives: dict[str, dict[str, str]] = {}
-    for row in sample.tables[NEGATIVES.table]:
-        negatives.setdefault(row["sub_id"], {}).setdefault(row["category"], row["text"])
+    for sub_id, category, text in sample.tables[NEGATIVES.table].values("sub_id", "category", "text"):
+        negatives.setdefault(sub_id, {}).setdefault(category, text)
     for sub in sample.tables[SUB_CAPTIONS]:
         yield sub, {category: fold(text) for category, text in negatives[sub["sub_id"]].items()}
 

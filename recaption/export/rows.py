@@ -23,7 +23,7 @@ from recaption.export.base import (
     rotated,
     shards,
 )
-from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select, TableRows
+from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select, TableRows
 from recaption.export.image_files import MISSING, PixelBox, WriteImage, file_name, with_files
 from recaption.io import files
 from recaption.io.outfile import outfile
@@ -45,16 +45,16 @@ class Sample:
     """
 
     record: Record
-    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    tables: Mapping[str, Rows] = field(default_factory=dict)
     path: str = ""
 
     def caption(self, generation: str) -> Caption | None:
         """The first caption of a generation."""
         return next((caption for caption in self.record.captions if caption.generation == generation), None)
 
-    def sub_captions(self, caption: Caption) -> list[Mapping[str, Any]]:
+    def sub_captions(self, caption: Caption) -> list[dict[str, Any]]:
         """The rows of the table `sub_captions` that are of a caption, in its order. They need `caption_id`."""
-        return [row for row in self.tables[SUB_CAPTIONS] if row["caption_id"] == caption.caption_id]
+        return self.tables[SUB_CAPTIONS].where("caption_id", caption.caption_id)
 
     @property
     def image(self) -> str:
@@ -146,6 +146,7 @@ class Layout:
 
     `kinds` are the files that are always written; other names in a row are JSON lists. `tables` has the rows of a
     sample; a table comes after those in its `named_in`. `generations` are those whose captions are read; None: all.
+    Captions of other generations are read if they are of one of the `granularities`.
     `crops` are parts of an image that are written as files beside it, by file name, if there are image files.
     With fewer than `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the
     export is useless. `usage` and `notes` may contain PLACE.
@@ -156,6 +157,7 @@ class Layout:
     usage: Sequence[Usage] = ()
     tables: Tables = field(default_factory=dict)
     generations: Collection[str] | None = None
+    granularities: Collection[str] = ()
     crops: Callable[[Sample], Mapping[str, PixelBox]] = lambda sample: {}
     least: int = 1
     check: Callable[[], object] | None = None
@@ -218,7 +220,9 @@ def _samples(
 ) -> Iterator[tuple[Sample, WriteImage | None]]:
     for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
-        records = dataset.records(shard, options.split, generations=layout.generations)
+        records = dataset.records(
+            shard, options.split, generations=layout.generations, granularities=layout.granularities
+        )
         for record, write_image in with_files(dataset, shard, options, store, records):
             yield sample_of(record, found, root), write_image
 
@@ -234,5 +238,5 @@ def rows_of(dataset: Dataset, shard: ShardEntry, tables: Tables) -> Mapping[str,
 
 def sample_of(record: Record, tables: Mapping[str, TableRows], root: str = "") -> Sample:
     """A record with its rows. `root` is the folder of the images, with a slash, if the export has image files."""
-    rows = {name: by_key.get(record.key, ()) for name, by_key in tables.items()}
+    rows = {name: by_key.of(record.key) for name, by_key in tables.items()}
     return Sample(record=record, tables=rows, path=f"{root}{file_name(record)}")

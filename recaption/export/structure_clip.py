@@ -62,7 +62,7 @@ def _rows(sample: Sample) -> Iterator[Row]:
 
 
 def _elements(sample: Sample, table: str, sub_id: str, names: Sequence[str]) -> list[list[str]]:
-    return [[row[name] for name in names] for row in sample.tables[table] if row["sub_id"] == sub_id]
+    return [[row[name] for name in names] for row in sample.tables[table].where("sub_id", sub_id)]
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

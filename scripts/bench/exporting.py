@@ -6,8 +6,9 @@ Both sides in turns on one core, in memory where there is /dev/shm; times are th
 processes change less.
 
 The other side has the finished bytes: it neither reads a build, nor makes texts, nor decodes images. So recap and
-pixelprose, whose export is mostly reading, and goal, which cuts out and encodes two crops of each image, cannot be as
-fast. An image is copied within the kernel, for which `shutil` takes longer than an export takes to read and write it.
+pixelprose, whose export is mostly reading, openvision, which copies each image into an example and that into a column,
+and goal, which cuts out and encodes two crops of each image, cannot be as fast.
+An image is copied within the kernel, for which `shutil` takes longer than an export takes to read and write it.
 """
 
 from __future__ import annotations

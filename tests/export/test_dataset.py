@@ -20,7 +20,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.export import MODULES, load
 from recaption.export.base import Options
 from recaption.export.dataset import SUB_CAPTIONS as SUBS
-from recaption.export.dataset import Dataset, Select, TableRows
+from recaption.export.dataset import Dataset, Rows, Select, TableRows
 from recaption.export.needs import REGIONS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
@@ -115,6 +115,8 @@ def test_records_are_in_source_order_with_their_texts(golden: Path, format: str)
         some = list(dataset.records(shard, "all", generations=generations))
         assert [r.key for r in some] == [r.key for r in records if r.shard == shard.name]
         assert {c.generation for r in some for c in r.captions} == set(generations)
+    both = [c for r in dataset.records(shard, "all", generations=["raw"], granularities=["long"]) for c in r.captions]
+    assert both == [c for r in records if r.shard == shard.name for c in r.captions if c.granularity in ("raw", "long")]
 
 
 def test_a_missing_table_is_a_dataset_error(golden: Path) -> None:
@@ -158,6 +160,15 @@ def test_rows_of_a_key_that_are_not_adjacent_keep_their_order() -> None:
     assert rows["a"][0] is not rows["a"][0]  # each reader has its own
     assert dict(TableRows(table.slice(3), with_key=True)) == {"c": [{"key": "c", "n": 4}], "a": [{"key": "a", "n": 5}]}
     assert dict(TableRows(table.slice(5))) == {}
+
+
+def test_rows_of_a_sample_are_read_by_column_or_by_value() -> None:
+    rows = TableRows(pa.table({"key": ["a", "b", "b", "b"], "n": [1, 1, 2, 1], "text": ["w", "x", "y", "z"]}))
+    assert list(rows.of("b").values("text", "n")) == [("x", 1), ("y", 2), ("z", 1)]
+    assert rows.of("b").where("n", 1) == [{"n": 1, "text": "x"}, {"n": 1, "text": "z"}]
+    assert list(rows.of("a")) == rows["a"] == [{"n": 1, "text": "w"}]
+    for none in (rows.of("c"), Rows()):
+        assert list(none) == list(none.values("n")) == none.where("n", 1) == []
 
 
 def test_an_output_without_a_build_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
