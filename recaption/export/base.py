@@ -175,7 +175,7 @@ def refuse_classes_without_texts(classes: Collection[str], remedy: str) -> None:
     if classes:
         shown = sorted(classes)[:SHOWN_CLASSES]
         more = f", and {len(classes) - len(shown):,} others" if len(classes) > len(shown) else ""
-        raise UserError(f"{len(classes):,} classes have no texts: {', '.join(shown)}{more}. {remedy}")
+        raise UserError(f"{len(classes):,} classes were rejected or have no texts: {', '.join(shown)}{more}. {remedy}")
 
 
 def refuse_shard_size(options: Options, file: str) -> None:

@@ -67,16 +67,19 @@ def export_boxes(
     tables = {need.table: need.made_by(makers[need.table]) for need in NEEDS if need.table in makers}
     sources = one_text(dataset, TEXTS, texts_only(options, *NEEDS))
     boxed = REGIONS.table in tables
+    hard = False  # a box has ten negatives
 
     def row(sample: Sample) -> Made | str:
+        nonlocal hard
         texts = sample.record.texts()
         missing = [generation for generation in sources.values() if not texts.get(generation, "").strip()]
         if missing:
             return f"no text of {missing[0]}"
         made = {"f_path": sample.image} | {name: texts[of] for name, of in sources.items()}
-        return rows(sample, made | ({"bbox_info": boxes_of(sample)} if boxed else {}))
+        boxes = boxes_of(sample) if boxed else []
+        hard = hard or any(box["flag_short_neg"] for box in boxes)
+        return rows(sample, made | ({"bbox_info": boxes} if boxed else {}))
 
-    stage = f"--add_box_loss {boxed} --use_hard_neg {boxed and NEGATIVES.table in tables}"
     notes = [described({**sources, **makers}), *(notes_of(dataset) if NEGATIVES.table in tables else ())]
     if len(tables) < len(NEEDS):
         lacking = next(need for need in NEEDS if need.table not in tables)
@@ -84,12 +87,16 @@ def export_boxes(
     layout = Layout(
         kinds=kinds,
         notes=notes,
-        usage=(replace(usage, arguments=f"{usage.arguments} {stage}"),),
         tables={**tables, SUB_CAPTIONS: Select(columns=("sub_id", "text"), named_in=[*tables])} if boxed else {},
         generations=set(sources.values()),
         granularities=(*granularities, *(OF_PARTS if boxed else ())),
     )
-    return export_rows(dataset, dest, options, layout, row)
+    done = export_rows(dataset, dest, options, layout, row)
+    if boxed and NEGATIVES.table in tables and not hard:
+        few = f"no box has {NEGATIVE_TEXTS} negatives, which the trainer needs: set a larger n for task: negatives"
+        done = replace(done, notes=(*done.notes, few))
+    arguments = f"{usage.arguments} --add_box_loss {boxed} --use_hard_neg {hard}"
+    return replace(done, usage=(replace(usage, arguments=arguments),))
 
 
 def boxes_of(sample: Sample) -> list[Row]:

@@ -21,7 +21,7 @@ def notes_of(dataset: Dataset) -> list[str]:
     table = NEGATIVES.verified_in
     if table is None or not dataset.has_table(table):
         return []
-    return [f"negatives with p_true of at least {LEAST_TRUE} in the table {table} are left out"]
+    return [f"negatives with a mean p_true of at least {LEAST_TRUE} in the table {table} are left out"]
 
 
 def changed(sample: Sample) -> Iterator[tuple[Mapping[str, str], Mapping[str, str]]]:

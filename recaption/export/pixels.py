@@ -84,7 +84,7 @@ def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Recor
             name, offset, size = first_member(file, end - start, where, shard)
             if offset != BLOCK:
                 file.seek(start + offset)
-            data = file.read(size) if offset + size <= end - start else b""
+            data = _read(file, size) if offset + size <= end - start else b""
             if len(data) < size:
                 raise DatasetError(f"{where} does not agree with its index: it ends within {name}", shard=shard)
             key, _, suffix = name.rpartition(".")
@@ -97,16 +97,24 @@ def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Recor
 def first_member(file: BinaryIO, length: int, path: str, shard: str) -> tuple[str, int, int]:
     """The name of the first member of the sample of `length` bytes that begins here, and the offset and size of its
     data."""
-    head = file.read(BLOCK)
+    head = _read(file, BLOCK)
     header = plain_header(head)
     if header is not None and header[0] == tarfile.REGTYPE:
         return header[1], BLOCK, header[2]
-    sample = io.BytesIO(head + file.read(max(0, length - BLOCK)))
+    sample = io.BytesIO(head + _read(file, max(0, length - BLOCK)))
     try:
         member = next(TarReader(sample, path).members())
     except (BrokenTarError, StopIteration) as error:
         raise DatasetError(f"{path} does not agree with its index: {error}", shard=shard) from error
     return member.name, member.offset, member.size
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    """The next `size` bytes, less at the end of the file. A file without a buffer may return fewer at a time."""
+    data = file.read(size)
+    while len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data
 
 
 def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[Callable[[Record], ImageFile]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,3 +169,16 @@ def test_the_first_member_is_found_from_the_header_of_a_sample(key: str) -> None
     assert (name, sample[offset : offset + size]) == (f"{key}.jpg", b"image")
     with pytest.raises(DatasetError, match="does not agree with its index"):
         first_member(io.BytesIO(bytes(1024)), 1024, "x.tar", "00000")
+
+
+def test_a_file_that_returns_fewer_bytes_than_it_is_asked_for_is_read_to_the_end() -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size or 0, 100))
+
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        member = tarfile.TarInfo("a.jpg")
+        member.size = 700
+        tar.addfile(member, io.BytesIO(bytes(700)))
+    assert first_member(Slow(sink.getvalue()), len(sink.getvalue()), "x.tar", "00000") == ("a.jpg", 512, 700)
