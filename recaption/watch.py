@@ -72,8 +72,8 @@ while True:
     pause = max(1.0, 50 * (time.monotonic() - started))
     if all(found.get(each, (0, "Z"))[1] == "Z" for each in watched):
         break
-deadline = time.monotonic() + 10
-while time.monotonic() < deadline:
+deadline, nothing = time.monotonic() + 10, 0
+while nothing < 3 and time.monotonic() < deadline:  # a process that is being started has no environment for a moment
     found = note(known)
     marked(known, found)
     left = [process for process in known if found[process][1] != "Z"]
@@ -82,8 +82,7 @@ while time.monotonic() < deadline:
             os.kill(process, signal.SIGKILL)
         except OSError:
             pass
-    if not left:
-        break
+    nothing = 0 if left else nothing + 1
     time.sleep(0.1)
 """
 
