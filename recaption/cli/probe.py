@@ -63,15 +63,11 @@ def probe(
         ),
     ] = None,
     side: Annotated[
-        int | None,
-        typer.Option(
-            parser=positive, metavar="PX", help="With --objective: side of the images in pixels. Default: 160"
-        ),
-    ] = None,
+        int, typer.Option(parser=positive, metavar="PX", help="With --objective: side of the images in pixels")
+    ] = 160,
     layers: Annotated[
-        int | None,
-        typer.Option(parser=positive, metavar="N", help="With --objective: layers of the vision tower. Default: 12"),
-    ] = None,
+        int, typer.Option(parser=positive, metavar="N", help="With --objective: layers of the vision tower")
+    ] = 12,
     images: Annotated[int, typer.Option(parser=positive, metavar="N", help="At most N images to train on")] = 50_000,
     seen: Annotated[
         int | None,
@@ -138,8 +134,7 @@ def probe(
         _refuse(context, ("words",), "with --text, whose encoder reads as many words as it can")
     if not any(map(adaptors.has_images, queries or ())):
         _refuse(context, ("query_images",), "without --queries NAME:PATH, such as karpathy:dataset_coco.json")
-    sizes = {name: value for name, value in (("side", side), ("layers", layers)) if value is not None}
-    scratch = Scratch(objective=objective, **sizes) if objective else None
+    scratch = Scratch(objective=objective, side=side, layers=layers) if objective else None
     given = {"seen": seen, "batch": batch, "context": words, "width": width}
     defaults = DEFAULTS if scratch or exported else {}
     options = command.Options(

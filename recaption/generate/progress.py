@@ -142,6 +142,11 @@ class PassProgress(Snapshot):
         return sum(generation.answers for generation in self.generations.values())
 
     @property
+    def engines_used(self) -> int:
+        """Engines that run now, and those that were released because they got no more work."""
+        return self.engines + self.engines_released
+
+    @property
     def captions_per_second(self) -> float | None:
         return captions_per_second(self.answers, self.seconds)
 

@@ -327,7 +327,7 @@ def _title(status: Status) -> str:
 
 
 def _head(model: PassProgress) -> str:
-    number = model.engines + (model.engines_released if model.phase == "done" else 0)
+    number = model.engines_used if model.phase == "done" else model.engines
     engines = f"{number} engine{'s' if number != 1 else ''}" if number else ""
     flight = f"{model.in_flight:,} in flight" if model.in_flight else ""
     return " · ".join(filter(None, (model.model, model.phase, engines, _engine(model), flight)))
