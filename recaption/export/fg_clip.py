@@ -46,7 +46,7 @@ NEGATIVE_TEXTS: Final = 10  # texts per box with negatives: the loss reshapes to
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. With a table of regions, rows have boxes; boxes have negatives if there are ten."""
     arguments = f"--data_path {path_of(dest, FILE)} --image_folder {PLACE}"
-    usage = Usage(program="FG-CLIP (main of 2026-06)", arguments=arguments)
+    usage = Usage(program="FG-CLIP (v1.0, and main since 2025-10)", arguments=arguments)
     return export_boxes(dataset, dest, options, {FILE: json_list}, usage, lambda sample, row: [(FILE, row)])
 
 
@@ -90,13 +90,14 @@ def export_boxes(
         tables={**tables, SUB_CAPTIONS: Select(columns=("sub_id", "text"), named_in=[*tables])} if boxed else {},
         generations=set(sources.values()),
         granularities=(*granularities, *(OF_PARTS if boxed else ())),
+        usage=(usage,),
     )
     done = export_rows(dataset, dest, options, layout, row)
     if boxed and NEGATIVES.table in tables and not hard:
         few = f"no box has {NEGATIVE_TEXTS} negatives, which the trainer needs: set a larger n for task: negatives"
         done = replace(done, notes=(*done.notes, few))
-    arguments = f"{usage.arguments} --add_box_loss {boxed} --use_hard_neg {hard}"
-    return replace(done, usage=(replace(usage, arguments=arguments),))
+    stage = f"--add_box_loss {boxed} --use_hard_neg {hard}"
+    return replace(done, usage=tuple(replace(one, arguments=f"{one.arguments} {stage}") for one in done.usage))
 
 
 def boxes_of(sample: Sample) -> list[Row]:
