@@ -144,12 +144,13 @@ PLACE: Final = "{images}"
 class Layout:
     """The files of an export, and what it reads and prints.
 
-    `kinds` are the files that are always written; other names in a row are JSON lists. `tables` has the rows of a
-    sample; a table comes after those in its `named_in`. `generations` are those whose captions are read; None: all.
-    Captions of other generations are read if they are of one of the `granularities`.
-    `crops` are parts of an image that are written as files beside it, by file name, if there are image files.
-    With fewer than `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the
-    export is useless. `usage` and `notes` may contain PLACE.
+    kinds: the files that are always written; other names in a row are JSON lists.
+    tables: the tables whose rows a sample has; a table comes after those in its `named_in`.
+    generations: those whose captions are read; None: all. Others are read if they are of one of the `granularities`.
+    crops: by file name, the parts of an image that are written beside it if there are image files.
+    least: the number of samples that the trainer needs to start.
+    check: called at the end; raises UserError if the export is useless.
+    usage, notes: texts for the user; they may contain PLACE.
     """
 
     kinds: Mapping[str, FileKind]

@@ -193,8 +193,9 @@ class Selection:
 
 
 def select(sets: Sequence[CaptionSet], asked: Sequence[str] | None, most: int) -> Selection:
-    """The images that all outputs have, without those of queries (`asked`, by sha256) or, if it is None, without those
-    of the split val, which then become the images of queries; at most `most` to train on.
+    """The images of a probe: those that all outputs have, without those of queries; at most `most` of them.
+
+    `asked`: the images of queries, by sha256. None: they are the images of the split val.
 
     Raises UserError for outputs without a common image, without held-out images, or without an image to train on.
     """

@@ -653,7 +653,7 @@ _SUSPECT_LINE = re.compile(r"\n(?:(?:[-*_][ \t]?){3,}$|#{2,4}[ \t]?(?i:human|use
 
 
 def _is_suspect(text: str) -> bool:
-    """Whether a rule may change the text: false for most answers. Three expressions take a ninth of the time of one,
-    which would try each start at every character."""
+    """Whether a rule may change the text: false for most answers. Three expressions take a ninth of the time of a
+    single one, which tries every alternative at every character."""
     found = _SUSPECT_CHARACTER.search(text) or _SUSPECT_START.match(text) or _SUSPECT_LINE.search(text)
     return found is not None

@@ -19,7 +19,7 @@ class SeveralTextsSettings(Section):
 
 
 class SeveralTextsTask(Task):
-    """A task whose answers are lists of `n` to n + `spare` texts."""
+    """A task whose answers are lists of `n` to `n + spare` texts."""
 
     options: SeveralTextsSettings
 
