@@ -221,7 +221,7 @@ def _row_findings(data: bytes) -> Iterator[Finding]:
 
 
 def features_in(data: bytes) -> dict[str, bytes]:
-    """The byte features of a tf.train.Example. Raises ValueError or IndexError if it is none."""
+    """The byte features of a tf.train.Example. Raises ValueError or IndexError for other data."""
     made = {}
     for _, features in _fields(data):
         for _, entry in _fields(features):

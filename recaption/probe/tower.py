@@ -118,7 +118,8 @@ class Model(nn.Module):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums in one order, so that numbers are equal on any number of cores; small matrices gain nothing from more."""
+    """Use one thread: sums then have one order, so that numbers are equal on any number of cores. Small matrices gain
+    nothing from more threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

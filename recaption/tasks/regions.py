@@ -25,7 +25,7 @@ class RegionsSettings(BoxSettings):
     of: Named = Field(
         "objects", description="objects: their lemmas, each once; noun_phrases: with the words in front of them"
     )
-    labels: tuple[str, ...] = Field((), description="What is looked for in each image, instead of what captions name")
+    labels: tuple[str, ...] = Field((), description="Phrases to find in each image, instead of the objects of captions")
     ask: Literal["image", "phrase"] | None = Field(
         None, description="One request for each image, or for each phrase; default: that of the format"
     )
