@@ -17,9 +17,9 @@ from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts,
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
 from recaption.generate.plan import (
     Plan,
+    fitting_engine,
     fitting_prompt,
     fitting_tasks,
-    needs_of,
     prompts_beside,
     reachable,
     without_images,
@@ -77,7 +77,10 @@ def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagge
     used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
         if name in used or not parts.generate:
-            _tried(found, reachable, model, needs_of(parts.generate, name))
+            engine = _tried(found, reachable, model)
+            for configured in parts.generate if engine is not None else ():
+                if configured.model == name:
+                    _tried(found, fitting_engine, configured, engine)
     if parts.annotate is not None:
         found += annotate_faults(parts.annotate, tagger=tagger)
     if parts.output is not None:
