@@ -17,7 +17,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems
 from recaption.export.needs import NEGATIVES, only_table, required_tables
-from recaption.export.negatives import changed, first_of, notes_of, tables_of
+from recaption.export.negatives import changed, first_of, tables_of
 from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.tasks.changes import Category
@@ -46,7 +46,6 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         kinds={FILE: json_list},
         notes=(
             described({NEGATIVES.table: generation}),
-            *notes_of(dataset),
             f"in model/dataloader_downstream.py, replace /root/data/coco_data/ by {PLACE}/",
         ),
         usage=(Usage(program=PROGRAM, arguments=f"--train_path {path_of(dest, FILE)}"),),

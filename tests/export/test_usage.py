@@ -22,6 +22,7 @@ from trainer_starts import call, documented, follow, parsers, reader, starts
 from recaption.cli import main
 from recaption.export import MODULES, WITHOUT_IMAGE_FILES, beta_clip, sharegpt4v
 from recaption.export.base import Usage
+from recaption.export.rows import PLACE
 
 WITHOUT_TRAINER = {
     *("recap", "pixelprose", "mllms_augmented", "grain", "cocu", "imagefolder", "coco", "txt", "sa_co", "openvision"),
@@ -84,6 +85,9 @@ def test_what_is_printed_runs(name: str, images: str, run: Any, tmp_path: Path) 
     for row in range(12) if placed else ():
         (unpacked / f"k{row:04d}.jpg").write_bytes(jpeg(row))
     assert not written or not any("FOLDER" in line for line in lines)
+    assert not any(PLACE in line for line in lines), "the folder of the images is not named"
+    explained = any("FOLDER is the folder" in line for line in lines)
+    assert any("FOLDER" in line for line in lines if "FOLDER is the folder" not in line) == explained
     folder = unpacked.parent if written or any(re.search(r"\bFOLDER\b", line) for line in lines) else None
     found = usages(lines)
     assert bool(found) != (name in WITHOUT_TRAINER) and not any(re.search(r"[{]\w+[}]", line) for line in lines)
