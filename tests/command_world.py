@@ -10,8 +10,7 @@ import re
 import shlex
 import shutil
 import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -106,7 +105,7 @@ class World:
         with redirect_stdout(said), redirect_stderr(wrong):
             if argv[0] == "build":  # as its document has it: of a run that has finished
                 plain = [word for word in argv[1:] if word != "--prune" and not word.startswith("source.exclude=")]
-                plain = [w for n, w in enumerate(plain) if w != "--set" or not plain[n + 1 : n + 2] == ["--set"]]
+                plain = [w for n, w in enumerate(plain) if w != "--set" or plain[n + 1 : n + 2] != ["--set"]]
                 main(["generate", *_paired(plain)])
             code = main(argv)
         return code, said.getvalue() + wrong.getvalue(), shlex.join(["recaption", *argv])
@@ -156,7 +155,7 @@ class World:
 
     def value(self, param: str, word: str, name: str) -> str:
         """A value for an argument; outputs that it names are made."""
-        if is_placeholder(word) or re.search(r"\b[A-Z]{3,}\d?\b", word) and param in OUTPUTS + ("pipeline",):
+        if is_placeholder(word) or (re.search(r"\b[A-Z]{3,}\d?\b", word) and param in (*OUTPUTS, "pipeline")):
             assert param in FILLED, f"no value for {param} of recaption {name}: add one to FILLED"
             word = FILLED[param]
             if param in ("folder", "destination") or (param == "path" and name == "validate"):
