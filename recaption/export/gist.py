@@ -48,7 +48,7 @@ _REMEDY: Final = (
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. Images of split val have split test. Raises UserError for classes without texts."""
+    """See `base.Exporter.export`. The split val becomes the split test. Raises UserError for classes without texts."""
     generation = only_table(dataset, options, MATCHES)
     refuse_classes_without_texts(_classes_without_texts(dataset, generation), _REMEDY)
     labels: dict[str, int] = {}
@@ -70,7 +70,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     layout = Layout(
         kinds={TEXTS: json_object, TABLE: csv_file(*HEADER)},
         notes=(described({MATCHES.table: generation}),),
-        usage=(Usage(program="GIST (main of 2023-08)", arguments=arguments),),
+        usage=(Usage(program="GIST (all versions, to main of 2023-08)", arguments=arguments),),
         tables={MATCHES.table: MATCHES.made_by(generation)},
         generations=(),
     )

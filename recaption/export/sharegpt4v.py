@@ -56,7 +56,7 @@ def export_captions(
 ) -> Exported:
     """Write the first file of `layout`, with the captions of a generation.
 
-    `more` has further fields of a row, or the reason why a sample is left out.
+    `more` returns the other fields of a sample's row, or the reason why the sample is left out.
     """
     file = next(iter(layout.kinds))
     openers = early = 0
@@ -81,11 +81,11 @@ def export_captions(
         f"Long-CLIP, HiMo-CLIP: in train/sharegpt4v.py, set data4v_root to {path_of(dest)}/, json_name to {file}, "
         f"image_root to {PLACE}/"
     )
-    arguments = f"--metadata {path_of(dest, file)} --root {PLACE}"
+    arguments = f"--dataset sharegpt4v --metadata {path_of(dest, file)} --root {PLACE}"
     layout = replace(
         layout,
         notes=(described({"caption": generation}), *layout.notes, long_clip),
-        usage=(Usage(program="β-CLIP (main of 2026-01)", arguments=arguments),),
+        usage=(Usage(program="β-CLIP (all versions, to v1 of 2026-01)", arguments=arguments),),
         tables={**layout.tables, SUB_CAPTIONS: Select(columns=_OF_FIRST, generations={generation})},
         generations={generation},
     )
