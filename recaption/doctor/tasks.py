@@ -19,8 +19,10 @@ _SHOWN: Final = 8  # spellings of each choice
 
 
 def look(pipeline: Pipeline) -> Sequence[Finding]:
-    """A finding for each generation whose task its model cannot do, and for each that asks for the probabilities of
-    choices: their tokens. Reads the tokenizer of a model on this machine, no weights."""
+    """Findings about the tasks of generations: what a model cannot do, and the tokens of choices with probabilities.
+
+    Reads the tokenizer of a model on this machine, but no weights.
+    """
     found: list[Finding] = []
     for generation in pipeline.generate:
         config = pipeline.models[generation.model]

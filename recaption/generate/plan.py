@@ -268,7 +268,7 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
         if configured.task == registry.CAPTION:
             return None
         raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`, or engine column")
-    prompt = load_prompt(name, folder)
+    prompt = prompt_of(configured, name, folder)
     if task.makes_captions and not (task.granularity or prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
     unused = sorted(task.required - prompt.columns)
@@ -283,6 +283,14 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
             f"its columns are {', '.join(sorted(columns)) or 'none'}"
         )
     return prompt
+
+
+def prompt_of(configured: GenerationConfig, name: str, folder: Path | None) -> Prompt:
+    """The prompt `name`. Raises ConfigError, which names the generation."""
+    try:
+        return load_prompt(name, folder)
+    except ConfigError as error:
+        raise ConfigError(f"generate {configured.id}: {error}") from error
 
 
 def _question(

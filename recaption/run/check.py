@@ -20,12 +20,12 @@ from recaption.generate.plan import (
     fitting_engine,
     fitting_prompt,
     fitting_tasks,
+    prompt_of,
     prompts_beside,
     reachable,
     without_images,
 )
 from recaption.io.store import LocalStore, Store, file_in_place, open_store
-from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
 from recaption.source import open_source
 from recaption.source.excluded import read_excluded
@@ -109,7 +109,7 @@ def prompt_faults(
         if columns is not None:
             _tried(found, fitting_prompt, configured, folder, columns)
         elif configured.prompt is not None:
-            _tried(found, load_prompt, configured.prompt, folder)
+            _tried(found, prompt_of, configured, configured.prompt, folder)
     return found
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from recaption.errors import ConfigError
-from recaption.section import Section, explain
+from recaption.section import explain
 from recaption.tasks.base import TableSpec, Task
 from recaption.tasks.output import Output
 
@@ -43,7 +42,7 @@ def load(name: str, settings: Mapping[str, Any]) -> Task:
     try:
         task = made(made.settings.model_validate(dict(settings)))
     except ValidationError as error:
-        problems = "; ".join(explain(error.errors(), partial(_section, made.settings)))
+        problems = "; ".join(explain(error.errors(), made.settings))
         raise ConfigError(f"task {name}: {problems}") from error
     except ValueError as error:
         raise ConfigError(f"task {name}: {error}") from error
@@ -105,14 +104,3 @@ def _check(name: str, task: Task) -> None:
         ) from error
     if not isinstance(output, Output):
         raise ConfigError(f"task {name}: output() has to return an Output, got {output!r:.100}")
-
-
-def _section(settings: type[Section], loc: tuple[Any, ...]) -> type[Section] | None:
-    """The section at a location below the settings of a task. None: there is none."""
-    for name in loc:
-        field = settings.model_fields.get(str(name))
-        inner = None if field is None else field.annotation
-        if not (isinstance(inner, type) and issubclass(inner, Section)):
-            return None
-        settings = inner
-    return settings
