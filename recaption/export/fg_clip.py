@@ -90,7 +90,6 @@ def export_boxes(
         tables={**tables, SUB_CAPTIONS: Select(columns=("sub_id", "text"), named_in=[*tables])} if boxed else {},
         generations=set(sources.values()),
         granularities=(*granularities, *(OF_PARTS if boxed else ())),
-        usage=(usage,),
     )
     done = export_rows(dataset, dest, options, layout, row)
     if boxed and NEGATIVES.table in tables and not hard:
