@@ -216,7 +216,8 @@ def run(
                         raise
                     passes.append(work.progress)
                     had_gpus = had_gpus or work.fleet.had_gpus
-                    compactions.collect(lambda done, total: None, stop)
+                    if any(compactions.collect(lambda done, total: None, stop)) and builder:
+                        builder.write_all()
                 answered = sum(each.answers for each in passes)
                 build, changed = builder.finish(building, stop) if builder else (None, answered > 0)
                 if build:
@@ -288,11 +289,10 @@ def _say_copies(display: Display, store: Store, build: str, form: Format, stop: 
             display.message(escape(text))
 
 
-def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> None:
-    """Task: compact a shard's parts."""
+def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> bool:
+    """Task: compact a shard's parts. Returns whether its answers have changed."""
     store = open_store(store_url)
-    for question in questions:
-        parts.compact(store, question, shard)
+    return any([parts.compact(store, question, shard) for question in questions])
 
 
 def _scrubber(plan: Plan) -> Scrubber:
