@@ -154,7 +154,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         with sandbox.bounded():
             sandbox.ENVIRONMENT.from_string(template)
     except ValidationError as error:
-        problems = "; ".join(explain(error.errors(), lambda loc: FrontMatter))
+        problems = "; ".join(explain(error.errors(), FrontMatter))
         raise ConfigError(f"front matter of prompt {path}: {problems}") from error
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError(f"prompt {path}, line {error.lineno} of its text: {error.message}") from error

@@ -2,8 +2,8 @@
 
 Read by 360CVGroup/FG-CLIP, fgclip2/train/train_fgclip2.py (main), LazySupervisedBboxDataset: the English list is as in
 `fg_clip`; the Chinese one is in the folder --cn_pair_root, with images in --cn_image_root. The key `is_cn` with any
-value makes a text Chinese: no "a photo of " is put before it, and its boxes are not read. Batches have one language,
-by the list that a row is in: a row in the wrong list is trained in batches of the other language.
+value makes a text Chinese: no "a photo of " is put before it, and its boxes are not read. All rows
+of a batch are from one list: a row in the wrong list is trained in batches of the other language.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ _REMEDY: Final = (
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. Images of split val have split test. Raises UserError for classes without texts."""
+    """See `base.Exporter.export`. The split val becomes the split test. Raises UserError for classes without texts."""
     generation = only_table(dataset, options, MATCHES)
     refuse_classes_without_texts(_classes_without_texts(dataset, generation), _REMEDY)
     labels: dict[str, int] = {}

@@ -1,11 +1,11 @@
 """GOAL: a JSON list with a caption and the segments of each image: a sentence of the caption, and a crop of the image.
 
-Read by PerceptualAI-Lab/GOAL, goal_loss_finetuning.py, DLoader and train: files are opened as they are named; of
-`segment`, which must not be empty, the entry with the highest `similarity_score` is used; its `caption` is looked up in
-`original_caption` with `str.find`, and a text that is not in there selects other tokens without an error.
-`bbox_coordinates` are in pixels, and the loader divides them by `width` and `height` as by those of the whole image.
-LISM/make_bbox.py of that repository writes the width and height of the box, which selects wrong patches. This exporter
-writes those of the image.
+Read by PerceptualAI-Lab/GOAL, goal_loss_finetuning.py, DLoader and train. Files are opened as they are named. Of
+`segment`, which must not be empty, the loader uses the entry with the highest `similarity_score`. It looks its
+`caption` up in `original_caption` with `str.find`; a text that is not in there selects other tokens without an error.
+`bbox_coordinates` are in pixels, and the loader divides them by `width` and `height` as if these were the size of the
+image. LISM/make_bbox.py of that repository writes the size of the box, which selects wrong patches. This exporter
+writes the size of the image.
 """
 
 from __future__ import annotations

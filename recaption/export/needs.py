@@ -108,7 +108,7 @@ def required(dataset: Dataset, options: Options, need: Need) -> str:
 
 
 def only_table(dataset: Dataset, options: Options, need: Need) -> str:
-    """The generation of the table, for a format whose texts all follow from it. Raises UserError as `required`."""
+    """As `required`, for a format that takes all texts from this table. Other names in --map are a UserError too."""
     refuse_fill(options)
     if texts_only(options, need).map:
         raise UserError(f"the only name allowed in --map is {need.table}: all texts follow from this table")

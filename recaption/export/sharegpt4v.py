@@ -56,7 +56,7 @@ def export_captions(
 ) -> Exported:
     """Write the first file of `layout`, with the captions of a generation.
 
-    `more` has further fields of a row, or the reason why a sample is left out.
+    `more` returns the other fields of a sample's row, or the reason why the sample is left out.
     """
     file = next(iter(layout.kinds))
     openers = early = 0

@@ -60,8 +60,8 @@ def write_balance(
 ) -> tuple[Path, About]:
     """Write the keep probabilities of a build's training images to `file`, by default `balance.parquet` in the output.
 
-    `t`: the number of images from which on an object is thinned out. `tail`: instead, the share of rare objects that
-    are not. Default: a tail of 0.1. Raises UserError for a build without objects, DatasetError as `connect` does.
+    `t`: objects in more images than this are thinned out. `tail`: instead of t, the share of rare objects that are not
+    thinned out. Default: a tail of 0.1. Raises UserError for a build without objects, DatasetError as `connect` does.
     """
     output = find(path)
     manifest = read_manifest(output)

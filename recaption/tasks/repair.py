@@ -33,7 +33,7 @@ class RepairTask(Task):
     """One request for each unsupported sub-caption. The value has the new `sentence`; null: the sentence is deleted.
 
     It reads verifications. If several generations verified a sub-caption, with other prompts or models, the mean of
-    their p_true counts. A sub-caption that repeats another has the p_true of the other. Each caption with a repaired
+    their p_true is used. A sub-caption that repeats another has the p_true of the other. Each caption with a repaired
     sentence gives a new caption; the original stays.
     """
 

@@ -89,7 +89,6 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     _check(records, shard)
     late: list[Reject] = []
     columns = Columns(records, shape.tokenizers)
-    columns.record_captions  # noqa: B018 - made while the records are in the processor's caches, before images are read
     if shape.format == "sidecar":
         path = data_file(shard, "parquet")
         sink = write_sidecar(store, f"{prefix}/{path}", columns)
