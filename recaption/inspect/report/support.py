@@ -69,13 +69,13 @@ def _of_images(group: str) -> bool:
 
 
 def _compared(groups: Mapping[str, tuple[Share, ...]], generation: str) -> tuple[Share, ...]:
-    """The shares of all generations in the images with verified captions of this one; empty if it has none.
-
-    If it has captions of all images, these are the shares by generation.
+    """The shares of all generations in the images with verified captions of this one, which is the last; empty if it
+    has none. If it has captions of all images, these are the shares by generation.
     """
     of_all = groups["generation"]
     own = of_all if any(share.value == generation for share in of_all) else ()
-    return groups.get(f"{_IMAGES_WITH}{generation}", own)
+    found = groups.get(f"{_IMAGES_WITH}{generation}", own)
+    return tuple(sorted(found, key=lambda share: share.value == generation))
 
 
 def _worst(connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str) -> tuple[Row, ...]:

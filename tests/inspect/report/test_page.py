@@ -108,7 +108,8 @@ def test_a_repair_of_all_images_is_compared_with_their_captions(verified: Path) 
     (verified / "manifest.json").write_text(json.dumps(manifest))
     report = gather(find(str(verified)))
     assert report.support is not None
-    assert report.support.repairs == (("long", dict(report.support.groups)["generation"]),)
+    long, short = dict(report.support.groups)["generation"]
+    assert report.support.repairs == (("long", (short, long)),)
 
 
 def test_without_verifications_the_page_does_not_mention_them(verified: Path) -> None:
