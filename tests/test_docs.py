@@ -27,6 +27,7 @@ import pytest
 
 from recaption import config, strictyaml
 from recaption.resources import find
+from recaption.types import REASONS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -244,6 +245,13 @@ def test_messages_that_troubleshooting_quotes_exist() -> None:
     written = messages()
     unknown = [text for text in quoted if not any(quotes(text, message) for message in written)]
     assert len(quoted) > 10 and unknown == ["recaption: command not found"]  # that one is the shell's
+
+
+def test_troubleshooting_explains_every_reason_of_a_reject() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", page.partition("## Reject reasons")[2].partition("\n## ")[0], re.MULTILINE)
+    explained = re.findall(r"`(\w+)`", " ".join(rows))
+    assert len(explained) == len(set(explained)) and set(explained) == REASONS
 
 
 def messages() -> set[str]:

@@ -69,7 +69,10 @@ def estimate(
     for model in plan.models:
         if model.engine is None:
             continue  # answers from a column cost nothing
-        found = (model_rate(report, model.title, model.config.tensor_parallel) for report in reversed(reports))
+        found = (
+            model_rate(report, model.title, model.config.tensor_parallel, model=model.name)
+            for report in reversed(reports)
+        )
         rate = next((rate for rate in found if rate is not None), None)
         if rate is None:
             unmeasured.append(model.title)
@@ -152,6 +155,7 @@ def _lengths(store: Store, source: Source, plan: Plan, images: int) -> list[Leng
                 question.generation.sampling.max_tokens,
                 [answer for of_shard in stored for answer in of_shard.answers.values()],
                 [reject for of_shard in stored for reject in of_shard.rejects.values()],
+                is_written=question.output.form in ("text", "json_schema"),
             )
         )
     return found
@@ -276,7 +280,9 @@ def _histogram(of: Lengths) -> list[str]:
     """Statistics of a generation: lengths of answers, and shares of truncated, retried and rejected ones."""
     answers = len(of.output_tokens)
     found = [f"{of.id}: {answers:,} answers"]
-    if answers:
+    if answers and not of.is_written:
+        found.append(f"  prompts take p50 {of.prompt(0.5):,} tokens")
+    elif answers:
         found[0] += f", tokens p50 {of.output(0.5)} · p95 {of.output(0.95)} · max {max(of.output_tokens)}"
         found[0] += f" of {of.max_tokens} allowed"
         found.append(f"  {sparks(histogram(of.output_tokens, _BINS, of.max_tokens))}  0 … {of.max_tokens} tokens")

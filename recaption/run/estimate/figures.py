@@ -32,12 +32,14 @@ class TokenPrice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRate:
-    """The rate of one model in one run. `gpus` is per engine: 0 if it uses none, or runs on a server elsewhere.
+    """The rate of one model in one pass of one run. `gpus` is per engine: 0 if it uses none, or runs on a server
+    elsewhere. `name` is the title of the pass: the name of the model, with a number from its second pass on.
 
     An image counts once, however many generations use it.
     """
 
     name: str
+    model: str
     run: str
     images: int
     seconds: float
@@ -81,7 +83,11 @@ class ModelRate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lengths:
-    """Statistics of one generation's answers and rejects. Tokens are those of the kept attempts, in no order."""
+    """Statistics of one generation's answers and rejects. Tokens are those of the kept attempts, in no order.
+
+    `is_written`: the model writes the answers until it ends them. Else they are one token (a probability of choices),
+    one of a few words, or numbers, and `max_tokens` does not matter.
+    """
 
     id: str
     model: str
@@ -92,6 +98,7 @@ class Lengths:
     rejects: dict[str, int]  # by reason
     again: int  # answers and rejects with more than one attempt
     failed: dict[str, int]  # finish reasons of attempts that were discarded
+    is_written: bool = True
 
     @property
     def results(self) -> int:
@@ -170,8 +177,13 @@ def total_images(shards: Sequence[tuple[int | None, int | None]]) -> Total | Non
     return Total(images=images + round(more), exact=len(counted) == len(shards))
 
 
-def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> ModelRate | None:
-    """The rate of a model in one run's report (`metrics/run-*.json`); None if it was not used."""
+def model_rate(
+    report: dict[str, Any], name: str, tensor_parallel: int = 1, *, model: str | None = None
+) -> ModelRate | None:
+    """The rate of a pass in one run's report (`metrics/run-*.json`); None if it was not used.
+
+    `name` is its title, and `model` the name of its model; default: the title.
+    """
     progress = PassProgress.model_validate({**(report.get("models", {}).get(name) or {}), "model": name})
     images = max((generation.fresh_images for generation in progress.generations.values()), default=0)
     if not images or progress.seconds <= 0:
@@ -180,6 +192,7 @@ def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> M
     engine = " ".join(filter(None, (progress.engine.get("engine"), progress.engine.get("engine_version"))))
     return ModelRate(
         name=name,
+        model=model or name,
         run=str(report.get("run", "")),
         images=images,
         seconds=progress.seconds,
@@ -194,7 +207,15 @@ def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> M
     )
 
 
-def lengths(id: str, model: str, max_tokens: int, answers: Sequence[Answer], rejects: Sequence[Reject]) -> Lengths:
+def lengths(
+    id: str,
+    model: str,
+    max_tokens: int,
+    answers: Sequence[Answer],
+    rejects: Sequence[Reject],
+    *,
+    is_written: bool = True,
+) -> Lengths:
     """Statistics of one generation's answers and rejects."""
     failed: Counter[str] = Counter(attempt.finish_reason for answer in answers for attempt in answer.attempts[:-1])
     return Lengths(
@@ -207,4 +228,5 @@ def lengths(id: str, model: str, max_tokens: int, answers: Sequence[Answer], rej
         rejects=dict(Counter(reject.reason for reject in rejects)),
         again=sum(len(answer.attempts) > 1 for answer in answers) + sum(reject.attempts > 1 for reject in rejects),
         failed=dict(failed),
+        is_written=is_written,
     )
