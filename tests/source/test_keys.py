@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from recaption.errors import DatasetError
 from recaption.io.store import LocalStore
-from recaption.source.keys import POSITIONS, RECORD, FolderRule, assign_keys, path_key, record_rule, recorded_rule
+from recaption.output.paths import FOLDER_RULE
+from recaption.source.keys import POSITIONS, FolderRule, assign_keys, path_key, record_rule, recorded_rule
 
 KEYS = st.sampled_from(
     ["a", "b", "", "ä", "000003_000000", "000003_000001", "000003_000002", "000003_000003", "x" * 129]
@@ -56,7 +57,7 @@ def test_a_recorded_rule_is_kept(tmp_path: Path) -> None:
 )
 def test_a_broken_record_is_an_error(tmp_path: Path, record: bytes) -> None:
     store = LocalStore(tmp_path)
-    store.put(RECORD, record)
+    store.put(FOLDER_RULE, record)
     with pytest.raises(DatasetError, match=r"source\.json"):
         recorded_rule(store)
 
