@@ -447,7 +447,7 @@ def test_engines_that_keep_failing_stop_the_run_with_their_own_message(
         ({"source": {"path": "/nowhere/*.tar"}}, "/nowhere"),
         ({"models": {"fake": {"engine": "transformers", "model": "no/such-model-anywhere"}}}, "no/such-model-anywhere"),
         ({"models": {"fake": {"engine": "transformers", "model": "./nofolder"}}}, "nofolder"),
-        ({"generate": [{"id": "a", "model": "fake", "prompt": "nope"}]}, "'nope' not found"),
+        ({"generate": [{"id": "a", "model": "fake", "prompt": "nope"}]}, "generate a: prompt 'nope' not found"),
     ],
 )
 def test_wrong_input_is_an_error_before_a_model_is_loaded(

@@ -149,6 +149,11 @@ class Model(Section):
         "auto", description="Engines of this model; auto: one per tensor_parallel GPUs"
     )
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine")
+    require_gpu: Annotated[Literal["auto"] | bool, AsYaml] = Field(
+        "auto",
+        description="On a cluster, wait until a node has the GPUs of an engine, instead of using CPUs; auto: if engine "
+        "is vllm, built for GPUs, or tensor_parallel is above 1. On one machine, true makes a missing GPU an error",
+    )
     cpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto",
         description="CPU cores that Ray reserves for a replica; without a GPU also its number of threads. "
@@ -178,6 +183,8 @@ class Model(Section):
     def _model_is_named(self) -> Model:
         if self.engine != "column" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
+        if self.engine in ("column", "openai") and self.require_gpu is True:
+            raise ValueError(f"engine {self.engine} uses no GPU of this cluster: remove require_gpu")
         if self.engine in _ON_TRANSFORMERS and (self.quantization or self.tensor_parallel > 1):
             raise ValueError(
                 f"quantization and tensor_parallel are settings of vLLM; with {self.engine}, use a quantised model"

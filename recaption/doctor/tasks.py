@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from recaption.config import GenerationConfig, Model, Pipeline
+from recaption.config import Model, Pipeline
 from recaption.doctor.finding import Finding, error, ok, skipped
-from recaption.engine import EngineSpec, check_capable
+from recaption.engine import EngineSpec
 from recaption.engine.logprobs import spellings
 from recaption.errors import ConfigError, RequestError, UserError
+from recaption.generate.plan import form_of_answers
 from recaption.models import local_folder
-from recaption.tasks import registry
-from recaption.tasks.output import Output
 
 _SHOWN: Final = 8  # spellings of each choice
 
@@ -30,8 +28,14 @@ def look(pipeline: Pipeline) -> Sequence[Finding]:
         config = pipeline.models[generation.model]
         if config.engine == "column" or not config.model:
             continue
+        engine = EngineSpec(
+            engine=config.engine,
+            model=config.model,
+            revision=config.revision,
+            engine_args=tuple(config.engine_args.items()),
+        )
         try:
-            output = _output(generation, config)
+            output = form_of_answers(generation, engine)
         except UserError as problem:
             todo = "correct the generation, or use another model or engine"
             found.append(error(f"generate {generation.id}", str(problem), todo, "input"))
@@ -40,26 +44,6 @@ def look(pipeline: Pipeline) -> Sequence[Finding]:
             with suppress(ConfigError):  # the check of the model reports it
                 found.append(_choices(f"generate {generation.id}", config, output.choices))
     return found
-
-
-def _output(generation: GenerationConfig, config: Model) -> Output:
-    """Raises ConfigError for a task that cannot be loaded, or that the engine or the model cannot do."""
-    task = registry.load(generation.task, generation.settings)
-    output = task.output(None)
-    if generation.logprobs and output.is_text:
-        output = replace(output, logprobs=True)
-    assert config.model is not None
-    check_capable(
-        EngineSpec(
-            engine=config.engine,
-            model=config.model,
-            revision=config.revision,
-            engine_args=tuple(config.engine_args.items()),
-            needs=task.needs,
-            outputs=(output,),
-        )
-    )
-    return output
 
 
 def _choices(name: str, config: Model, choices: tuple[str, ...]) -> Finding:

@@ -47,7 +47,7 @@ _PREFIX: Final = "A photo showing "
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. The samples are classes. Raises UserError if some have no texts."""
-    refuse_shard_size(options, "one for each class")
+    refuse_shard_size(options, "one file for each class")
     generation = only_table(dataset, options, CLASS_TEXTS)
     store = begin(dataset, dest, options)
     without: list[str] = []

@@ -25,7 +25,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.needs import NEGATIVES, only_table
-from recaption.export.negatives import changed, first_of, notes_of, tables_of
+from recaption.export.negatives import changed, first_of, tables_of
 from recaption.export.rows import Add, Layout, Made, Row, Sample, export_rows, path_of
 from recaption.io import files
 from recaption.io.store import Store
@@ -61,7 +61,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         written += len(made)
         return [(FILE, line) for line in made] or "no sub-caption with a negative"
 
-    notes = [described({NEGATIVES.table: generation}), *notes_of(dataset)]
+    notes = [described({NEGATIVES.table: generation})]
     if options.images == "none":
         notes.append("image_path is KEY.jpg: start the training in the folder of the images, or use --images jpg")
     arguments = f"--dataset-type npy --train-data {path_of(dest)}"

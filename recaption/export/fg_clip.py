@@ -30,7 +30,6 @@ from recaption.export.base import (
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
-from recaption.export.negatives import notes_of
 from recaption.export.rows import PLACE, FileKind, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 
@@ -80,13 +79,14 @@ def export_boxes(
         hard = hard or any(box["flag_short_neg"] for box in boxes)
         return rows(sample, made | ({"bbox_info": boxes} if boxed else {}))
 
-    notes = [described({**sources, **makers}), *(notes_of(dataset) if NEGATIVES.table in tables else ())]
+    notes = [described({**sources, **makers})]
     if len(tables) < len(NEEDS):
         lacking = next(need for need in NEEDS if need.table not in tables)
         notes.append(f"for the second stage, {absent(dataset, f'no {lacking.table}', lacking.generation)}")
     layout = Layout(
         kinds=kinds,
         notes=notes,
+        usage=(usage,),
         tables={**tables, SUB_CAPTIONS: Select(columns=("sub_id", "text"), named_in=[*tables])} if boxed else {},
         generations=set(sources.values()),
         granularities=(*granularities, *(OF_PARTS if boxed else ())),
@@ -95,8 +95,8 @@ def export_boxes(
     if boxed and NEGATIVES.table in tables and not hard:
         few = f"no box has {NEGATIVE_TEXTS} negatives, which the trainer needs: set a larger n for task: negatives"
         done = replace(done, notes=(*done.notes, few))
-    arguments = f"{usage.arguments} --add_box_loss {boxed} --use_hard_neg {hard}"
-    return replace(done, usage=(replace(usage, arguments=arguments),))
+    stage = f" --add_box_loss {boxed} --use_hard_neg {hard}"
+    return replace(done, usage=tuple(replace(one, arguments=one.arguments + stage) for one in done.usage))
 
 
 def boxes_of(sample: Sample) -> list[Row]:

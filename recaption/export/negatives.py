@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from recaption.export.dataset import LEAST_TRUE, SUB_CAPTIONS, Dataset, Select
+from recaption.export.dataset import SUB_CAPTIONS, Select
 from recaption.export.needs import NEGATIVES
 from recaption.export.rows import Sample
 from recaption.text import fold
@@ -14,14 +14,6 @@ def tables_of(generation: str) -> dict[str, Select]:
     """The tables that `changed` reads, with the negatives of a generation."""
     subs = Select(columns=("sub_id", "text"), named_in=(NEGATIVES.table,))
     return {NEGATIVES.table: NEGATIVES.made_by(generation), SUB_CAPTIONS: subs}
-
-
-def notes_of(dataset: Dataset) -> list[str]:
-    """What the user has to know about the negatives that are not exported."""
-    table = NEGATIVES.verified_in
-    if table is None or not dataset.has_table(table):
-        return []
-    return [f"negatives with a mean p_true of at least {LEAST_TRUE} in the table {table} are left out"]
 
 
 def changed(sample: Sample) -> Iterator[tuple[Mapping[str, str], Mapping[str, str]]]:

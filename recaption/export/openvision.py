@@ -58,7 +58,7 @@ _ADVICE: Final = "Export the dataset again"
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. One file per shard of the build. Without a raw caption, `txt` is the long one."""
-    refuse_shard_size(options, "one for each shard of the build")
+    refuse_shard_size(options, "one file for each shard of the build")
     sources = one_text(dataset, TEXTS, options)
     store = begin(dataset, dest, options)
     split = {"val": "validation"}.get(options.split, "train")

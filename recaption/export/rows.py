@@ -23,7 +23,7 @@ from recaption.export.base import (
     rotated,
     shards,
 )
-from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select, TableRows
+from recaption.export.dataset import LEAST_TRUE, SUB_CAPTIONS, Dataset, Rows, Select, TableRows
 from recaption.export.image_files import MISSING, PixelBox, WriteImage, file_name, with_files
 from recaption.io import files
 from recaption.io.outfile import outfile
@@ -169,17 +169,24 @@ def export_rows(
 ) -> Exported:
     """Write the files, and image files if wanted. `row` returns the rows of a sample, or the reason to leave it out.
 
-    If it fails, nothing is left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
+    A note counts the rows that are left out because their text is true (`Select.verified_in`). If it fails, nothing is
+    left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
     """
     refuse_shard_size(options, next(iter(layout.kinds)))
     store = begin(dataset, dest, options, names_images=True)
     left_out: Counter[str] = Counter()
+    verified = {
+        name: select.verified_in
+        for name, select in layout.tables.items()
+        if select.verified_in is not None and dataset.has_table(select.verified_in)
+    }
+    true: Counter[str] = Counter()  # rows of these tables whose text is true
     written = 0
     folder = f"{files.absolute(dest).rstrip('/')}/{IMAGES}"
     root = "" if options.images == "none" else f"{folder}/"
     with removed_on_failure(store), ExitStack() as opened:
         adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in layout.kinds.items()}
-        for sample, write_image in _samples(dataset, options, store, layout, root):
+        for sample, write_image, found in _samples(dataset, options, store, layout, root):
             made: Made | str = (
                 NO_IMAGE if _has_no_image(sample.record) else MISSING if write_image is None else row(sample)
             )
@@ -192,6 +199,8 @@ def export_rows(
                 if name not in adds:
                     adds[name] = opened.enter_context(json_list(store, name))
                 adds[name](line)
+            for name in verified:
+                true[name] += found[name].left_out[sample.record.key]
             written += 1
         if written < layout.least:
             reasons = "".join(f"\n  left out: {count:,} ({reason})" for reason, count in left_out.items())
@@ -201,6 +210,10 @@ def export_rows(
             layout.check()
     place = shlex.quote(folder) if root else "FOLDER"
     notes = [note.replace(PLACE, place) for note in layout.notes]
+    notes += [
+        f"left out: {true[name]:,} {name} with a mean p_true of at least {LEAST_TRUE} in the table {table}"
+        for name, table in verified.items()
+    ]
     if not root:
         texts = (*layout.notes, *(one.arguments for one in layout.usage))
         what = "FOLDER is the folder with" if any(PLACE in text for text in texts) else "DEST is without"
@@ -218,14 +231,14 @@ def _has_no_image(record: Record) -> bool:
 
 def _samples(
     dataset: Dataset, options: Options, store: Store, layout: Layout, root: str
-) -> Iterator[tuple[Sample, WriteImage | None]]:
+) -> Iterator[tuple[Sample, WriteImage | None, Mapping[str, TableRows]]]:
     for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
         records = dataset.records(
             shard, options.split, generations=layout.generations, granularities=layout.granularities
         )
         for record, write_image in with_files(dataset, shard, options, store, records):
-            yield sample_of(record, found, root), write_image
+            yield sample_of(record, found, root), write_image, found
 
 
 def rows_of(dataset: Dataset, shard: ShardEntry, tables: Tables) -> Mapping[str, TableRows]:

@@ -15,7 +15,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems
 from recaption.export.needs import NEGATIVES, only_table, required_tables
-from recaption.export.negatives import changed, first_of, notes_of, tables_of
+from recaption.export.negatives import changed, first_of, tables_of
 from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.tasks.changes import Category
@@ -41,7 +41,6 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         kinds={FILE: json_list},
         notes=(
             described({NEGATIVES.table: generation}),
-            *notes_of(dataset),
             f"in model/dataloader.py, replace /root/data/coco_data/ by {PLACE}/",
         ),
         usage=(Usage(program="Structure-CLIP (main of 2024-06)", arguments=f"--train_path {path_of(dest, FILE)}"),),

@@ -138,12 +138,9 @@ def _decoded(data: bytes, orientation: int | None, key: str, shard: str | None) 
     return made
 
 
-def open_set(out: str) -> CaptionSet:
-    """Read all records of an output or build, of both splits. Raises as CaptionDataset does."""
+def open_datasets(out: str) -> dict[str, CaptionDataset]:
+    """The splits of an output or build, without reading records. Raises as CaptionDataset does."""
     datasets: dict[str, CaptionDataset] = {}
-    sha256s, indices, seen = bytearray(), array("q"), set[bytes]()
-    of_split: dict[str, int] = {}
-    granularities: Counter[str] = Counter()
     for split in ("train", "val"):
         try:
             datasets[split] = CaptionDataset(
@@ -160,6 +157,15 @@ def open_set(out: str) -> CaptionSet:
         except UserError:
             if split == "train":
                 raise
+    return datasets
+
+
+def open_set(out: str) -> CaptionSet:
+    """Read all records of an output or build, of both splits. Raises as CaptionDataset does."""
+    datasets = open_datasets(out)
+    sha256s, indices, seen = bytearray(), array("q"), set[bytes]()
+    of_split: dict[str, int] = {}
+    granularities: Counter[str] = Counter()
 
     def records() -> Iterator[Any]:
         for split, dataset in datasets.items():

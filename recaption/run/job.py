@@ -23,7 +23,7 @@ from recaption.formatting import duration
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import Job
 from recaption.generate.driver import ModelPass
-from recaption.generate.plan import Plan, make_plan
+from recaption.generate.plan import ModelPlan, Plan, make_plan
 from recaption.generate.progress import PassProgress
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
@@ -33,7 +33,7 @@ from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, ProgressListener
 from recaption.run import check
-from recaption.run.autoscaling import GpuRequest
+from recaption.run.autoscaling import GpuRequest, check_gpu, expects_gpus
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.budget import Spend, earlier_gpu_seconds, keep_killed_run
@@ -195,12 +195,12 @@ def run(
                         job,
                         report=report,
                         stopping=lambda: stop() or spend.is_over,
-                        may_start=partial(_begin, spend, gpus),
+                        may_start=partial(_begin, spend, gpus, model),
                         released=gpus.reduce,
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
-                        had_gpus=had_gpus,
+                        expects_gpus=expects_gpus(model.config, had_gpus=had_gpus),
                     )
                     compactions = RayPool()
                     try:
@@ -275,9 +275,10 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     return (f"images in {counts['images']:,} = {terms}",)
 
 
-def _begin(spend: Spend, gpus: GpuRequest) -> None:
-    """Called before engines start. Raises BudgetSpent."""
+def _begin(spend: Spend, gpus: GpuRequest, model: ModelPlan) -> None:
+    """Called before engines start. Raises BudgetSpent, UserError."""
     spend.check()
+    check_gpu(model.name, model.config)
     gpus.make()
 
 

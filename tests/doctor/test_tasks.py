@@ -9,22 +9,23 @@ from typing import Any
 
 import pytest
 from tiny_models import make_tiny_text
+from toy_tasks import Words
 
 from recaption import config
 from recaption.doctor import tasks
 from recaption.doctor.finding import Finding
-from recaption.tasks.base import Task, Unit
+from recaption.tasks.base import Unit
 from recaption.tasks.output import Output
 
 
-class YesNo(Task):
+class YesNo(Words):
     needs = frozenset({"text"})
 
     def output(self, unit: Unit | None) -> Output:
         return Output(choices=("yes", "no"), logprobs=True)
 
 
-class Sets(Task):
+class Sets(Words):
     needs = frozenset({"text"})
 
     def output(self, unit: Unit | None) -> Output:

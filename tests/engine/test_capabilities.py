@@ -89,7 +89,7 @@ def test_what_is_not_on_this_machine_counts_as_possible(tmp_path: Path, monkeypa
         (
             "openai",
             Output(likelihood=True),
-            "engine openai does not return the likelihood of a given text; engines that do: vllm, transformers$",
+            "engine openai does not return the likelihood of a given text; engines that do: vllm, transformers\\. Use",
         ),
         (
             "openai",

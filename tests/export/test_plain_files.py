@@ -249,8 +249,8 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_words(build: Any, tmp_path:
     (tmp_path / "file").touch()
     dest = str(tmp_path / "file" / "x")
     for to in ("txt", "imagefolder", "coco"):
-        assert main(["export", build(ROWS).store.url, dest, "--to", to, "--images", "jpg"]) != 0
-        assert f"error: cannot write {dest}" in capsys.readouterr().err
+        assert main(["export", build(ROWS).store.url, dest, "--to", to, "--images", "jpg"]) == 2
+        assert f"error: {dest} cannot be a folder: {tmp_path}/file is a file" in capsys.readouterr().err
 
 
 def test_the_note_for_sd_scripts_names_the_folder_in_a_way_that_reads_it(build: Any, exported: Any) -> None:

@@ -20,6 +20,7 @@ from exported_tables import full_tables
 from trainer_options import OPTIONS
 
 from recaption.export import MODULES, beta_clip, sharegpt4v, tars
+from recaption.export.rows import PLACE
 
 WITHOUT_TRAINER = {
     "recap",
@@ -95,6 +96,9 @@ def test_its_arguments_are_taken_and_name_the_files(
     dataset = build(rows, kinds=kinds, langs={"long_zh": "zh", "short_zh": "zh"}, tables=full_tables())
     _, done = exported(name, dataset, map=MAPS.get(name, {}))
     assert bool(done.usage) != (name in WITHOUT_TRAINER)
+    printed = [*done.notes, *(usage.arguments for usage in done.usage)]
+    assert not any(PLACE in text for text in printed), "the folder of the images is not named"
+    assert any("FOLDER" in text for text in printed) == any("FOLDER is the folder" in text for text in printed)
     for usage in done.usage:
         found = parsers(usage.program)
         assert found, f"no parser for {usage.program}"
