@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 from recaption import config, strictyaml
+from recaption.errors import ConfigError
 from recaption.resources import find
 
 ROOT = Path(__file__).parent.parent
