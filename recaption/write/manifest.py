@@ -20,9 +20,9 @@ from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
-from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 from recaption.write.specs import check_tables, spec_json
+from recaption.write.transcode import ImageMode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

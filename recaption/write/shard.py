@@ -20,10 +20,10 @@ from recaption.write.columns import Columns
 from recaption.write.embeddings import write_embeddings
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry, tally
 from recaption.write.parquet import parquet_writer
-from recaption.write.pixels import ImageMode, Stored, store_image
 from recaption.write.profile import FlairProfile
 from recaption.write.tables import write_flat, write_sidecar
 from recaption.write.tokens import Encoder, write_tokens
+from recaption.write.transcode import ImageMode, Stored, store_image
 from recaption.write.webdataset import tar_writer
 
 Format = Literal["sidecar", "webdataset", "parquet"]
