@@ -68,7 +68,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     layout = ExportFiles(
         kinds={FILE: _numpy_files},
         notes=notes,
-        usage=(Usage(program="CE-CLIP (cvpr of 2024-03)", arguments=arguments),),
+        usage=(Usage(program="CE-CLIP (branch cvpr, to 2024-03; main has no npy)", arguments=arguments),),
         tables=tables_of(generation),
         generations=(),
     )

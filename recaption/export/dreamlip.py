@@ -99,7 +99,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [(FILE, (sample.image, *cells))]
 
     arguments = f"--dataset-type csv --use_longcap --train-data {path_of(dest, FILE)} --root_filename {PLACE}"
-    usage = Usage(program="DreamLIP (main of 2024-11)", arguments=arguments)
+    usage = Usage(program="DreamLIP (main since 2024-07; before, it had no code)", arguments=arguments)
     kinds = {FILE: csv_file(*HEADER)}
     return export_rows(
         dataset, dest, options, ExportFiles(kinds=kinds, notes=(described(sources),), usage=(usage,)), row

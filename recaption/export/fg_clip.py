@@ -45,7 +45,7 @@ NEGATIVE_TEXTS: Final = 10  # texts per box with negatives: the loss reshapes to
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. With a table of regions, rows have boxes; boxes have negatives if there are ten."""
     arguments = f"--data_path {path_of(dest, FILE)} --image_folder {PLACE}"
-    usage = Usage(program="FG-CLIP (main of 2026-06)", arguments=arguments)
+    usage = Usage(program="FG-CLIP (v1.0, and main since 2025-10)", arguments=arguments)
     return export_boxes(dataset, dest, options, {FILE: json_list}, usage, lambda sample, row: [(FILE, row)])
 
 

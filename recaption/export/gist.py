@@ -70,7 +70,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     layout = ExportFiles(
         kinds={TEXTS: json_object, TABLE: csv_file(*HEADER)},
         notes=(described({MATCHES.table: generation}),),
-        usage=(Usage(program="GIST (main of 2023-08)", arguments=arguments),),
+        usage=(Usage(program="GIST (all versions, to main of 2023-08)", arguments=arguments),),
         tables={MATCHES.table: MATCHES.made_by(generation)},
         generations=(),
     )

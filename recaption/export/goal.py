@@ -55,7 +55,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     layout = ExportFiles(
         kinds={FILE: json_list},
         notes=(described({"caption": generation, REGIONS.table: regions}),),
-        usage=(Usage(program="GOAL (main of 2025-03)", arguments=f"--dataset {path_of(dest, FILE)}"),),
+        usage=(Usage(program="GOAL (all versions, to main of 2025-03)", arguments=f"--dataset {path_of(dest, FILE)}"),),
         tables={
             REGIONS.table: REGIONS.made_by(regions),
             SUB_CAPTIONS: Select(columns=("sub_id", "text"), generations={generation}, named_in=(REGIONS.table,)),

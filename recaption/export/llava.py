@@ -41,7 +41,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [(FILE, conversation(sample, question, answer))]
 
     notes = (described({"caption": generation}),)
-    usage = Usage(program="LLaVA (main of 2024-05)", arguments=arguments(dest, FILE))
+    usage = Usage(program="LLaVA (all versions, to main of 2024-05)", arguments=arguments(dest, FILE))
     layout = ExportFiles(kinds={FILE: json_list}, notes=notes, usage=(usage,), generations={generation})
     return export_rows(dataset, dest, options, layout, row)
 

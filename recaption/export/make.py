@@ -29,6 +29,7 @@ from recaption.write.profile import sentences
 
 WRITES: Final = "one CSV with 16 columns: filename, captions, eight sub-captions, masks"
 READ_BY: Final = "MAKE"
+PROGRAM: Final = "MAKE (main since 2025-09; before, it had no training)"
 FILE: Final = "make.csv"
 VISUAL: Final = "visual_concept_caption"
 ONTOLOGY: Final = "ontology_caption"
@@ -69,7 +70,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     layout = ExportFiles(
         kinds={FILE: csv_file(*HEADER)},
         notes=(described({"caption": source, ASPECTS.table: generation}), described(aspects)),
-        usage=(Usage(program="MAKE (main of 2026-02)", arguments=f"{arguments} --MKCL --subcaptions"),),
+        usage=(Usage(program=PROGRAM, arguments=f"{arguments} --MKCL --subcaptions"),),
         tables={ASPECTS.table: ASPECTS.made_by(generation), SUB_CAPTIONS: subs},
         generations={source},
         check=lambda: _check_aspects(aspects, found),

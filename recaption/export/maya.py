@@ -42,7 +42,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
                 made.setdefault(caption.lang, plain(caption.text))
         return [(f"{lang}.json", conversation(sample, question, text)) for lang, text in made.items()]
 
-    usage = Usage(program="Maya (main of 2025-08)", arguments=arguments(dest))
+    usage = Usage(program="Maya (all versions, to main of 2025-08)", arguments=arguments(dest))
     layout = ExportFiles(kinds={"en.json": json_list}, notes=(described({"caption": generation}),), usage=(usage,))
     return export_rows(dataset, dest, options, layout, row)
 

@@ -51,7 +51,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [*made, (ALL, _all_of(sample, text))] if REGIONS.table in makers else made
 
     kinds = {FILE: json_list, DETAILED: json_list, **({ALL: json_list} if REGIONS.table in makers else {})}
-    usage = Usage(program="Monkey (main of 2025-07)", arguments=f"--data_path {path_of(dest, FILE)}")
+    usage = Usage(program="Monkey (all versions, to main of 2025-07)", arguments=f"--data_path {path_of(dest, FILE)}")
     layout = ExportFiles(
         kinds=kinds,
         notes=(described({"caption": generation, **makers}),),

@@ -81,11 +81,11 @@ def export_captions(
         f"Long-CLIP, HiMo-CLIP: in train/sharegpt4v.py, set data4v_root to {path_of(dest)}/, json_name to {file}, "
         f"image_root to {PLACE}/"
     )
-    arguments = f"--metadata {path_of(dest, file)} --root {PLACE}"
+    arguments = f"--dataset sharegpt4v --metadata {path_of(dest, file)} --root {PLACE}"
     layout = replace(
         layout,
         notes=(described({"caption": generation}), *layout.notes, long_clip),
-        usage=(Usage(program="β-CLIP (main of 2026-01)", arguments=arguments),),
+        usage=(Usage(program="β-CLIP (all versions, to v1 of 2026-01)", arguments=arguments),),
         tables={**layout.tables, SUB_CAPTIONS: Select(columns=_OF_FIRST, generations={generation})},
         generations={generation},
     )
