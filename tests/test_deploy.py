@@ -410,6 +410,8 @@ def test_the_alert_rules_are_a_rule_file_over_metrics_that_exist() -> None:
 
 def test_the_dashboards_panels_show_metrics_that_exist_and_leave_out_none() -> None:
     """https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/"""
+    board = json.loads((DEPLOY / "grafana" / "recaption.json").read_text("utf-8"))
+    assert board["schemaVersion"] == 42, "that of Grafana 13.2, so that it migrates nothing"
     assert len({panel["id"] for panel in panels()}) == len(panels())
     taken: set[tuple[int, int]] = set()
     for panel in panels():
@@ -448,6 +450,18 @@ def test_the_dashboards_metrics_of_ray_and_vllm_are_those_of_the_installed_versi
     known = (Path(spec.origin).parent / "v1" / "metrics" / "loggers.py").read_text("utf-8")
     names = {re.sub(r"_(total|bucket)$", "", name) for name in of_vllm}
     assert [name for name in names if f'"{name}"' not in known] == []
+
+
+def test_all_expressions_are_promql() -> None:
+    """promql-parser is a port of Prometheus' parser; it knows neither its functions' results nor any data."""
+    parser = pytest.importorskip("promql_parser")
+    for where, text in [*expressions(), *((rule["alert"], rule["expr"]) for rule in rules())]:
+        try:
+            parser.parse(text.replace("$__rate_interval", "5m"))
+        except ValueError as error:
+            pytest.fail(f"{where}: {error}")
+    with pytest.raises(ValueError, match="parenthesis"):
+        parser.parse("sum by (x (up)")
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")

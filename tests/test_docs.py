@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 from recaption import config, strictyaml
+from recaption.errors import ConfigError
 from recaption.resources import find
 from recaption.types import REASONS
 
@@ -312,7 +313,7 @@ def test_links_between_pages_follow_the_source_files(monkeypatch: pytest.MonkeyP
 )
 def test_wrong_commands_are_caught(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = blocks(f"```console\n{line}\n```")
-    with pytest.raises((AssertionError, config.ConfigError)):
+    with pytest.raises((AssertionError, ConfigError)):
         for words in commands(block):
             check_command(words)
 
@@ -321,7 +322,7 @@ def test_wrong_commands_are_caught(line: str, capsys: pytest.CaptureFixture[str]
     "text", ["output: {pth: x}", "- a", "generate: [{id: long, model: m, prompt: nosuch}]", "nme: x"]
 )
 def test_wrong_yaml_is_caught(text: str) -> None:
-    with pytest.raises((AssertionError, config.ConfigError)):
+    with pytest.raises((AssertionError, ConfigError)):
         check_yaml(text)
 
 

@@ -68,7 +68,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
                 put_text(store, f"{name}.txt", "".join(f"{line}\n" for line in lines))
                 written += 1
         refuse_classes_without_texts(without, _REMEDY)
-    usage = Usage(program="AdaptCLIPZS (main of 2025-10)", arguments=f"--text_dir {path_of(dest)}")
+    usage = Usage(program="AdaptCLIPZS (main since 2024-04)", arguments=f"--text_dir {path_of(dest)}")
     notes = (described({CLASS_TEXTS.table: generation}),)
     return Exported(samples=written, files=written, notes=notes, usage=(usage,))
 

@@ -27,6 +27,7 @@ from recaption.generate.plan import ModelPlan, Plan, make_plan
 from recaption.generate.progress import PassProgress
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
+from recaption.output.folder_rule import record_rule
 from recaption.output.lease import claim
 from recaption.output.locate import read_manifest
 from recaption.output.paths import PIPELINE, build_folder
@@ -42,7 +43,6 @@ from recaption.run.monitor.metrics import RunLog
 from recaption.run.monitor.notify import Notifier, address
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
-from recaption.source.keys import record_rule
 from recaption.supervise import stop_requested
 from recaption.tasks.question import Question
 from recaption.threads import waited
@@ -216,7 +216,8 @@ def run(
                         raise
                     passes.append(work.progress)
                     had_gpus = had_gpus or work.fleet.had_gpus
-                    compactions.collect(lambda done, total: None, stop)
+                    if any(compactions.collect(lambda done, total: None, stop)) and builder:
+                        builder.write_all()
                 answered = sum(each.answers for each in passes)
                 build, changed = builder.finish(building, stop) if builder else (None, answered > 0)
                 if build:
@@ -288,11 +289,10 @@ def _say_copies(display: Display, store: Store, build: str, form: Format, stop: 
             display.message(escape(text))
 
 
-def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> None:
-    """Task: compact a shard's parts."""
+def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> bool:
+    """Task: compact a shard's parts. Returns whether its answers have changed."""
     store = open_store(store_url)
-    for question in questions:
-        parts.compact(store, question, shard)
+    return any([parts.compact(store, question, shard) for question in questions])
 
 
 def _scrubber(plan: Plan) -> Scrubber:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from recaption.generate.plan import Plan, make_plan
 from recaption.io.files import is_url, open_stream
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
+from recaption.output.folder_rule import recorded_rule
 from recaption.output.paths import index_file
 from recaption.output.reports import run_reports, shard_ids
 from recaption.progress import Display
@@ -62,7 +64,7 @@ def estimate(
     prices = _prices(pipeline, token_prices or {})
     result = run(pipeline, path, display, half="generate", limit=images)
     store = open_store(pipeline.output.path)
-    source = open_source(pipeline.source, store)
+    source = open_source(pipeline.source, partial(recorded_rule, store))
     plan = make_plan(pipeline, path, source)
     reports = run_reports(store)
     rates: list[ModelRate] = []
