@@ -36,7 +36,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         base = Path(folder)
         for shard in range(SHARDS):
             _write(base, shard, seed=shard)
-        found = {"images": SHARDS * PER_SHARD, "engines_images_per_s": RATE}
+        found: dict[str, Any] = {"images": SHARDS * PER_SHARD, "engines_images_per_s": RATE}
         found |= _named("source", _run(base, "source"))
         found |= _named("equal", _run(base, EQUAL))
         for shard in range(SHARDS // 4):
