@@ -6,35 +6,40 @@ but placeholders, and paths and numbers that only exist elsewhere (`WORDS`). Run
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
-import socket
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
 import yaml
 from hub_server import TOKEN, hub_server
 from local_run import local_runs
 from other_programs import is_placeholder
 from samples import jpeg, sample, write_tar
+from typer.exceptions import TyperException
 
 from recaption.cli import command, main
+from recaption.probe.settings import parse_policy
 from recaption.resources import shipped
 
 KEYS = ("000000003", "000000012", "000000123", "000000124")
 SCENE = "{engine: transformers, model: scene, dtype: float32, max_model_len: 512}"
 MODELS: Mapping[str, tuple[str, ...]] = {
     "flair": (f"models.qwen={SCENE}",),
-    "openai": (f"models.qwen={SCENE}",),
-    "seeds/dreamlip": (),
+    "openai": (),  # its server is `chat_server`
     "verify-demo": ("source.path=data/cc3m/*.tar",),
     "demo": ("source.path=data/cc3m/*.tar",),
     "judge": ('models.judge={engine: "recaption.engine.scene_judge:SceneJudge", model: scene}',),
@@ -45,7 +50,7 @@ WORDS: Mapping[str, str] = {
     "s3://bucket": "bucket",
     "/shared/out": "shared/out",
     "/config/pipeline.yaml": "demo",
-    "000000123": KEYS[2],
+    "--b fixed": "--b short",
 }
 """What stands in a printed command for what exists in this folder."""
 FILLED: Mapping[str, str] = {
@@ -59,6 +64,9 @@ FILLED: Mapping[str, str] = {
     "pipeline": "demo",
     "pipeline_file": "base.yaml",
     "preset": "demo",
+    "generation": "long",
+    "generation_a": "long",
+    "generation_b": "short",
     "folder": "new",
     "destination": "new",
     "to": "flair",
@@ -78,6 +86,28 @@ FILLED: Mapping[str, str] = {
 """A value for each argument and option, where a command has a placeholder."""
 OUTPUTS = ("out", "outs", "path", "a", "b", "other", "others")
 """Arguments and options that name an output which exists."""
+INSTEAD: Mapping[str, Callable[..., Any]] = {
+    # These need weights of open_clip, a GPU or 20 minutes; tests/probe runs them on small models.
+    "recaption.probe.command.outputs": lambda outs, compared, *_: _policies(compared),
+    "recaption.probe.command.export_arms": lambda outs, compared, *_: _policies(compared),
+    "recaption.probe.command.demo": lambda *_: 0,
+    # It needs servers; tests/source/download runs it.
+    "recaption.source.download.job.download": lambda *_, **__: SimpleNamespace(lines=lambda: []),
+}
+"""What is not run: the functions that a command calls with everything that it was given."""
+NEW = {("compare", "out"), ("init", "folder"), ("download", "out"), ("export", "destination"), ("probe", "folder")}
+"""Those that name a new folder, by their command."""
+BEFORE: Mapping[str, tuple[str, ...]] = {
+    "out/photos": ("run", "column", "--set", "source.path=photos", "--set", "generate.0.column=caption", "--set",
+                   "output.path=out/photos"),
+}  # fmt: skip
+"""How an output is made, if it is no copy of the base."""
+ENDS: Mapping[str, frozenset[int]] = {
+    "compare": frozenset({0, 1}),  # 1: no verdict, with so few images
+    "validate --workers": frozenset({1}),  # fewer tars than loading processes
+    "status --watch": frozenset({2}),  # needs a terminal
+}
+"""Exit codes other than 0 of a command, or of one with an option, and why they are right here."""
 
 
 @dataclass(kw_only=True)
@@ -86,8 +116,9 @@ class World:
 
     folder: Path
     base: Path
-    stand_ins: dict[str, int] = field(default_factory=dict)
+    chat: str = ""  # the URL of a chat server
     made: int = 0
+    ran: set[str] = field(default_factory=set)
 
     def enter(self, name: str, patch: pytest.MonkeyPatch) -> None:
         """Work in a folder of its own, with the same sources."""
@@ -100,20 +131,19 @@ class World:
 
     def run(self, words: Sequence[str]) -> tuple[int, str, str]:
         """Exit code, what the command printed, and the command that ran."""
-        argv = self.prepared([" ".join(shlex.split(word)) for word in words])
+        argv = self.prepared(unquoted(words))
         said, wrong = StringIO(), StringIO()
         with redirect_stdout(said), redirect_stderr(wrong):
             if argv[0] == "build":  # as its document has it: of a run that has finished
                 plain = [word for word in argv[1:] if word != "--prune" and not word.startswith("source.exclude=")]
-                plain = [w for n, w in enumerate(plain) if w != "--set" or plain[n + 1 : n + 2] != ["--set"]]
-                main(["generate", *_paired(plain)])
+                assert main(["generate", *_paired(plain)]) == 0, wrong.getvalue()
             code = main(argv)
         return code, said.getvalue() + wrong.getvalue(), shlex.join(["recaption", *argv])
 
     def prepared(self, words: list[str]) -> list[str]:
         """The arguments for this folder. Raises AssertionError if there is no value for a placeholder."""
         for before, after in WORDS.items():
-            words = [word.replace(before, after) for word in words]
+            words = "\0".join(words).replace(before.replace(" ", "\0"), after.replace(" ", "\0")).split("\0")
         if words == ["COMMAND", "--help"]:
             words = ["run", "--help"]
         made = command().commands.get(words[0])
@@ -142,52 +172,56 @@ class World:
             elif word.startswith("-") and len(word) > 1:
                 options.append(word)  # the command refuses it
             else:
-                at = arguments[min(len(positions), len(arguments) - 1)] if arguments else None
-                positions.append((at, self.value(at.name if at else "", word, name)))
-        mentioned = not positions  # the name of the command and some of its options
-        for param in made.params:
-            if mentioned and param.required and param.name not in given:
-                if param.param_type_name == "argument":
-                    positions.append((param, self.value(param.name, "…", name)))
-                else:
-                    options += [param.opts[0], self.value(param.name, "…", name)]
+                at = arguments[min(len(positions), len(arguments) - 1)]
+                positions.append((at, self.value(at.name, word, name)))
+        if "preset" in given and any(word == FILLED["pipeline"] for _, word in positions):
+            positions = [(param, "seeds/flair" if param.name == "pipeline" else word) for param, word in positions]
+        if name == "validate" and "name" in given:
+            positions = [(param, self.export(given["name"][0], word)) for param, word in positions]
         return [name, *(value for _, value in positions), *options, *self.added(name, positions, given)]
 
     def value(self, param: str, word: str, name: str) -> str:
         """A value for an argument; outputs that it names are made."""
-        if is_placeholder(word) or (re.search(r"\b[A-Z]{3,}\d?\b", word) and param in (*OUTPUTS, "pipeline")):
+        part = re.search(r"\b[A-Z]{3,}\d?\b", word) if param in (*OUTPUTS, "pipeline") else None
+        if is_placeholder(word) or part:
             assert param in FILLED, f"no value for {param} of recaption {name}: add one to FILLED"
+            self.made += 1
             word = FILLED[param]
-            if param in ("folder", "destination") or (param == "path" and name == "validate"):
-                word = self.new(name, param)
-        elif re.match(r"…|[A-Z]+/", word):
-            word = FILLED.get(param, word)
-        if param in OUTPUTS:
-            place = Path(word)
-            if not place.exists() and "*" not in word and word not in ("demo",):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copytree(self.base / "base-output", place, symlinks=True)
+            if (name, param) in NEW:
+                word = f"new-{self.made}"
+            elif param == "repository":
+                word += str(self.made)
+        if param in OUTPUTS and (name, param) not in NEW and "*" not in word and not Path(word).exists():
+            if word in BEFORE:
+                assert main(list(BEFORE[word])) == 0
+            elif not (name == "probe" and word == "demo") and not word.startswith("exports/"):
+                Path(word).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copytree(self.base / "base-output", word, symlinks=True)
         return word
 
-    def new(self, name: str, param: str) -> str:
+    def export(self, name: str, place: str) -> str:
+        """An export in a format, for what checks it; it exists if its document has made it before."""
+        if place != FILLED["path"]:
+            return place
         self.made += 1
-        return f"new-{self.made}" if param != "path" else "out/filled"
+        assert main(["export", str(self.base / "base-output"), f"new-{self.made}", "--to", name]) == 0
+        return f"new-{self.made}"
 
     def added(self, name: str, positions: list[tuple[Any, str]], given: Mapping[str, list[str]]) -> list[str]:
         """Settings with which a pipeline runs here."""
-        pipeline = next((value for param, value in positions if param is not None and param.name == "pipeline"), "")
+        pipeline = next((value for param, value in positions if param.name == "pipeline"), "")
         stem = "judge" if name == "compare" and "preset" not in given else Path(pipeline).stem
-        if pipeline.startswith("seeds/"):
-            stem = pipeline
         if "preset" in given or not (pipeline or name == "compare"):
             return []
         settings = list(MODELS.get(stem, ()))
+        if pipeline.startswith("seeds/"):
+            settings = self.embedded(pipeline)
+        elif stem == "openai":
+            settings = [f"models.qwen.engine_args.base_url={self.chat}", "models.qwen.model=m"]
         named = [one.partition("=")[0] for one in given.get("overrides", ())]
         settings = [one for one in settings if one.partition("=")[0] not in named]
         if stem in ("flair", "openai") and "source.path" not in named:
             settings.append("source.path=data/cc3m/*.tar")
-        if stem == "seeds/dreamlip":
-            settings += self.embedded(pipeline)
         return [word for one in settings for word in ("--set", one)]
 
     def embedded(self, pipeline: str) -> list[str]:
@@ -195,6 +229,57 @@ class World:
         text = (shipped("pipelines") / f"{pipeline}.yaml").read_text("utf-8")
         models = yaml.safe_load(text)["models"]
         return [f"models.{name}={SCENE}" for name, model in models.items() if model["engine"] != "column"]
+
+
+def _policies(compared: Any) -> int:
+    for text in compared.policies:
+        parse_policy(text)
+    return 0
+
+
+def parsed(words: Sequence[str]) -> None:
+    """Give the arguments to the command's own parser, with values in place of placeholders.
+
+    Raises AssertionError if it refuses them. Where options are named without an argument, what is required is added.
+    """
+    name, rest = words[0], unquoted(words[1:])
+    made = command().commands.get(name)
+    if made is None:  # recaption --version
+        assert name in ("--help", "--version", "--install-completion", "COMMAND"), f"there is no command {name}"
+        return
+    arguments = [p for p in made.params if p.param_type_name == "argument"]
+    flags: dict[str, Any] = {flag: p for p in made.params for flag in (*p.opts, *p.secondary_opts)}
+    left, argv, positions, given = list(rest), list[str](), 0, set[str]()
+    while left:
+        word = left.pop(0)
+        option, equals, value = word.partition("=")
+        if word.startswith("-") and len(word) > 1:
+            argv.append(word)
+            param = flags.get(option)
+            if param is not None and not getattr(param, "is_flag", False) and not equals:
+                given.add(param.name)
+                value = left.pop(0) if left else "…"
+                filled = is_placeholder(value) or re.fullmatch(r"[A-Z]+,[A-Z,…]+", value)
+                argv.append(FILLED.get(param.name, value) if filled else value)
+                if param.name == "ask" and left and not left[0].startswith("-"):
+                    argv.append(left.pop(0))
+        else:
+            at = arguments[min(positions, len(arguments) - 1)] if arguments else None
+            argv.append(FILLED[at.name] if at is not None and is_placeholder(word) else word)
+            positions += 1
+    if not positions:
+        for param in made.params:
+            if param.required and param.name not in given:
+                value = FILLED[param.name]
+                argv = [value, *argv] if param.param_type_name == "argument" else [*argv, param.opts[0], value]
+        order = [FILLED[p.name] for p in arguments if p.required]
+        argv = [*order, *argv[len(order) :]]
+    try:
+        made.make_context(name, argv)
+    except typer.Exit:  # --help
+        return
+    except TyperException as error:
+        raise AssertionError(f"recaption {shlex.join([name, *argv])}: {error.format_message()}") from error
 
 
 def _paired(words: list[str]) -> list[str]:
@@ -227,7 +312,8 @@ def write_sources(folder: Path) -> None:
     (folder / "photos").mkdir()
     for n in range(4):
         (folder / "photos" / f"{n}.jpg").write_bytes(jpeg(n))
-        (folder / "photos" / f"{n}.txt").write_text(f"A dog number {n} runs. It is brown.")
+    texts = [f"{n}.jpg,A dog number {n} runs. It is brown." for n in range(4)]
+    (folder / "photos" / "metadata.csv").write_text("\n".join(["file_name,caption", *texts]))
     (folder / "bucket").mkdir()
     shutil.copytree(folder / "data" / "cc3m", folder / "bucket" / "cc3m")
     pq.write_table(pa.table({"url": ["http://127.0.0.1:9/a.jpg"], "caption": ["a"]}), folder / "urls.parquet")
@@ -257,16 +343,50 @@ def world(folder: Path) -> Iterator[World]:
         patch.setattr(constants, "ENDPOINT", hub.url)
         patch.setattr(constants, "HF_HUB_OFFLINE", False)
         patch.setenv("HF_TOKEN", TOKEN)
+        chat = stack.enter_context(chat_server())
         patch.setattr("recaption.inspect.viewer.server.Server.serve_forever", lambda self, *_: None)
         patch.setattr("recaption.inspect.viewer._has_browser", lambda: False)
+        for name, does in INSTEAD.items():
+            patch.setattr(name, does)
         patch.chdir(base)
         said = StringIO()
         with redirect_stdout(said), redirect_stderr(said):
             assert main(["run", "base.yaml", "--quiet"]) == 0, said.getvalue()
-        yield World(folder=folder, base=base)
+        yield World(folder=folder, base=base, chat=chat)
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def unquoted(words: Sequence[str]) -> list[str]:
+    """The words as a shell passes them."""
+    return [" ".join(shlex.split(word)) if re.search(r"[\"'\\]", word) else word for word in words]
+
+
+@contextmanager
+def chat_server() -> Iterator[str]:
+    """A server of chat completions with one answer; yields its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send({"data": [{"id": "m", "owned_by": "vllm"}]})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            choice = {"index": 0, "message": {"content": "A dog runs over the sand."}, "finish_reason": "stop"}
+            self.send({"choices": [choice], "usage": {"prompt_tokens": 90, "completion_tokens": 7}})
+
+        def send(self, content: object) -> None:
+            raw = json.dumps(content).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            thread.join()

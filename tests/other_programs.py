@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from io import StringIO
@@ -62,7 +62,7 @@ class StandIn:
 
 def is_placeholder(word: str) -> bool:
     """Whether the reader puts a value in its place."""
-    return "…" in word or bool(re.fullmatch(r"[A-Z][A-Z0-9_/]*", word))
+    return "…" in word or word == "$@" or bool(re.fullmatch(r"[A-Z][A-Z0-9_/]*", word))
 
 
 def _ray(words: Sequence[str]) -> None:
@@ -83,9 +83,10 @@ def _ray(words: Sequence[str]) -> None:
 
 def _click(command: Any, words: Sequence[str]) -> None:
     try:
-        command.make_context("x", list(words), resilient_parsing=False)
+        with redirect_stderr(StringIO()), redirect_stdout(StringIO()):
+            command.make_context("x", list(words))
     except Exception as error:
-        if type(error).__name__ == "Exit":  # --help
+        if "--help" in words:
             return
         raise Refused(str(getattr(error, "message", error))) from error
 
@@ -271,7 +272,7 @@ PROGRAMS: Mapping[str, Callable[[Sequence[str]], None] | None] = {
     "kubectl": _groups(
         apply=StandIn(options={"-f": r"deploy/kuberay-rayjob\.yaml"}),
         create_secret_generic=StandIn(options={"--from-literal": r"\w+=.*"}, words=(1, 2)),
-        create_configmap=StandIn(options={"--from-file": r"[\w./=]+"}, words=(1, 1)),
+        create_configmap=StandIn(options={"--from-file": r"pipeline\.yaml|deploy/kuberay-run\.sh"}, words=(1, 1)),
     ),
     "sbatch": _sbatch,
     "ssh": StandIn(options={"-L": r"\d+:[\w.]+:\d+"}, words=(1, 1), source="man ssh"),

@@ -64,11 +64,17 @@ def _value(node: ast.AST) -> str:
     return "recaption" if called else "…"
 
 
-def of_package() -> Iterator[Text]:
+@cache
+def of_package() -> tuple[Text, ...]:
     """Every string of the package but docstrings, and the docstrings of commands."""
+    return tuple(_of_package())
+
+
+def _of_package() -> Iterator[Text]:
     for path in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
-        inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        statements = (node.value for node in ast.walk(tree) if isinstance(node, ast.Expr))
+        inner = {id(value) for value in statements if isinstance(value, ast.Constant)}  # docstrings
         for node in ast.walk(tree):  # parents come before their parts
             if id(node) in inner:
                 inner |= {id(part) for part in ast.walk(node)}
@@ -132,13 +138,13 @@ _NAMED = re.compile(
 )
 NO_WORDS_OF_ENGLISH = frozenset({"hf", "pip", "docker", "kubectl", "sbatch", "nvidia-smi"})
 """Programs whose name in a sentence is always a command."""
-NO_COMMANDS = frozenset({"python no-run"})
-"""Code spans that begin with the name of a program: the words after a fence of a document."""
+NO_COMMANDS = frozenset({"python no-run", "source = raw"})
+"""Code spans that begin with the name of a program: the words after a fence of a document, and a condition."""
 
 
 def commands(text: Text) -> Iterator[Command]:
     """The commands in a text."""
-    if text.whole:
+    if text.whole or re.match(r"  recaption |recaption .*  # ", text.text):  # a line of its own, or with a comment
         yield from _of_line(text)
         return
     sentence = text.text
@@ -228,7 +234,7 @@ def _simple(where: str, words: list[str]) -> Iterator[Command]:
     program = words[0]
     if " ".join(words) in NO_COMMANDS:
         return
-    if len(words) == 1 and program not in NO_WORDS_OF_ENGLISH:
+    if len(words) == 1 and program != "nvidia-smi":
         return
     if program in PROGRAMS or any(OPTION.match(word) for word in words[1:]):
         yield Command(where=where, program=program, words=tuple(words[1:]))

@@ -21,8 +21,9 @@ from samples import jpeg, sample, write_tar
 from recaption import config
 from recaption.errors import BudgetSpent, EngineDead, UserError
 from recaption.io.store import open_store
+from recaption.output.folder_rule import record_rule
 from recaption.progress import Display
-from recaption.source.keys import POSITIONS, record_rule
+from recaption.source.keys import POSITIONS
 from recaption.tokenids import TokenIds
 from recaption.validate import validate_output
 

@@ -259,7 +259,7 @@ class Annotator:
             is_meta = text[:opener].rstrip().endswith(":")
             opener, content = 0, _content_tokens(sentence, text, 0)
         n_words = count_words(text)
-        repetition = earlier.add(sub_id, text[opener:], objects)
+        repetition = earlier.add(sub_id, text[opener:], objects, content)
         has_end, is_cut = split.has_end(text), is_last and caption.finish_reason == "length"
         has_no_letter = not is_tagged and not any(map(str.isalpha, text))  # "1234": no object or verb in any language
         is_fragment = (
@@ -319,7 +319,8 @@ def _is_visible(tag: Tag) -> bool:
     of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
     if tag.kind == "object" and not of_picture:
         return True
-    is_place = tag.lemma in lex.PICTURES and not lex.OF_PLACES.isdisjoint(tag.attributes)  # "a serene coastal scene"
+    names_place = tag.lemma in lex.PICTURES or tag.lemma in ("environment", "setting")
+    is_place = names_place and not lex.OF_PLACES.isdisjoint(tag.attributes)  # "a serene coastal scene"
     return tag.kind != "absent" and (is_place or lex.is_event(tag.lemma))
 
 

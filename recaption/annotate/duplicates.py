@@ -25,6 +25,7 @@ from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS, WORD
 from recaption.annotate.lemma import singular
 from recaption.annotate.lexicon import word_set, words
+from recaption.annotate.tagged_words import Token
 from recaption.types import Tag
 
 _PLACES = word_set("""
@@ -33,22 +34,29 @@ _PLACES = word_set("""
 """)
 _PRONOUNS = word_set("he she it they one its his her their")
 _FEMALE, _MALE = word_set("she her hers herself"), word_set("he him his himself")
-_OTHERS = word_set("another other others second third fourth fifth sixth last")
+_PLURAL = word_set("they them their theirs themselves")
+_OTHERS = word_set("""
+    another other others second third fourth fifth sixth last additional extra different separate more
+""")
 _AGAIN = word_set("also too likewise similarly")
-_QUOTED = re.compile(r"[\"“]([^\"“”]+)[\"”]")
+_QUOTED = re.compile(r"[\"“«]([^\"“”«»]+)[\"”»]|(?<![\w])['‘]([^'‘’]+)['’](?!\w)|\b([A-Z]{3,}(?: [A-Z]{2,})*)\b")
+"""A text in the picture: in quotation marks, or in capitals."""
 _BEGIN = 3  # words among which a pronoun begins a sentence: "The black one"
-_OPPOSITES = word_set("light dark open closed")
+_OPPOSITES = word_set("light dark open closed up down off")
 _CONTRASTS = _PLACES | _OPPOSITES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
 _MIN_SHARED = 0.75  # share of a sentence's features (content words, places) that the earlier sentence has
 _MIN_COVERED = 0.35  # number of features, as a share of the earlier sentence's
 _ALL_SHARED_BELOW = 4  # sentences with fewer features must share all of them
+_NOT_DESCRIPTIVE = STOP_WORDS | lex.NOT_ATTRIBUTES
+_LONG = 9  # features
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
 _MOST_NAMED = 2  # names that pronouns of the other may stand for
 _SYNONYMS = dict(
     pair.split(":")
     for pair in words("""
-    sat:sit sitting:sit stood:stand lain:lie lying:lie laid:lay held:hold hung:hang ran:run running:run written:write
+    sat:sit sitting:sit stood:stand lain:lie lying:lie lies:lie rests:lie resting:lie rested:lie full:fill
+    upward:up upwards:up downward:down downwards:down laid:lay held:hold hung:hang ran:run running:run written:write
     wrote:write drawn:draw drew:draw grey:gray colour:color centre:center middle:center not:no isn:no aren:no wasn:no
     weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no
     beneath:under underneath:under next:beside alongside:beside upon:on large:big couch:sofa bike:bicycle
@@ -59,6 +67,9 @@ _SYNONYMS = dict(
     """)
 )
 """Irregular inflections, negations, and synonyms that often vary between the captions of one image."""
+
+
+_Numbers = tuple[set[int], set[bool]]
 
 
 class Repetition(NamedTuple):
@@ -83,6 +94,7 @@ class _Compared:
     words: list[str]
     content: str
     objects: Sequence[Tag]
+    tokens: Sequence[Token]
     before: str | None  # sub_id of the sentence before it in its caption, or of what that repeats
 
     def modified(self) -> dict[str, set[str]]:
@@ -94,6 +106,26 @@ class _Compared:
                 out.setdefault(word, set()).add(_head(tag))
         return out
 
+    def numbers(self) -> dict[str, _Numbers]:
+        """Stems of heads -> the counts given for them, and whether they are plural."""
+        out: dict[str, _Numbers] = {}
+        for tag in self.objects:
+            counts, plurals = out.setdefault(_head(tag), (set(), set()))
+            counts |= {tag.count} if tag.count is not None else set()
+            plurals.add(tag.plural)
+        return out
+
+    def descriptive(self) -> set[str]:
+        """Stems of its adjectives and of the participles of its phrases, not of "is walking"."""
+        out: set[str] = set()
+        after_be = False
+        for token in self.tokens:
+            word = token.text
+            if (token.tag == "JJ" or (token.tag == "VBG" and not after_be)) and word not in _NOT_DESCRIPTIVE:
+                out.add(_stem(word))
+            after_be = word in lex.COPULAS
+        return out
+
     def ends(self) -> tuple[str, str]:
         """Stems of the heads of the first and the last object; "" if there is none."""
         return (_head(self.objects[0]), _head(self.objects[-1])) if self.objects else ("", "")
@@ -102,16 +134,22 @@ class _Compared:
         """Whether it begins and whether it ends with a pronoun."""
         return not _PRONOUNS.isdisjoint(self.words[:_BEGIN]), self.words[-1] in _PRONOUNS or self.words[-1] == "them"
 
-    def persons(self) -> tuple[bool, bool]:
-        """Whether it has a female and a male pronoun."""
-        return not _FEMALE.isdisjoint(self.words), not _MALE.isdisjoint(self.words)
+    def persons(self) -> tuple[bool, bool, bool]:
+        """Whether it has a female, a male and a plural pronoun."""
+        female, male, plural = (not pronouns.isdisjoint(self.words) for pronouns in (_FEMALE, _MALE, _PLURAL))
+        return female, male, plural
 
     def others(self) -> frozenset[str]:
         """Words that set apart: "another", "third", "also"."""
         return (_OTHERS | _AGAIN).intersection(self.words)
 
+    def is_another(self) -> bool:
+        """Whether it begins with "another" or the like."""
+        return not _OTHERS.isdisjoint(self.words[:_BEGIN])
+
     def quotations(self) -> frozenset[str]:
-        return frozenset(text.casefold().strip(" .,") for text in _QUOTED.findall(self.content))
+        found = ("".join(groups) for groups in _QUOTED.findall(self.content))
+        return frozenset(text.casefold().strip(" .,") for text in found)
 
     def places(self) -> tuple[str, ...]:
         """In order."""
@@ -134,17 +172,20 @@ class EarlierSentences:
         self._before: str | None = None  # sub_id of the last sentence, or of what it repeats
         self._last = ""
 
-    def add(self, sub_id: str, content: str, objects: Sequence[Tag] = ()) -> Repetition:
+    def add(self, sub_id: str, content: str, objects: Sequence[Tag] = (), tokens: Sequence[Token] = ()) -> Repetition:
         """How far the sentence `content` (without its opener) repeats the sentences added before it.
 
-        `objects` are the objects that it names. A sentence that repeats none is recorded under `sub_id`.
+        `objects` are the objects that it names, `tokens` its words. A sentence that repeats none is recorded under
+        `sub_id`.
         """
         before = self._before if _caption_of(self._last) == _caption_of(sub_id) else None
-        repetition = self._compare(sub_id, content, objects, before)
+        repetition = self._compare(sub_id, content, objects, tokens, before)
         self._last, self._before = sub_id, repetition.dup_of or sub_id
         return repetition
 
-    def _compare(self, sub_id: str, content: str, objects: Sequence[Tag], before: str | None) -> Repetition:
+    def _compare(
+        self, sub_id: str, content: str, objects: Sequence[Tag], tokens: Sequence[Token], before: str | None
+    ) -> Repetition:
         found = WORD.findall(content.casefold())
         stems = tuple([_stem(word) for word in found if word not in STOP_WORDS] or found)
         if not stems:
@@ -152,7 +193,7 @@ class EarlierSentences:
         distinct = set(stems)
         known_share = len(distinct & self._stems) / len(distinct)
         features = frozenset(distinct if distinct.isdisjoint(_PLACES) else distinct | _places(stems))
-        new = _Compared(sub_id, stems, features, found, content, objects, before)
+        new = _Compared(sub_id, stems, features, found, content, objects, tokens, before)
         dup_of = self._repeated(new)
         if dup_of is None:
             self._exact[stems] = len(self._sentences)
@@ -185,12 +226,14 @@ class EarlierSentences:
             return None
         added = set(new.stems) - other.features
         object_stems = {_stem(word) for tag in new.objects for word in _words_of(tag)}
-        for named, is_pronoun in zip(new.ends(), other.pronouns(), strict=True):
-            if is_pronoun and added & object_stems == {named} and named in self._stems:
+        for named, is_pronoun, also in zip(new.ends(), other.pronouns(), new.pronouns(), strict=True):
+            if is_pronoun and not also and added & object_stems == {named} and named in self._stems:
                 added, n_shared = added - {named}, n_shared + 1
         if n_shared < needed or len(features) < _MIN_COVERED * len(other.features):
             return None
-        if added & _CONTRASTS or added & object_stems or not _agree(new, other):
+        if added & _CONTRASTS or added & object_stems or any(stem.isdigit() for stem in added):
+            return None
+        if not _agree(new, other) or _replaced(new, other, added):
             return None
         return None if _swapped(new, other) else other.sub_id
 
@@ -203,9 +246,16 @@ def _agree(new: _Compared, other: _Compared) -> bool:
     if persons != other_persons and any(persons) and any(other_persons):
         return False
     others = new.others() - other.others()
-    if others & _OTHERS or (others and same_caption and begins_with_pronoun):
+    if (
+        others & _OTHERS
+        or (new.is_another() and not other.is_another())
+        or (others and same_caption and begins_with_pronoun)
+    ):
         return False
     if not new.quotations() <= other.quotations():
+        return False
+    numbers, other_numbers = new.numbers(), other.numbers()
+    if any(_differ(numbers[head], other_numbers[head]) for head in numbers.keys() & other_numbers.keys()):
         return False
     rest = iter(other.places())
     if not all(place in rest for place in new.places()):
@@ -218,8 +268,24 @@ def _agree(new: _Compared, other: _Compared) -> bool:
     return True
 
 
+def _differ(a: _Numbers, b: _Numbers) -> bool:
+    """Whether two sentences give different numbers for things of one name: "a white plate" and "two white plates"."""
+    (counts, plurals), (other_counts, other_plurals) = a, b
+    return plurals.isdisjoint(other_plurals) or bool(counts and other_counts and counts.isdisjoint(other_counts))
+
+
 def _caption_of(sub_id: str) -> str:
     return sub_id.rpartition("#")[0]
+
+
+def _replaced(new: _Compared, other: _Compared, added: set[str]) -> bool:
+    """Whether a participle or an adjective takes the place of another: "standing in a field" and "walking in a field".
+
+    A single one in a long sentence is taken for a synonym.
+    """
+    if len(added) == 1 and len(new.features) >= _LONG:
+        return False
+    return bool(added & new.descriptive()) and bool(other.descriptive() - set(new.stems))
 
 
 def _swapped(new: _Compared, other: _Compared) -> bool:
@@ -241,7 +307,7 @@ def _head(tag: Tag) -> str:
 
 
 def _words_of(tag: Tag) -> tuple[str, ...]:
-    return (*tag.lemma.split(), *tag.attributes)
+    return (*tag.lemma.split(), tag.text.casefold().rpartition(" ")[2], *tag.attributes)  # "person", "people"
 
 
 def _places(stems: tuple[str, ...]) -> set[str]:

@@ -29,12 +29,14 @@ _NOT_A_NEGATION = re.compile(
     r"""\b(?:not\ (?:only|just|merely|simply)|nothing\ (?:but|other\ than|less\ than)|none\ other
       |no\ (?:[a-z]{2,12}er|more|less|fewer)\ than|no\ (?:doubt|matter|parking|smoking|entry|trespassing)
       |no\ (?:left\ |right\ |u-?)turns?\b
-      |(?:an?|the|two|three|several)\ ["“']?(?:no|do\ not)\ (?:[a-z-]{2,20}["”']?\ ){1,3}?(?:signs?|signals?|symbols?)\b
+      |(?:an?|the|two|three|several)\ (?:[a-z]{2,12}\ )?["“']?(?:no|do\ not)[ -](?:[a-z-]{2,20}["”']?\ ){1,3}?
+       (?:signs?|signals?|symbols?|placards?|notices?|boards?|posters?|stickers?)\b
       |without\ (?:a\ )?doubt|whether\ or\ not|if\ not|no\.\ ?\d|no\.(?=\s*\d)|no-?one\ else)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _UNCLEAR_END = re.compile(
-    r"""(?:,|\ but|\ though|\ although|\ and|\ while|;)\ [^,;]{0,60}?(?:\bnot|n['’]t|\bcannot)\ (?:be\ )?(?:\w+ly\ )?
+    r"""(?:,|\ but|\ though|\ although|\ and|\ while|\ that|\ which|\ whose|;)
+      \ [^,;]{0,60}?(?:\bnot|n['’]t|\bcannot)\ (?:be\ )?(?:\w+ly\ )?
       (?:be\ )?(?:visible|seen|discernible|legible|readable|clear|identifiable|recogni[sz]able|shown|in\ view|in\ focus)
       \b[^,;]{0,40}\Z""",
     re.IGNORECASE | re.VERBOSE,
@@ -84,7 +86,7 @@ _UNDETERMINED = re.compile(
     re.IGNORECASE,
 )
 _BLURRED = re.compile(
-    r"\b(?:blur\w*|out\ of\ focus|out-of-focus|unfocused|defocused|bokeh|in\ focus|soft\ focus)\b", re.X
+    r"\b(?:blur\w*|pixelat\w+|out\ of\ focus|out-of-focus|unfocused|defocused|bokeh|in\ focus|soft\ focus)\b", re.X
 )
 _COMPLEMENT_TAGS = frozenset(("IN", "DT", "RP", "RB", "PRP$", "TO"))
 _BLACK_AND_WHITE = re.compile(r"\bblack[ -]and[ -]white\b", re.IGNORECASE)
@@ -99,6 +101,7 @@ _PRONOUNS = frozenset(
 _AFTER_I = frozenset(("MD", "VBP", "VBD", "VB", "RB"))
 _LIGHT = frozenset(("light", "sunlight", "moonlight", "daylight", "glow"))
 _BACKGROUNDS = frozenset(("background", "backdrop"))
+_LAMP_COLOURS = frozenset(("red", "green", "blue", "amber"))
 _LIGHT_VERBS = word_set("""
     fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
     bounce bathe glisten shimmer touch warm catch strike reach pass slip leak break glare drop
@@ -126,6 +129,20 @@ _EFFECT_VERBS = (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "br
 }
 _EFFECT_FORMS = {f"{verb.removesuffix('e')}ing" for verb in _EFFECT_VERBS} | {"which", "making", "so"}
 """Words that begin an effect on the viewer or the picture."""
+_CONJUNCTIONS = frozenset(("as", "because", "since", "while", "and", "but", "that"))
+_PHRASE_TAGS = NOUNS | {"DT", "PDT", "PRP$", "CD", "POS", "HYPH", "JJ", "JJR", "JJS", "VBN"}
+_INTRODUCES = lex.COPULAS | {"be"} | word_set("suggests suggest indicates indicate reveals reveal resembles resemble")
+"""Verbs whose object is what the sentence states: "The atmosphere suggests a train station"."""
+_KINDS_OF_PLACES = frozenset(("environment", "space", "area", "scene"))
+_PICTURE_MADE = word_set("""
+    taken shot captured photographed filmed snapped composed framed painted drawn rendered created made done achieved
+    edited
+""")
+_INWARD = word_set("""
+    enjoy appreciate savor savour feel seem appear share have participate engage make take provide serve create
+    demonstrate showcase
+""")
+"""Verbs that tell how a scene is felt, not what is seen: "with people enjoying the music"."""
 _EACH = frozenset(("each", "every", "both"))
 _SHOWN = word_set("seen visible shown displayed positioned located situated angled tilted")
 _MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
@@ -216,6 +233,8 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     visible = _stated(words, visible)
     if len(visible) > 1 or _WRITING.search(text) or _names_coloured_place(words):
         return False
+    if visible and any(_is_stated_at(words, at) for at in visible):
+        return False
     if _ABOUT_PICTURE.match(text[:160]) or (" be " in text and _UNDETERMINED.search(text)):
         return True
     if is_fragment and len(words) <= _MAX_HEADING:
@@ -269,6 +288,8 @@ def _is_inverted(words: Sequence[Token]) -> bool:
 def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bool:
     """Whether the subject, a word for a picture, is a thing in the picture: one of several ("Four pieces hang"), of a
     material ("The ceramic piece"), or described by its look ("The frame is weathered", "The piece is carved from")."""
+    if any(word.text in ("hanging", "hung", "mounted", "pinned") for word in words[verb + 1 : verb + 4]):
+        return True
     if _BLACK_AND_WHITE.search(text):
         return False
     head = next(i for i in range(start, verb) if words[i].tag in NOUNS and lemma_of(words[i]) in lex.PICTURES)
@@ -308,13 +329,69 @@ def _stated(words: Sequence[Token], visible: Sequence[int]) -> Sequence[int]:
     and not shadows and light."""
     texts = [word.text for word in words]
     if not _LIGHT_EFFECTS.isdisjoint(texts):
-        light = {word.start for word in words if word.text in _LIGHT_EFFECTS}
+        light = {
+            word.start
+            for word, after in pairwise(words)
+            if word.text in _LIGHT_EFFECTS and word.tag in NOUNS and after.tag != "HYPH"  # not "a light-colored room"
+        }
         visible = [at for at in visible if at not in light]
     if _EFFECT_FORMS.isdisjoint(texts[1:]):
         return visible  # the usual case
     of_light = not _LIGHT.isdisjoint(texts)  # "The light is low, so the boats throw long shadows"
-    end = next((w.start for w in words[1:] if w.text in _EFFECT_FORMS and not (of_light and w.text == "so")), None)
+    end = next(
+        (
+            w.start
+            for v, w in pairwise(words)
+            if w.text in _EFFECT_FORMS
+            and not (of_light and w.text == "so")
+            and not (w.text == "which" and v.tag == "IN")
+        ),
+        None,
+    )
     return [at for at in visible if end is None or at < end]
+
+
+def _is_stated_at(words: Sequence[Token], at: int) -> bool:
+    """Whether a clause beside the main one, or its complement, states the visible thing at this offset.
+
+    "…, as the people chat", "…, and the man is in mid-air", "…, with many birds in the air", "The mood is that of a
+    rock concert". Not "…, with the red coat as the only accent": a thing that is known already.
+    """
+    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    start = noun
+    while start and (words[start - 1].tag in _PHRASE_TAGS or _is_measure_of(words, start)):
+        start -= 1
+    end = noun
+    while end < len(words) and words[end].tag in _PHRASE_TAGS:
+        end += 1
+    if not start or noun == len(words):
+        return False
+    head = next((lemma_of(word) for word in reversed(words[noun:end]) if word.tag in NOUNS), "")
+    if (head in lex.META or head in lex.ABOUT or head in lex.LOOK_NOUNS) and head not in _KINDS_OF_PLACES:
+        return False  # "with clean lines"
+    while end < len(words) and words[end].tag == "RB":
+        end += 1
+    before, verb = words[start - 1].text, words[end] if end < len(words) else None
+    is_effect = verb is not None and (_verb_lemma(verb) in _INWARD or _has_effect(words, end))
+    if before in _CONJUNCTIONS:
+        if start < 2 or verb is None or verb.tag not in FINITE or is_effect:
+            return False
+        return not any(_BLURRED.match(word.text) for word in words[end + 1 : end + 4])
+    is_new = words[start].tag not in ("DT", "PRP$") or words[start].text in _INDEFINITE
+    if before in ("by", "with") and start > 1 and words[start - 2].tag == "VBN":  # "is filled with people"
+        return is_new and words[start - 2].text not in _PICTURE_MADE
+    if before == "with":
+        is_clause = (start > 1 and words[start - 2].text == ",") or (verb is not None and verb.tag == "VBG")
+        is_coloured = any(word.text in lex.COLOURS for word in words[end + 1 : end + 8])  # "the sky being a deep blue"
+        return (is_new or is_coloured) and is_clause and not is_effect
+    if before == "of":
+        return start > 1 and words[start - 2].text in ("that", "typical")
+    return before in _INTRODUCES
+
+
+def _is_measure_of(words: Sequence[Token], at: int) -> bool:
+    """Whether "of" before `at` belongs to a measure: "a group of people"."""
+    return at > 1 and words[at - 1].text == "of" and lemma_of(words[at - 2]) in lex.MEASURES
 
 
 def _is_heading(words: Sequence[Token]) -> bool:
@@ -339,6 +416,7 @@ def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
         at = next((i for i in range(start, verb) if lemma_of(words[i]) == head), start)
         in_scene = at + 1 < len(words) and words[at + 1].tag == "VBG"  # "The light falling through the window"
         in_scene = in_scene or words[at - 1].text in lex.PLACES  # "The left light is brighter"
+        in_scene = in_scene or any(word.text in _LAMP_COLOURS for word in words[verb + 1 : verb + 4])
         return not in_scene and not any(_verb_lemma(word) in _LIGHT_VERBS for word in words[verb : verb + 3])
     if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
         return True  # "Cool blues and greys dominate"

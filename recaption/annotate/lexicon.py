@@ -344,7 +344,7 @@ _MORE_ABSTRACT = word_set("""
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""
     case character opener extinguisher relief
-    ship spaceship airship battleship warship facility university neighborhood hood harness
+    ship spaceship airship battleship warship facility university neighborhood hood harness dealership
 """)
 
 

@@ -27,19 +27,20 @@ _CAMERA = rf"""(?:eye[ -]?level|{_PICTURE}|vantage(?:[ ]point)?|viewpoint|point[
 _WHEN = rf"""(?:[ ](?:taken|captured|shot|photographed))?[ ](?:at[ ](?:{_DAY}|eye[ -]?level)|on[ ]an?[ ]{_ADJ}{_DAY}
     |in[ ](?:{_DAY}|black[ ]and[ ]white|a[ ]{_ADJ}style)|during[ ](?:the[ ])?{_ADJ}{_DAY}
     |from[ ](?:above|below|(?:a|an|the)[ ]{_ADJ}{_CAMERA}))"""
+_SENT = r"[ ](?:that[ ])?(?:you|i|we)(?:[ ]have|['’]ve)?[ ](?:sent|shared|provided|uploaded|attached|gave|posted)"
 _OF = r"[ ](?:of|showing|depicting|featuring|capturing|showcasing|that[ ](?:shows|depicts|features|captures))[ ]"
 _GLIMPSE = r"an?[ ](?:\w+[ ])?(?:glimpse|view|look)[ ](?:of|at|into)"
 _SHOWS = rf"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?
     |includes?|reveals?|highlights?|offers|provides|consists[ ]of|is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}[ ](?:of|showing
     |depicting|featuring)|is[ ]of|is[ ]set[ ](?:in|on|at|against)|is[ ]dominated[ ]by
-    |is[ ]cent(?:ered|red)[ ](?:on|around)
+    |(?:is[ ]cent(?:ered|red)|cent(?:er|re)s)[ ](?:on|around)|revolves[ ]around
     |appears?[ ]to[ ](?:show|be|depict|feature)|(?:takes[ ]place|unfolds)[ ](?:in|on|at)|(?:focuses|zooms[ ]in)[ ]on
     |(?:takes|transports|brings|immerses|places)[ ](?:us|you|the[ ]viewer)[ ](?:in|on|back[ ])?(?:to)?
     |gives[ ](?:us|the[ ]viewer)[ ]{_GLIMPSE}
     |is(?=[ ](?:a|an)[ ](?:[a-z-]{{2,20}}[ ]){{0,3}}{_THING}\b))"""
 _ALSO = r"(?:(?:also|prominently|clearly|vividly|mainly|primarily|beautifully|simply)[ ])?"
 _SEE = r"""(?:we|you|one|i|viewers?|the[ ]viewer)[ ](?:can[ ]|could[ ]|may[ ])?(?:also[ ])?(?:clearly[ ])?
-    (?:see|notice|observe|find|spot|make[ ]out|have)[ ](?:that[ ])?"""
+    (?:sees?|notices?|observes?|finds?|spot|make[ ]out|have)[ ](?:that[ ])?"""
 _ASPECT = r"(?:setting|location|(?:primary|main|central|sole)?[ ]?(?:focus|subject)|focal[ ]point|cent(?:er|re)piece)"
 _IS = r"(?:is|are|appears[ ]to[ ]be|seems[ ]to[ ]be)"
 _NP = r"(?=(?:an?|the|one|two|three|four|five|his|her|its|several|some)[ ])"
@@ -51,6 +52,8 @@ _ASIDE = rf"""(?:
     )[^,.;:]{{3,110}}(?:,[ ](?:{_WORD}[ ]){{0,3}}{_CAMERA})*,[ ]
     | (?:in|from|at|with)[ ](?:(?:a|an|this|the)[ ])?(?:{_WORD},?[ ]){{0,5}}?(?:shot|perspective|angle|close-?up
         |eye[ -]level|vantage[ ]point|viewpoint|point[ ]of[ ]view)(?:{_WHEN})?,[ ]
+    | (?:taken|captured|shot|photographed|filmed|snapped|painted|drawn|rendered|set)[ ][^,.;:]{{3,60}},[ ]
+        (?=(?:the|this)[ ](?:{_WORD}[ ]){{0,3}}?{_PICTURE}[ ]{_ALSO}{_SHOWS}[ ])
     | (?:centered|centred)[ ]and[ ]in[ ](?:\w+[ ])?focus,[ ]"""
 _LABEL = re.compile(
     r"""(?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
@@ -63,7 +66,8 @@ _OPENERS = re.compile(
       (?P<aside>{_ASIDE})
     | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},?[ ](?:{_SEE}|there[ ](?:is|are)[ ])
     | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},[ ]
-    | (?:(?:a|an|the|this|another)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN}|,{_WHEN},)?(?:[ ]{_ALSO}{_SHOWS}[ ]|(?P<noun>{_OF}))
+    | (?:(?:a|an|the|this|another)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN}|,{_WHEN},|{_SENT})?
+      (?:[ ]{_ALSO}{_SHOWS}[ ]|(?P<noun>{_OF}))
     | (?:this|it|here)(?:[ ]is|['’]s|[ ](?:appears|seems)[ ]to[ ]be)[ ](?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}
     | (?:this|it|here)(?:[ ]is|['’]s)[ ](?=an?[ ](?:[\w-]{{2,20}}[ ]){{0,3}}{_THING}\b)
     | (?:pictured|presented|shown|seen|depicted|featured|displayed|visible)[ ]

@@ -32,6 +32,7 @@ from recaption.annotate.tagged_words import (
     join_hyphens,
     lemma_of,
     roles_of,
+    tag_at,
 )
 from recaption.types import Tag, TagKind
 
@@ -67,6 +68,11 @@ _FIGURATIVE_BEHIND = {
     "shadow": ("light and",),
 }
 """Words behind which a noun names no thing."""
+_EACH_OTHER = frozenset(("other", "second", "third", "last"))
+_HAD = tuple(
+    f" {verb} {article}" for verb in ("has", "have", "is of", "are of", "is", "are") for article in ("a", "an")
+)
+_BEFORE_SUBJECTS = frozenset(("as", "when", "while", "because", "whereas"))
 _MAX_CLAUSE = 40  # words behind a noun in which a finite verb is looked for
 _MAX_JOINED = 4  # words from "and" to the second of two nouns
 _MAX_COUNT = 1000
@@ -223,6 +229,9 @@ class _Scan:
                 return False
             if is_last and phrase.count == 1 and singular(token.text) != token.text:
                 return True  # after "a" no plural can follow
+            has_finite = self._has_finite(k) and not self._begins_clause(i)
+            if is_last and not has_finite and following == "TO" and tag_at(tokens, k + 2) == "VB":
+                return True  # "as the boy attempts to hit"
             base = _verb_of(token.text)
             if base not in lex.VERBS or self._has_finite(k):
                 return False
@@ -239,6 +248,12 @@ class _Scan:
             return following in _AFTER_VERB or is_adverb or not following.isalpha() or not is_last
         joined = i > 0 and any(tokens[j].text == "and" for j in range(max(0, i - _MAX_JOINED), i))
         return joined and following in ("IN", "RP", "RB", "NN", "NNS", "DT")  # "a man and a woman stand by"
+
+    def _begins_clause(self, i: int) -> bool:
+        """Whether the nouns from `i` on are the subject after "as", "when" or "because"."""
+        while i and self.roles[i - 1] in (ADJECTIVE, DETERMINER, NUMBER, SKIP):
+            i -= 1
+        return i > 0 and self.tokens[i - 1].text in _BEFORE_SUBJECTS
 
     def _has_finite(self, k: int) -> bool:
         """Whether the clause around the word at `k` has a finite verb."""
@@ -311,9 +326,16 @@ class _Scan:
         if fixed:
             attributes = [*attributes, phrase.attributes[-1]]
         self._add(phrase, nouns, attributes, measured, kind, lemma, fixed)
+        if head in lex.COLOUR_NOUNS and attributes and self.subjects and self._is_had(nouns[0], attributes[0]):
+            self._add_attributes(self.subjects, [a.text for a in attributes])  # "The house has a white color"
         if following and tokens[end].tag == "JJ" and self._is_absolute(i, end):
             self._add_attributes([len(self.found) - 1], [following])  # "its mouth agape"
         return phrase.denied
+
+    def _is_had(self, noun: Token, attribute: Token) -> bool:
+        """Whether "has a" or "is of a" precedes the phrase."""
+        before = self.text[: min(noun.start, attribute.start)].rstrip().lower()
+        return before.endswith(_HAD)
 
     def _is_absolute(self, i: int, end: int) -> bool:
         """Whether the adjective at `end` is said of the nouns tokens[i:end] without a verb: "its eyes open"."""
@@ -389,6 +411,9 @@ class _Scan:
         about = [newest] if adjacent and newest not in self.subjects else self.subjects
         if [self.found[at].lemma for at in about] in (["color"], ["colour"]) and newest not in about:
             about = [newest]  # "the colour of the car is red"
+        elif newest and about == [newest] and self.found[newest].lemma in lex.COLOUR_NOUNS:
+            owner = self.text[: self.found[newest].start].rstrip().endswith(("'s", "’s", "s'", "s’"))
+            about = [newest - 1] if owner else about  # "the cat's color is orange"
         adjectives: list[str] = []
         j, tokens, ended = i + 1, self.tokens, -1
         if [token.text for token in tokens[j : j + 2]] == ["not", "only"]:
@@ -463,16 +488,22 @@ class _Scan:
         return words
 
     def _appose(self, i: int) -> None:
-        """Add the colour behind the comma at `i` to the phrase directly before: "the needles, a vibrant green"."""
+        """Add the look behind the comma at `i` to a phrase before: "the needles, a vibrant green", "two mugs on the
+        table, one white and the other black"."""
         tokens = self.tokens
-        if not self.found or i + 2 >= len(tokens) or self.found[-1].nouns[-1].end != tokens[i - 1].end:
+        if not self.found or i + 2 >= len(tokens):
             return
-        if not self._names_colour():
+        if tokens[i + 1].text == "one" or _is_one(tokens, i + 3):
+            look = self._each(i + 1)
+            if look is not None:
+                several = (n for n, found in enumerate(self.found) if found.kind == "object" and _is_several(found))
+                self._add_attributes([max(several, default=len(self.found) - 1)], look)
+                self.roles[i + 1 : self.look_end] = [OTHER] * (self.look_end - i - 1)
+                return
+        if self.found[-1].nouns[-1].end != tokens[i - 1].end or not self._names_colour():
             return
         if tokens[i + 1].text in ("a", "an"):
             look = self._look(i + 1)
-        elif tokens[i + 1].tag == "CD":
-            look = self._each(i + 1)
         else:  # "the rocks, mostly gray, are"
             look = self._look(i + 1)
             if look is not None and (self.look_end >= len(tokens) or tokens[self.look_end].tag not in (",", ".")):
@@ -483,16 +514,32 @@ class _Scan:
         self.roles[i + 1 : self.look_end] = [OTHER] * (self.look_end - i - 1)
 
     def _each(self, i: int) -> list[str] | None:
-        """The colours of "one orange and one blue", from `i` on; None if something else stands there."""
-        tokens, colours, j = self.tokens, [], i
-        while j + 1 < len(tokens) and tokens[j].tag == "CD" and tokens[j + 1].text in lex.COLOURS:
-            colours.append(tokens[j + 1].text)
-            j += 2
-            self.look_end = j
+        """The looks of "one orange and one blue", "one wooden, the other metal", "a small one and a large one", from
+        `i` on; None if something else stands there."""
+        tokens, looks, j, n = self.tokens, [], i, 0
+        while j < len(tokens):
+            first, k = tokens[j].text, j + 1
+            if first == "the" and k < len(tokens) and tokens[k].text in _EACH_OTHER:
+                k += 1
+            elif first not in ("one", "another", "a", "an"):
+                break
+            begin = k
+            while k < len(tokens) and _is_look(tokens[k]):
+                k += 1
+            end = k
+            if _is_one(tokens, k):
+                k += 1
+            elif first in ("a", "an"):
+                break
+            following = tokens[k].tag if k < len(tokens) else ""
+            if begin == end or following in NOUNS or following in ADJECTIVES:
+                break
+            looks += [token.text for token in tokens[begin:end]]
+            n += 1
+            self.look_end = j = k
             while j < len(tokens) and tokens[j].tag in (",", "CC"):
                 j += 1
-        following = tokens[self.look_end].tag if self.look_end < len(tokens) else ""
-        return colours if len(colours) > 1 and following not in NOUNS else None
+        return looks if n > 1 else None
 
     def _is_attribute(self, j: int) -> bool:
         """Whether the word at `j`, after a copula, is an adjective, a colour, or a participle without a complement (not
@@ -640,6 +687,19 @@ def _is_modifier(token: Token) -> bool:
     """Whether a noun before another noun is an attribute: a colour, a material or a hyphenated word ("wood table",
     "three-story house")."""
     return token.text in lex.COLOURS or token.text in lex.MATERIALS or "-" in token.text[2:]
+
+
+def _is_one(tokens: Sequence[Token], i: int) -> bool:
+    return i < len(tokens) and tokens[i].text == "one"
+
+
+def _is_look(token: Token) -> bool:
+    is_noun = token.text in lex.COLOURS or token.text in lex.MATERIALS
+    return (token.tag in ADJECTIVES and token.text not in lex.NOT_ATTRIBUTES) or is_noun
+
+
+def _is_several(found: _Found) -> bool:
+    return found.nouns[-1].tag in PLURAL or (found.count or 0) > 1
 
 
 def _is_fixed(adjective: Token, noun: Token) -> bool:

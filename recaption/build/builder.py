@@ -463,7 +463,7 @@ def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | N
     )
     if samples < trainer.readers:
         return warning + f"There are only {samples:,} train samples: use fewer workers"
-    what = f"output.samples_per_shard={samples // trainer.readers}"
+    fewer = f"recaption build PIPELINE --set output.samples_per_shard={samples // trainer.readers}"
     if manifest["format"] == "sidecar":
-        what += " and output.format=webdataset (a sidecar's shards are its source's)"
-    return warning + f"recaption build with {what} makes enough shards"
+        return f"{warning}A sidecar's shards are its source's. For enough: {fewer} --set output.format=webdataset"
+    return f"{warning}For enough: {fewer}"

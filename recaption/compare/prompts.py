@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -240,7 +241,9 @@ def print_prompts(found: PromptComparison, console: Console, *, as_json: bool = 
         if any(cells):
             table.add_row(label, *(cell or "–" for cell in cells))
     console.print(table)
-    console.print(f"\nThe captions side by side: recaption report {found.estimate.out}", markup=False, soft_wrap=True)
+    console.print(
+        f"\nThe captions side by side: recaption report {shlex.quote(found.estimate.out)}", markup=False, soft_wrap=True
+    )
 
 
 def _cells(prompts: Sequence[PromptFigures]) -> list[tuple[str, list[str]]]:

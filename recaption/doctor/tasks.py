@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ def look(pipeline: Pipeline) -> Sequence[Finding]:
     Reads the tokenizer of a model on this machine, but no weights.
     """
     found: list[Finding] = []
+    spelled = cache(_spelled)  # a large tokenizer takes seconds, and generations share models
     for generation in pipeline.generate:
         config = pipeline.models[generation.model]
         if config.engine == "column" or not config.model:
@@ -42,11 +44,13 @@ def look(pipeline: Pipeline) -> Sequence[Finding]:
             continue
         if output.choices and output.logprobs:
             with suppress(ConfigError):  # the check of the model reports it
-                found.append(_choices(f"generate {generation.id}", config, output.choices))
+                found.append(_choices(f"generate {generation.id}", config, output.choices, spelled))
     return found
 
 
-def _choices(name: str, config: Model, choices: tuple[str, ...]) -> Finding:
+def _choices(
+    name: str, config: Model, choices: tuple[str, ...], spelled: Callable[[Path, tuple[str, ...]], str]
+) -> Finding:
     """The tokens that stand for each choice at the beginning of an answer."""
     named = " and ".join(choices)
     if config.engine not in ("vllm", "transformers"):
@@ -56,11 +60,16 @@ def _choices(name: str, config: Model, choices: tuple[str, ...]) -> Finding:
     if folder is None:
         return skipped(name, f"the tokens of {named} are not known: {config.model} is not on this machine yet")
     try:
-        tokenizer = _tokenizer(folder)
-        found = spellings(tokenizer, choices)
+        return ok(name, spelled(folder, choices))
     except (RequestError, OSError, ValueError) as problem:
         return error(name, str(problem), "use another model, or a task without these choices", "input")
-    return ok(name, "; ".join(_shown(tokenizer, *pair) for pair in zip(choices, found, strict=True)))
+
+
+def _spelled(folder: Path, choices: tuple[str, ...]) -> str:
+    """The tokens of each choice, by the tokenizer in a folder. Raises RequestError, OSError, ValueError."""
+    tokenizer = _tokenizer(folder)
+    found = spellings(tokenizer, choices)
+    return "; ".join(_shown(tokenizer, *pair) for pair in zip(choices, found, strict=True))
 
 
 def _snapshot(model: str, revision: str | None) -> Path | None:

@@ -122,14 +122,14 @@ def check_capable(spec: EngineSpec) -> None:
 
 
 def _check_schema(spec: EngineSpec, schema: bytes) -> None:
-    """Raises ConfigError for a schema that vLLM's grammars do not hold an answer to.
+    """Raises ConfigError for a schema that vLLM's grammars do not enforce.
 
     A user who sets another backend (`structured_outputs_config`) knows what it supports.
     """
     fault = None if "structured_outputs_config" in dict(spec.engine_args) else unsupported(schema)
     if fault is not None:
         raise ConfigError(
-            f"output.json_schema: engine vllm cannot hold an answer to {fault}. Change the schema, or use engine "
+            f"output.json_schema: engine vllm cannot enforce {fault}. Change the schema, or use engine "
             "transformers, which tries again after an answer that does not fit"
         )
 

@@ -7,6 +7,7 @@ texts of one shard and the image of one sample (format parquet: of one row group
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -332,21 +333,22 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def refuse_output(path: str, name: str) -> None:
     """Raises UserError, with the export command, for an output or a build that the trainer `name` cannot read."""
+    shown = shlex.quote(path)
     try:
         dataset = Dataset.open(path)
     except (UserError, RecaptionError):
         if _is_unfinished(path):
             raise UserError(
                 f"{path} is an output of recaption without a finished build, not a dataset for {name}. Finish it with "
-                f"recaption run, then export it: recaption export {path} DEST --to {name}"
+                f"recaption run, then export it: recaption export {shown} DEST --to {name}"
             ) from None
         return
     if _READ_AS_BUILT.get(name) != dataset.format:
         images = "" if name in WITHOUT_IMAGE_FILES else " --images jpg"
         raise UserError(
             f"{path} is an output of recaption (format {dataset.format}), not a dataset for {name}. Export it first: "
-            f"recaption export {path} DEST --to {name}{images}; then recaption validate DEST --for {name}. To check "
-            f"the output itself: recaption validate {path}"
+            f"recaption export {shown} DEST --to {name}{images}; then recaption validate DEST --for {name}. To check "
+            f"the output itself: recaption validate {shown}"
         )
 
 

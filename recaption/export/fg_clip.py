@@ -30,7 +30,7 @@ from recaption.export.base import (
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
-from recaption.export.rows import PLACE, FileKind, Layout, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, FileKind, Made, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 
 WRITES: Final = "one JSON file with f_path (KEY.jpg), caption, short_caption; bbox_info if the build has regions"
@@ -55,7 +55,7 @@ def export_boxes(
     options: Options,
     kinds: Mapping[str, FileKind],
     usage: Usage,
-    rows: Callable[[Sample, Row], Made | str],
+    rows: Callable[[ExportSample, Row], Made | str],
     granularities: Collection[str] = (),
 ) -> Exported:
     """Write the rows that `rows` makes of a sample and its row. Adds the arguments of the stage to `usage`.
@@ -68,7 +68,7 @@ def export_boxes(
     boxed = REGIONS.table in tables
     hard = False  # a box has ten negatives
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         nonlocal hard
         texts = sample.record.texts()
         missing = [generation for generation in sources.values() if not texts.get(generation, "").strip()]
@@ -83,7 +83,7 @@ def export_boxes(
     if len(tables) < len(NEEDS):
         lacking = next(need for need in NEEDS if need.table not in tables)
         notes.append(f"for the second stage, {absent(dataset, f'no {lacking.table}', lacking.generation)}")
-    layout = Layout(
+    layout = ExportFiles(
         kinds=kinds,
         notes=notes,
         usage=(usage,),
@@ -99,7 +99,7 @@ def export_boxes(
     return replace(done, usage=tuple(replace(one, arguments=one.arguments + stage) for one in done.usage))
 
 
-def boxes_of(sample: Sample) -> list[Row]:
+def boxes_of(sample: ExportSample) -> list[Row]:
     """The boxes of a sample, in the order of their rank.
 
     `short_expr` and `long_expr` are the shortest and the longest caption of the region; without captions, its phrase

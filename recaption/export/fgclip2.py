@@ -18,7 +18,7 @@ from recaption.export.dataset import Dataset
 from recaption.export.fg_clip import export_boxes
 from recaption.export.json_list import file_problems
 from recaption.export.needs import require_translations
-from recaption.export.rows import PLACE, Made, Row, Sample, json_list, path_of
+from recaption.export.rows import PLACE, ExportSample, Made, Row, json_list, path_of
 from recaption.io import files
 from recaption.problems import Problem
 
@@ -36,7 +36,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     require_translations(dataset)
     chinese = 0
 
-    def rows(sample: Sample, row: Row) -> Made | str:
+    def rows(sample: ExportSample, row: Row) -> Made | str:
         nonlocal chinese
         texts = {
             name: next((c.text for c in sample.record.captions if _is_chinese(c.lang) and c.granularity == kind), None)

@@ -19,7 +19,7 @@ import orjson
 
 from recaption.export.base import Exported, Finding, Options, Usage, described
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
-from recaption.export.rows import Sample
+from recaption.export.rows import ExportSample
 from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
 from recaption.problems import Problem
 from recaption.types import Caption, FlairList
@@ -45,7 +45,7 @@ def export_lists(dataset: Dataset, dest: str, options: Options) -> Exported:
     """Write tars with the seven lists of sentences."""
     profile = flair_profile(dataset.granularities, options.map, options.fill or "empty")
 
-    def lists(sample: Sample) -> Mapping[str, list[str]]:
+    def lists(sample: ExportSample) -> Mapping[str, list[str]]:
         first: dict[str, Caption] = {}
         for caption in sample.record.captions:
             first.setdefault(caption.generation, caption)

@@ -116,7 +116,7 @@ def only_table(dataset: Dataset, options: Options, need: Need) -> str:
 
 
 def required_tables(dataset: Dataset, *tables: str) -> dict[str, Select]:
-    """Tables that `annotate.tables` makes, for `rows.Layout`. Raises UserError if the build lacks one."""
+    """Tables that `annotate.tables` makes, for `rows.ExportFiles`. Raises UserError if the build lacks one."""
     lacking = [table for table in tables if not dataset.has_table(table)]
     if lacking:
         raise UserError(

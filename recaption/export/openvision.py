@@ -36,7 +36,7 @@ from recaption.export.base import (
 )
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import MISSING, as_jpeg
-from recaption.export.pixels import with_readers
+from recaption.export.images import with_readers
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.problems import Problem

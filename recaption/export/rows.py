@@ -38,7 +38,7 @@ Add = Callable[[Any], object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class ExportSample:
     """A record with the rows of tables, by the table's name.
 
     `path` is for trainers that open it as it is: absolute if the export has image files, else only the file name.
@@ -141,7 +141,7 @@ PLACE: Final = "{images}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class ExportFiles:
     """The files of an export, and what it reads and prints.
 
     kinds: the files that are always written; other names in a row are JSON lists.
@@ -159,13 +159,13 @@ class Layout:
     tables: Tables = field(default_factory=dict)
     generations: Collection[str] | None = None
     granularities: Collection[str] = ()
-    crops: Callable[[Sample], Mapping[str, PixelBox]] = lambda sample: {}
+    crops: Callable[[ExportSample], Mapping[str, PixelBox]] = lambda sample: {}
     least: int = 1
     check: Callable[[], object] | None = None
 
 
 def export_rows(
-    dataset: Dataset, dest: str, options: Options, layout: Layout, row: Callable[[Sample], Made | str]
+    dataset: Dataset, dest: str, options: Options, layout: ExportFiles, row: Callable[[ExportSample], Made | str]
 ) -> Exported:
     """Write the files, and image files if wanted. `row` returns the rows of a sample, or the reason to leave it out.
 
@@ -230,8 +230,8 @@ def _has_no_image(record: Record) -> bool:
 
 
 def _samples(
-    dataset: Dataset, options: Options, store: Store, layout: Layout, root: str
-) -> Iterator[tuple[Sample, WriteImage | None, Mapping[str, TableRows]]]:
+    dataset: Dataset, options: Options, store: Store, layout: ExportFiles, root: str
+) -> Iterator[tuple[ExportSample, WriteImage | None, Mapping[str, TableRows]]]:
     for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
         records = dataset.records(
@@ -250,7 +250,7 @@ def rows_of(dataset: Dataset, shard: ShardEntry, tables: Tables) -> Mapping[str,
     return made
 
 
-def sample_of(record: Record, tables: Mapping[str, TableRows], root: str = "") -> Sample:
+def sample_of(record: Record, tables: Mapping[str, TableRows], root: str = "") -> ExportSample:
     """A record with its rows. `root` is the folder of the images, with a slash, if the export has image files."""
     rows = {name: by_key.of(record.key) for name, by_key in tables.items()}
-    return Sample(record=record, tables=rows, path=f"{root}{file_name(record)}")
+    return ExportSample(record=record, tables=rows, path=f"{root}{file_name(record)}")

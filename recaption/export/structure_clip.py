@@ -18,7 +18,7 @@ from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems
 from recaption.export.needs import NEGATIVES, only_table, required_tables
 from recaption.export.negatives import changed, first_of, tables_of
-from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.tasks.changes import Category
 from recaption.text import fold
@@ -38,11 +38,11 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. There is a row for each sub-caption with a triple or pair, and a negative."""
     generation = only_table(dataset, options, NEGATIVES)
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         made = [(FILE, line) for line in _rows(sample)]
         return made or "no sub-caption with a triple or pair, and a negative"
 
-    layout = Layout(
+    layout = ExportFiles(
         kinds={FILE: json_list},
         notes=(
             described({NEGATIVES.table: generation}),
@@ -55,7 +55,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_rows(dataset, dest, options, layout, row)
 
 
-def _rows(sample: Sample) -> Iterator[Row]:
+def _rows(sample: ExportSample) -> Iterator[Row]:
     for sub, negatives in changed(sample):
         triples = _elements(sample, "triples", sub["sub_id"], ("subject", "relation", "object"))
         pairs = _elements(sample, "attribute_pairs", sub["sub_id"], ("object", "attribute"))
@@ -66,7 +66,7 @@ def _rows(sample: Sample) -> Iterator[Row]:
             yield {"image_path": sample.image, **texts, "true_triples": graph, "false_triples": []}
 
 
-def _elements(sample: Sample, table: str, sub_id: str, names: Sequence[str]) -> list[list[str]]:
+def _elements(sample: ExportSample, table: str, sub_id: str, names: Sequence[str]) -> list[list[str]]:
     return [[row[name] for name in names] for row in sample.tables[table].where("sub_id", sub_id)]
 
 

@@ -38,7 +38,6 @@ class Fleet:
         self.released = 0
         """Engines that had started and were released before the end of the pass."""
         self._not_wanted = 0  # engines that were released; they are not replaced
-        self._surplus: dict[int, float] = {}  # engine -> since when it gets no more work
         self._spawned = 0
         self._fruitless_failures = 0  # in a row
         self._nodes_read = self._polled = self._checked = float("-inf")
@@ -107,8 +106,14 @@ class Fleet:
     def release(self, surplus: list[EngineState]) -> list[EngineState]:
         """Of the engines that get no more work (`Scheduler.surplus`), those to remove now: they free their GPUs."""
         now = self._transport.now()
-        self._surplus = {engine.number: self._surplus.get(engine.number, now) for engine in surplus}
-        due = [engine for engine in surplus if now - self._surplus[engine.number] >= RELEASE_SECONDS]
+        for engine in set(self.engines.values()).difference(surplus):
+            engine.surplus_since = None
+        due = []
+        for engine in surplus:
+            if engine.surplus_since is None:
+                engine.surplus_since = now
+            if now - engine.surplus_since >= RELEASE_SECONDS:
+                due.append(engine)
         self.released += sum(engine.ready for engine in due)
         self._not_wanted += len(due)
         return due

@@ -72,10 +72,10 @@ def leaders(pairs: Pairs, count: int) -> dict[int, tuple[int, float]]:
     return found
 
 
-def vector_tables(vectors: npt.NDArray[Any], seed: int = 0) -> Iterator[Keys]:
+def vector_tables(vectors: npt.NDArray[Any]) -> Iterator[Keys]:
     """Keys of vectors [N, D]: the signs of random projections around the mean (Charikar 2002, SimHash)."""
     bits = int(np.clip(np.log2(max(1, len(vectors) / _PER_BUCKET)), 0, _MOST_BITS))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     mean = vectors.mean(0, dtype=np.float32)
     weights = np.uint64(1) << np.arange(bits, dtype=np.uint64)
     for _ in range(_TABLES if bits else 1):

@@ -19,6 +19,7 @@ import recaption
 from recaption.errors import RecaptionError, UserError
 from recaption.formatting import duration
 from recaption.io.files import is_url
+from recaption.output.paths import PROBE, PROBE_PLOT, PROBE_RESULT, PROBE_RUNS
 from recaption.probe import adaptors, report
 from recaption.probe import demo as scenes_demo
 from recaption.probe import outputs as of_outputs
@@ -206,7 +207,7 @@ def _of_outputs(
             "text": compared.text,
             "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(queries)},
         },
-        folder=options.folder or Path(outs[0], "probe"),
+        folder=options.folder or Path(outs[0], PROBE),
     )
 
 
@@ -246,7 +247,7 @@ def _trained(
     training, scratch = options.training, options.scratch
     arms = by_name([*prepared.arms, *prepared.control_arms])
     settings = {"training": asdict(training)} | ({"scratch": asdict(scratch)} if scratch else {})
-    runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, **settings))
+    runs = Runs(prepared.folder / PROBE_RUNS, identity(about=prepared.about, **settings))
     kind = f"pixels-{scratch.side}" if scratch else "features"
     pictures = PictureFile(
         path=prepared.folder / f"{kind}-{identity(encoded=prepared.encoded)[:16]}.npy", train=prepared.numbers[0]
@@ -299,15 +300,15 @@ def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plo
         "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
         "seconds": round(time.monotonic() - started, 1),
     }
-    report.write(prepared.folder / "probe.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    report.write(prepared.folder / PROBE_RESULT, json.dumps(content, indent=2, allow_nan=False) + "\n")
     if plot is not None:
-        report.write(prepared.folder / "probe.svg", plot)
+        report.write(prepared.folder / PROBE_PLOT, plot)
 
 
 def _print_json(prepared: Prepared) -> None:
-    print((prepared.folder / "probe.json").read_text("utf-8"), end="")
+    print((prepared.folder / PROBE_RESULT).read_text("utf-8"), end="")
 
 
 def _end(prepared: Prepared, started: float, console: Console) -> None:
-    line = f"{prepared.folder / 'probe.json'}  {duration(time.monotonic() - started)}"
+    line = f"{prepared.folder / PROBE_RESULT}  {duration(time.monotonic() - started)}"
     console.print(f"\n{line}", markup=False, highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -26,6 +27,7 @@ from recaption.generate.plan import (
     without_images,
 )
 from recaption.io.store import LocalStore, Store, file_in_place, open_store
+from recaption.output.folder_rule import recorded_rule
 from recaption.source import Source as OpenSource
 from recaption.source import open_source
 from recaption.source.excluded import read_excluded
@@ -171,7 +173,7 @@ def opened(url: str) -> Store:
 def opened_source(source: Source, store: Store | None) -> OpenSource:
     """The source, with the keys that the output has recorded. Raises SourceError, UserError."""
     try:
-        return open_source(source, store)
+        return open_source(source, partial(recorded_rule, store))
     except StoreError as error:
         raise UserError(f"output.path cannot be read: {error}. Choose another with --set output.path=…") from error
 

@@ -27,6 +27,7 @@ from recaption.generate.plan import ModelPlan, Plan, make_plan
 from recaption.generate.progress import PassProgress
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
+from recaption.output.folder_rule import record_rule
 from recaption.output.lease import claim
 from recaption.output.locate import read_manifest
 from recaption.output.paths import PIPELINE, build_folder
@@ -42,7 +43,6 @@ from recaption.run.monitor.metrics import RunLog
 from recaption.run.monitor.notify import Notifier, address
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
-from recaption.source.keys import record_rule
 from recaption.supervise import stop_requested
 from recaption.tasks.question import Question
 from recaption.threads import waited

@@ -234,7 +234,8 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
         if number:
             console.print()
         title = " · ".join(part for part in (result.key, result.generation, printable(result.unit)) if part)
-        console.print(Text.assemble((title, "bold"), (f"  {result.sampling}", "dim")))
+        head = Text.assemble((title, "bold"), (f"  {result.sampling}", "dim"))
+        console.print(head, soft_wrap=not console.is_terminal)
         # Requests about units differ in their prompts only.
         for line in printable_lines(result.prompt).splitlines() if console.is_terminal or result.unit else ():
             console.print(Text(f"  {line}", style="dim"), soft_wrap=not console.is_terminal)

@@ -91,6 +91,10 @@ class RepairTask(Task):
                 made.append(reworded(caption, generation, image.key, len(made), text))
         return Rows(captions=tuple(made))
 
+    def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
+        """An image whose sentences are all supported needs no repair."""
+        return not answers or super().has_result(answers, rows)
+
 
 def _verified(inputs: Inputs) -> Inputs:
     """The generations whose captions were verified, each once."""

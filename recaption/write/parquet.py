@@ -14,8 +14,8 @@ from recaption.io.outfile import Sink
 from recaption.io.store import Store
 from recaption.types import Record
 from recaption.write.columns import Columns, record_arrays, table_of
-from recaption.write.pixels import Stored
 from recaption.write.tables import NESTED_ROWS, file_writer, with_features
+from recaption.write.transcode import Stored
 
 GROUP_BYTES: Final = 60_000_000
 """Image bytes of a row group; with the texts it stays below 64 MB. Groups of 1,000 images made viewers run out of

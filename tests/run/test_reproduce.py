@@ -119,7 +119,12 @@ def test_answers_about_units_are_shown_with_their_units_and_values(tmp_path: Pat
     left, right = reproduce(str(tmp_path / "out"), "cat00", generation="sides")
     assert (left.unit, right.unit) == ("left", "right") and left.equal and right.equal
     said = shown([left, right])
-    assert "cat00 · sides · left" in said and "What is on the right?" in said
+    head = said.splitlines()[0]
+    assert (
+        head.startswith("cat00 · sides · left  seed ")
+        and head.endswith("max_tokens 320")
+        and "What is on the right?" in said
+    )
     assert f"value: {left.stored.value}" in said and left.stored.value == json.dumps(
         left.stored.text.split(), separators=(",", ":")
     )
