@@ -316,7 +316,7 @@ class Annotator:
 
 def _is_visible(tag: Tag) -> bool:
     """Whether a tag is content: an event, a view of a kind of place, or another object not about the picture."""
-    of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
+    of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape" and not (tag.lemma == "character" and tag.plural)
     if tag.kind == "object" and not of_picture:
         return True
     names_place = tag.lemma in lex.PICTURES or tag.lemma in ("environment", "setting")

@@ -262,7 +262,7 @@ class _Scan:
         for token in self.tokens[k + 1 : k + 1 + _MAX_CLAUSE]:
             if token.tag in FINITE:
                 return True
-            if token.tag in (",", "WDT", "WP") or token.text in _CLAUSE:
+            if token.tag in (",", "WDT", "WP") or token.text in _CLAUSE or token.text in _BEFORE_SUBJECTS:
                 return False
         return False
 
@@ -270,6 +270,8 @@ class _Scan:
         """Add the phrase whose nouns are tokens[i:end]. Returns whether its presence is denied."""
         tokens = self.tokens
         nouns = tokens[i:end]
+        if len(nouns) > 1 and nouns[-1].text == "present" and lex.is_thing(lemma_of(nouns[-2])):
+            nouns = nouns[:-1]  # "There is an umbrella present in the scene"
         attributes: Sequence[Token] = phrase.attributes
         measured, self.measured = self.measured, None
         material, self.material = self.material, -1
