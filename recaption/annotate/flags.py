@@ -402,10 +402,10 @@ def _is_stated_at(words: Sequence[Token], at: int) -> bool:
         is_coloured = any(word.text in lex.COLOURS for word in words[end + 1 : end + 8])  # "the sky being a deep blue"
         return (is_new or is_coloured) and is_clause and not is_effect
     is_scene = head in _KINDS_OF_PLACES or lex.is_event(head)
-    if is_scene and before in ("of", "in", "on", "during") and words[start].tag == "DT":
+    if is_scene and before in ("of", "in", "on", "at", "during") and words[start].tag == "DT":
         return True  # "the excitement of a baseball game"
     if before == "of":
-        return start > 1 and words[start - 2].text in ("that", "typical", "presence")
+        return start > 1 and words[start - 2].text in ("that", "typical", "presence", "impression")
     return before in _INTRODUCES
 
 

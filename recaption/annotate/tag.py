@@ -225,7 +225,7 @@ class _Scan:
         is_last = k == end - 1
         following = tokens[k + 1].tag if k + 1 < len(tokens) else ""
         if token.tag == "NNS":
-            if before.tag != "NN":
+            if before.tag != "NN" and (before.tag != "NNP" or is_last):
                 return False
             if is_last and phrase.count == 1 and singular(token.text) != token.text:
                 return True  # after "a" no plural can follow
@@ -697,7 +697,9 @@ def _is_one(tokens: Sequence[Token], i: int) -> bool:
 
 def _is_look(token: Token) -> bool:
     is_noun = token.text in lex.COLOURS or token.text in lex.MATERIALS
-    return (token.tag in ADJECTIVES and token.text not in lex.NOT_ATTRIBUTES) or is_noun
+    return token.text not in lex.NUMBERS and (
+        (token.tag in ADJECTIVES and token.text not in lex.NOT_ATTRIBUTES) or is_noun
+    )
 
 
 def _is_several(found: _Found) -> bool:
