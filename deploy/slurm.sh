@@ -9,7 +9,7 @@
 #
 # Requirements:
 # - The same Python environment with recaption and the engine on every node: VENV, by default .venv in the folder in
-#   which sbatch is called.
+#   which `sbatch` is called.
 # - Source and output on a shared file system or in an object store.
 # If a node fails, the run continues on the other nodes. If the first node fails, Slurm requeues the job.
 #

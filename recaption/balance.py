@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError
 
-NAME: Final = "balance.parquet"
 """Its default name, in the output's folder."""
 SCHEMA: Final = pa.schema(
     [

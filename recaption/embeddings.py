@@ -58,7 +58,7 @@ class Embeddings(Mapping[str, Vector]):
         return {id.decode("ascii", "replace"): row for row, id in enumerate(self._all["id"].tolist())}
 
     def images(self) -> Embeddings:
-        """Those of images. Of a mapped file, only their rows are read."""
+        """The embeddings of images. If the file is mapped, only their rows are read."""
         ids = self._all["id"]
         return Embeddings(
             self._all[: bisect_left(range(len(ids)), True, key=lambda row: b"/" in ids[row])], self._where

@@ -89,11 +89,17 @@ _URL = re.compile(
 )
 
 
+_MAY_GRANT = re.compile(r"[@=%]|/s--|/bot\d|/p/|A[KS]IA|gh[pousr]_|github_pat_|xox|AIza|eyJ")
+"""What a URL has if any pattern matches it, `base64,` apart. Most URLs have none of it; all searches take 16 µs."""
+
+
 def public_url(url: str) -> str:
     """A URL as it may be published: without passwords, signatures and tokens. Path and other parameters stay.
 
     The environment does not count, so that builds have the same bytes everywhere.
     """
+    if not _MAY_GRANT.search(url) and "base64," not in url.lower():
+        return url
     for pattern, replacement in (*_DATA_URL, *_IN_URLS, *_BY_FORM):
         url = pattern.sub(replacement, url)
     return url

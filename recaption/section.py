@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
@@ -65,8 +65,8 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     return [(path, value)]
 
 
-def explain(errors: Sequence[Any], section: Callable[[tuple[Any, ...]], type[Section] | None]) -> list[str]:
-    """One line per problem. pydantic's messages about the branches of a union are joined."""
+def explain(errors: Sequence[Any], root: type[Section]) -> list[str]:
+    """One line per problem of a `root`. pydantic's messages about the branches of a union are joined."""
     lines: dict[str, list[str]] = {}
     for error in errors:
         below = [other["loc"] for other in errors if len(other["loc"]) > len(error["loc"])]
@@ -77,8 +77,7 @@ def explain(errors: Sequence[Any], section: Callable[[tuple[Any, ...]], type[Sec
         text = str(error["msg"]).removeprefix("Value error, ")
         given = error["input"]
         if error["type"] == "extra_forbidden":
-            owner = section(loc[:-1])
-            text = "unknown key" + (f"; allowed here: {', '.join(owner.model_fields)}" if owner else "")
+            text = f"unknown key; allowed here: {', '.join(_section(root, loc[:-1]).model_fields)}"
         elif isinstance(given, Ambiguous):
             text += f" (given: {given})"
         elif error["type"] not in ("missing", "value_error") and not isinstance(given, dict | list):
@@ -91,6 +90,21 @@ def explain(errors: Sequence[Any], section: Callable[[tuple[Any, ...]], type[Sec
         first, *others = ", or ".join(dict.fromkeys(texts)).split("\n")  # a check of the whole pipeline: one line each
         found += [f"{where}: {first}", *(f"{where}: {other}" for other in others)]
     return found
+
+
+def _section(root: type[Section], loc: Sequence[Any]) -> type[Section]:
+    """The section at a location below `root`. Positions in lists and names in mappings select no other section."""
+    for part in loc:
+        if field := root.model_fields.get(str(part)):
+            root = next(_sections(field.annotation), root)
+    return root
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections(argument)
 
 
 def _is_branch(part: Any) -> bool:

@@ -115,8 +115,8 @@ class _Writer:
     and simple queues are atomic.
     """
 
-    def __init__(self, room: int = ROOM) -> None:
-        self._waiting: deque[tuple[int, bytes]] = deque(maxlen=room)
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, bytes]] = deque(maxlen=ROOM)
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._busy = False
         self._gone: set[int] = set()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import ImageFile, with_readers
+from recaption.export.images import ImageFile, with_readers
 from recaption.types import Record
 
 

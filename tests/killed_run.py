@@ -115,14 +115,17 @@ class KilledRun:
     def kill(self, kind: str) -> bool:
         """SIGKILL to one process. False: the run ended before there was one."""
         deadline = time.monotonic() + self.patience
-        while (victim := self.find(kind)) is None:
-            if not self.running:
+        while True:
+            victim = self.find(kind)
+            if victim is not None:
+                self._processes()  # whoever loses its parent would not be found any more
+                with suppress(psutil.NoSuchProcess):  # workers of Ray come and go
+                    victim.send_signal(signal.SIGKILL)
+                    return True
+            elif not self.running:
                 return False
             assert time.monotonic() < deadline, f"there is no {kind}: {self.said()}"
             time.sleep(0.02)
-        self._processes()  # whoever loses its parent would not be found any more
-        victim.send_signal(signal.SIGKILL)
-        return True
 
     def signal(self, number: signal.Signals) -> None:
         """SIGINT as from a terminal: to every process of the group; others to the driver alone."""

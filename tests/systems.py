@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import trainers
 
 from recaption.demo.scenes import SHAPES
-from recaption.export import WITHOUT_IMAGE_FILES
+from recaption.export import WITHOUT_IMAGE_FILES, structure_clip
 from recaption.resources import names_in, shipped
 
 FOLDER = shipped("pipelines") / "seeds"
@@ -173,7 +173,7 @@ SYSTEMS = {
     "sparc": System(read=_open_clip("raw_caption", "caption_short"), tables=("tags",)),
     "spec_text": System(tables=("negatives",)),
     "structure_clip": System(
-        read=rows_of(trainers.structure_clip, "structure_clip.json"), tables=("triples", "attribute_pairs")
+        read=rows_of(trainers.structure_clip, structure_clip.FILE), tables=("triples", "attribute_pairs")
     ),
     "umg_clip": System(tables=("regions", "tags")),
     "vlv": System(read=_open_clip("caption_long")),

@@ -233,7 +233,7 @@ def test_the_rayjob_has_what_a_rayjob_needs() -> None:
     assert found["metadata"]["name"]
     spec = found["spec"]
     assert set(spec) <= RAYJOB and set(spec["rayClusterSpec"]) <= CLUSTER
-    assert spec["entrypoint"].startswith("recaption run ")
+    assert spec["entrypoint"] == "bash /config/kuberay-run.sh run /config/pipeline.yaml"
     assert spec["shutdownAfterJobFinishes"] and spec["backoffLimit"] > 0
     cluster = spec["rayClusterSpec"]
     head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
@@ -250,7 +250,13 @@ def test_the_rayjob_has_what_a_rayjob_needs() -> None:
             assert container["image"] and container["resources"]["limits"]
             assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
     mounted = {m["mountPath"] for m in head["template"]["spec"]["containers"][0]["volumeMounts"]}
-    assert str(Path(shlex.split(spec["entrypoint"])[-1]).parent) in mounted, "the pipeline is where it is looked for"
+    _, script, _, pipeline = shlex.split(spec["entrypoint"])
+    assert {str(Path(path).parent) for path in (script, pipeline)} <= mounted, "both are where they are looked for"
+    head_text = (DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8").partition("\napiVersion")[0]
+    (command,) = re.findall(r"kubectl create configmap recaption .*", head_text)
+    files = {Path(word.removeprefix("--from-file=")).name for word in command.split() if word.startswith("--from-file")}
+    assert files == {Path(script).name, Path(pipeline).name}
+    assert (DEPLOY / Path(script).name).is_file()
     (worker,) = workers["template"]["spec"]["containers"]
     assert "nvidia.com/gpu" in worker["resources"]["limits"]
     text = (DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8")
@@ -276,6 +282,8 @@ def test_the_rayjobs_pods_have_time_to_drain() -> None:
     _, _, script = head["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     waits = int(re.search(r"seq (\d+)", script)[1])  # type: ignore[index]
     assert drain < waits < head["terminationGracePeriodSeconds"]
+    (stop,) = (each["value"] for each in head["containers"][0]["env"] if each["name"] == "RAY_JOB_STOP_WAIT_TIME_S")
+    assert drain < int(stop)
     assert worker["terminationGracePeriodSeconds"] > part_writer.FLUSH_SECONDS
     # Spot machines are for the engines only: the run ends with the driver.
     assert head["nodeSelector"] != worker["nodeSelector"]
@@ -303,8 +311,44 @@ def test_the_pod_of_the_driver_stops_the_run_before_ray(tmp_path: Path) -> None:
         process.kill()
 
 
+@pytest.mark.parametrize(
+    ("code", "stopped"),
+    [(0, False), (1, True), (UserError.exit_code, True), (3, False), (75, False), (137, False)],
+)
+def test_kuberay_repeats_a_run_that_failed_and_none_that_ended_at_a_limit(
+    tmp_path: Path, code: int, stopped: bool
+) -> None:
+    """KubeRay repeats a job that failed, and none that was stopped: rayjob_controller.go of version 1.6,
+    checkBackoffLimitAndUpdateStatusIfNeeded."""
+    config = json.dumps({"metadata": {"job_submission_id": "raysubmit_7"}})
+    stand_ins = {
+        "recaption": f"exit {code}",
+        "ray": "kill -TERM $PPID",
+        "python": f'exec "{sys.executable}" "$@"',
+    }
+    job = Job(tmp_path, stand_ins, RAY_JOB_CONFIG_JSON_ENV_VAR=config)
+    job.environment["PATH"] = f"{tmp_path}/.venv/bin:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", str(DEPLOY / "kuberay-run.sh"), "run", "/config/pipeline.yaml"],
+        env=job.environment,
+        timeout=30,
+        stdout=subprocess.DEVNULL,
+    )
+    assert "recaption run /config/pipeline.yaml" in job.log
+    assert ("ray job stop --no-wait raysubmit_7" in job.log) == stopped
+    assert done.returncode == (-signal.SIGTERM if stopped else code)
+    assert {CircuitOpen.exit_code, BudgetSpent.exit_code} == {1}
+
+
+def test_a_job_that_cannot_be_stopped_keeps_its_exit_code(tmp_path: Path) -> None:
+    stand_ins = {"recaption": "exit 1", "ray": "exit 1", "python": "exit 1"}
+    job = Job(tmp_path, stand_ins, PATH=f"{tmp_path}/.venv/bin:{os.environ['PATH']}")
+    done = subprocess.run(["bash", str(DEPLOY / "kuberay-run.sh")], env=job.environment, capture_output=True)
+    assert done.returncode == 1
+
+
 def test_files_say_how_far_they_were_tested() -> None:
-    for name in ("slurm.sh", "kuberay-rayjob.yaml", "Dockerfile"):
+    for name in ("slurm.sh", "kuberay-rayjob.yaml", "kuberay-run.sh", "Dockerfile"):
         head = [line for line in (DEPLOY / name).read_text("utf-8").splitlines() if line.startswith("#")]
         assert any("ested" in line and ("Not " in line or "not " in line) for line in head), name
 
@@ -366,6 +410,8 @@ def test_the_alert_rules_are_a_rule_file_over_metrics_that_exist() -> None:
 
 def test_the_dashboards_panels_show_metrics_that_exist_and_leave_out_none() -> None:
     """https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/"""
+    board = json.loads((DEPLOY / "grafana" / "recaption.json").read_text("utf-8"))
+    assert board["schemaVersion"] == 42, "that of Grafana 13.2, so that it migrates nothing"
     assert len({panel["id"] for panel in panels()}) == len(panels())
     taken: set[tuple[int, int]] = set()
     for panel in panels():
@@ -406,6 +452,18 @@ def test_the_dashboards_metrics_of_ray_and_vllm_are_those_of_the_installed_versi
     assert [name for name in names if f'"{name}"' not in known] == []
 
 
+def test_all_expressions_are_promql() -> None:
+    """promql-parser is a port of Prometheus' parser; it knows neither its functions' results nor any data."""
+    parser = pytest.importorskip("promql_parser")
+    for where, text in [*expressions(), *((rule["alert"], rule["expr"]) for rule in rules())]:
+        try:
+            parser.parse(text.replace("$__rate_interval", "5m"))
+        except ValueError as error:
+            pytest.fail(f"{where}: {error}")
+    with pytest.raises(ValueError, match="parenthesis"):
+        parser.parse("sum by (x (up)")
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_accepts_the_rules_and_all_expressions_of_the_dashboard(tmp_path: Path) -> None:
     records = [
@@ -430,6 +488,7 @@ FIRING: dict[str, dict[str, str]] = {  # alert -> series with a value per minute
         f'recaption_rejects_total{{{LONG},reason="refusal"}}': "0+3x120",
     },
     "RecaptionEnginesFail": {f'recaption_engine_deaths_total{{{RUN},model="m"}}': "0+1x120"},
+    "RecaptionGpusMissing": {f'recaption_gpu_wait_seconds{{{RUN},model="m"}}': "0+60x120"},
     "RecaptionStoreSilent": {f"recaption_store_silent_seconds{{{RUN}}}": "0+60x120"},
     "RecaptionStoreSlow": {
         f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="{le}"}}': f"0+{count}x120"
@@ -443,6 +502,7 @@ HEALTHY = {
     f'recaption_rejects_total{{{LONG},reason="refusal"}}': "0+1x120",
     f'recaption_in_flight_requests{{{RUN},model="m"}}': "32x120",
     f'recaption_engine_deaths_total{{{RUN},model="m"}}': "2x120",
+    f'recaption_gpu_wait_seconds{{{RUN},model="m"}}': "0x120",
     f"recaption_store_silent_seconds{{{RUN}}}": "0x120",
     f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="30.0"}}': "0+9x120",
     f'recaption_store_put_seconds_bucket{{{RUN},model="m",node="n",le="+Inf"}}': "0+9x120",

@@ -26,7 +26,9 @@ from typing import Any
 import pytest
 
 from recaption import config, strictyaml
+from recaption.errors import ConfigError
 from recaption.resources import find
+from recaption.types import REASONS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -246,6 +248,13 @@ def test_messages_that_troubleshooting_quotes_exist() -> None:
     assert len(quoted) > 10 and unknown == ["recaption: command not found"]  # that one is the shell's
 
 
+def test_troubleshooting_explains_every_reason_of_a_reject() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", page.partition("## Reject reasons")[2].partition("\n## ")[0], re.MULTILINE)
+    explained = re.findall(r"`(\w+)`", " ".join(rows))
+    assert len(explained) == len(set(explained)) and set(explained) == REASONS
+
+
 def messages() -> set[str]:
     """All texts in the code of recaption, with `…` for values that are filled in."""
     found: set[str] = set()
@@ -304,7 +313,7 @@ def test_links_between_pages_follow_the_source_files(monkeypatch: pytest.MonkeyP
 )
 def test_wrong_commands_are_caught(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = blocks(f"```console\n{line}\n```")
-    with pytest.raises((AssertionError, config.ConfigError)):
+    with pytest.raises((AssertionError, ConfigError)):
         for words in commands(block):
             check_command(words)
 
@@ -313,7 +322,7 @@ def test_wrong_commands_are_caught(line: str, capsys: pytest.CaptureFixture[str]
     "text", ["output: {pth: x}", "- a", "generate: [{id: long, model: m, prompt: nosuch}]", "nme: x"]
 )
 def test_wrong_yaml_is_caught(text: str) -> None:
-    with pytest.raises((AssertionError, config.ConfigError)):
+    with pytest.raises((AssertionError, ConfigError)):
         check_yaml(text)
 
 

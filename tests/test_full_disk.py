@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from exported_tables import full_tables
 from samples import jpeg
 from small_output import answer_all, build_all, pipeline_data, write_source
+from task_engine import TaskEngine
 from written_build import write_build
 
 from recaption import cli
@@ -108,6 +110,68 @@ def test_build(answered: Plan, disk: SmallDisk, format: str) -> None:
     pipeline = answered.pipeline.model_copy(update={"output": output})
     plan = Plan(pipeline=pipeline, models=answered.models)
     fails_then_works(disk, lambda: build_all(plan) and None)
+
+
+class Encoder(TaskEngine):
+    """Scores and embeddings of two numbers."""
+
+    outputs = TaskEngine.outputs | {"embeddings"}
+
+
+def with_tasks(data: dict[str, Any]) -> dict[str, Any]:
+    """The pipeline with tasks that add tables, captions, embeddings and log-probabilities."""
+    data["models"] |= {
+        "fake": {"engine": "fake_engine:FakeEngine", "model": "scene"},
+        "encoder": {"engine": "test_full_disk:Encoder", "model": "scene"},
+    }
+    data["generate"] = [
+        data["generate"][0],
+        {"id": "check", "model": "fake", "task": "verify", "over": "long", "which": "all"},
+        {"id": "repaired", "model": "fake", "task": "repair", "over": "check"},
+        {"id": "similar", "model": "encoder", "task": "score", "over": "long", "embed": ["images", "sub_captions"]},
+        {"id": "hard", "model": "fake", "task": "negatives", "over": "long", "method": "rules"},
+    ]
+    return data
+
+
+OF_TASKS = {"verifications", "scores", "negatives", "embeddings"}
+
+
+def test_build_of_tasks(tmp_path: Path, disk: SmallDisk) -> None:
+    """The disk is full at each file of the tasks in turn."""
+    write_source(tmp_path, shards=1, per_shard=12)
+    data = with_tasks(pipeline_data(tmp_path))
+    data["output"] |= {"path": str(disk.path / "out"), "format": "webdataset"}
+    plan = answer_all(data)
+    built = build_all(plan)
+    files = sorted((file for file in built.rglob("*") if file.is_file()), key=lambda file: file.stat().st_mtime_ns)
+    written = {str(file.relative_to(built)): file.read_bytes() for file in files}
+    failed: set[str] = set()
+    room = 0
+    for name, content in written.items():
+        table = name.split("/")[0]
+        if table in OF_TASKS:
+            shutil.rmtree(disk.path / "out" / "builds")
+            disk.leave(room)
+            with pytest.raises(StoreError, match="Free some space") as error:
+                build_all(plan)
+            assert error.value.exit_code == 3
+            failed.add(table)
+            disk.free()
+            assert disk.temporaries() == []
+        room += -(-len(content) // 4096) * 4096
+    assert failed == OF_TASKS
+    shutil.rmtree(disk.path / "out" / "builds")
+    again = build_all(plan)
+    assert {str(file.relative_to(again)): file.read_bytes() for file in again.rglob("*") if file.is_file()} == written
+
+
+def test_answers_about_units_are_stored_whole_or_not_at_all(tmp_path: Path, disk: SmallDisk) -> None:
+    """Parts of answers with units, values, embeddings and log-probabilities."""
+    write_source(tmp_path, shards=1, per_shard=12)
+    data = with_tasks(pipeline_data(tmp_path))
+    data["output"]["path"] = str(disk.path / "out")
+    fails_then_works(disk, lambda: answer_all(data) and None)
 
 
 OF_CAPTIONS = [

@@ -69,6 +69,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KilledRun:
 def test_a_task_of_a_users_package_needs_no_change_anywhere_else(
     work: KilledRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert len(MOODS.strip().splitlines()) + len(PROMPT.splitlines()) <= 80, "all that a task needs"
     paths = os.pathsep.join([str(tmp_path / "package"), str(TESTS), str(TESTS.parent)])
     work.start(PYTHONPATH=paths)
     assert work.wait_until_asked(IMAGES) and work.kill("driver") and work.wait() == 3

@@ -149,7 +149,7 @@ def test_everything_imported_is_declared() -> None:
     assert undeclared == set()
 
 
-@pytest.mark.parametrize("part", ["config.py", "schema.py", "io", "prompt.py", "cli", "inspect", "write", "source"])
+@pytest.mark.parametrize("part", ["config", "schema.py", "io", "prompt.py", "cli", "inspect", "write", "source"])
 def test_what_a_reader_imports_is_in_the_core(part: str) -> None:
     """With no extra installed, these still import: a module's own imports are all core dependencies."""
     place = ROOT / "recaption" / part

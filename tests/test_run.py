@@ -21,8 +21,9 @@ from samples import jpeg, sample, write_tar
 from recaption import config
 from recaption.errors import BudgetSpent, EngineDead, UserError
 from recaption.io.store import open_store
+from recaption.output.folder_rule import record_rule
 from recaption.progress import Display
-from recaption.source.keys import POSITIONS, record_rule
+from recaption.source.keys import POSITIONS
 from recaption.tokenids import TokenIds
 from recaption.validate import validate_output
 
@@ -447,7 +448,7 @@ def test_engines_that_keep_failing_stop_the_run_with_their_own_message(
         ({"source": {"path": "/nowhere/*.tar"}}, "/nowhere"),
         ({"models": {"fake": {"engine": "transformers", "model": "no/such-model-anywhere"}}}, "no/such-model-anywhere"),
         ({"models": {"fake": {"engine": "transformers", "model": "./nofolder"}}}, "nofolder"),
-        ({"generate": [{"id": "a", "model": "fake", "prompt": "nope"}]}, "'nope' not found"),
+        ({"generate": [{"id": "a", "model": "fake", "prompt": "nope"}]}, "generate a: prompt 'nope' not found"),
     ],
 )
 def test_wrong_input_is_an_error_before_a_model_is_loaded(

@@ -316,14 +316,19 @@ def ce_clip(folder: Path) -> list[tuple[str, list[str], list[int]]]:
 
 def structure_clip(path: Path) -> list[tuple[str, str, list[tuple[str, str, str]], str]]:
     """Image, text, six heads, relations and tails, and false text of every row of Structure-CLIP."""
+    assert "adjchange" in str(path), "boxes and attributes of Visual Genome are read"
+    assert "train" in str(path), "texts are not tokenised, and have no squeeze"
+
+    def graph(triples: list[list[str]]) -> list[tuple[str, str, str]]:
+        found = [(t[0], t[1], t[2]) for t in triples][:6]
+        found += [("", "", "")] * (6 - len(found))
+        assert all(isinstance(part, str) for element in found for part in element), "BERT's tokenizer takes strings"
+        return found
+
     samples = []
     for row in json.loads(path.read_text()):
-        image, text, triples, pairs, false = (row[name] for name in ("image", "text", "triples", "pairs", "neg_text"))
-        graph: list[tuple[str, str, str]] = [(t[0], t[1], t[2]) for t in triples][:6]
-        graph += [(pair[1], "is", pair[0]) for pair in pairs][: 6 - len(graph)]
-        graph += [("", "", "")] * (6 - len(graph))
-        assert all(isinstance(part, str) for element in graph for part in element), "BERT's tokenizer takes strings"
-        samples.append((image, text, graph, false))
+        graph(row["false_triples"])
+        samples.append((row["image_path"], row["true_caption"], graph(row["true_triples"]), row["false_caption"]))
     return samples
 
 

@@ -3,8 +3,8 @@
     tokens ── nbytes ──► bytes of the answer ──► characters of the answer ── cleaning ──► characters of the caption
 
 A token counts for a sub-caption if it has a byte of one of its content words (`content_words`); a token that
-spans two sub-captions counts for both. Cleaning removes parts of an answer, so a sub-caption is looked up in it. If it
-cannot be told which tokens it is from, it has no confidence.
+spans two sub-captions counts for both. Cleaning removes parts of an answer, so a sub-caption is looked up in it. If its
+place cannot be determined, it has no confidence.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def confidences(
 ) -> list[Confidence | None]:
     """The confidence of each sub-caption of a caption that was made of `answer`.
 
-    `logprobs` and `nbytes` have one value per token: see `types.Logprobs`. None for a sub-caption whose place in the
-    answer is not known, or one of whose values is NaN, and for all if the bytes do not sum to the length of the answer.
+    `logprobs` and `nbytes` have one value per token: see `types.Logprobs`. A sub-caption has None if its place in
+    the answer is not known or one of its values is NaN; all have None if the bytes do not sum to the answer's length.
     """
     ends = list(accumulate(nbytes))
     if not ends or ends[-1] != len(answer.encode()):
@@ -128,10 +128,10 @@ def _only(text: str, part: str) -> int | None:
 
 
 def _found(answer: str, caption: str, sub: SubCaption, text: str, origins: Sequence[Span]) -> int | None:
-    """Where in `text`, the normalised answer, a sub-caption is from. It is tried out.
+    """The place of a sub-caption in `text`, the normalised answer.
 
-    A character of each occurrence is replaced by a mark: the right one is that whose mark cleaning leaves in the
-    sub-caption.
+    The answer may have its words several times. To find the right place, a character of each is replaced by a mark, and
+    the text is cleaned: the mark that is then in the sub-caption shows the place.
     """
     middle = next((at for at, character in enumerate(sub.text) if character.isalnum()), None)
     if middle is None:

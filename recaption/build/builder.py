@@ -40,8 +40,9 @@ class Builder:
     A build is named by the fingerprint of its inputs. If that build is already published and nothing has changed,
     nothing is done. If the answers have changed since, the next revision is built next to it.
     By default, a dataset shard corresponds to a source shard and is written as soon as that is complete. With
-    `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete; if a
-    build is already published, it is written only when all source shards are complete.
+    `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete. If a
+    build is already published, writing starts with the first source shard whose answers have changed: from then on it
+    is certain that the next revision is needed.
     """
 
     def __init__(
@@ -84,9 +85,10 @@ class Builder:
         self.changed_keys: str | None = None  # a warning, once finished: images whose keys differ from the last build
         self._order: dict[str, int] = {}
         self._images = 0
-        # If a build is already published, samples are not counted yet, because usually nothing has changed.
-        self._early = EarlyCuts(self._size) if self._size and self._newest is None else None
-        self._made: list[Survey | ShardEntry] = []  # results of tasks that were taken from the pool
+        # If a build is already published, usually nothing has changed: samples are not counted and nothing is written.
+        self._changed = self._newest is None
+        self._early = EarlyCuts(self._size) if self._size else None
+        self._made: list[Survey | Built | ShardEntry] = []  # results of tasks that were taken from the pool
         self._started: set[tuple[str, str]] = set()  # name and inputs of dataset shards that are cut early
 
     def add(self, listing: ShardListing) -> None:
@@ -96,20 +98,37 @@ class Builder:
         self._indexes.append(KeyTable(name=shard.id, path=paths.index_file(shard.id), rows=listing.images))
         self._images += listing.images
         if self._size:
-            self._pool.add(survey, self._shared, shard, listing.images, self._newest is None)
+            self._pool.add(survey, self._shared, shard, listing.images, self._changed)
         else:
-            self._pool.add(finish_shard, self._shared, shard, listing.images, self._published.get(shard.id))
+            published = None if self._changed else self._published.get(shard.id)
+            self._pool.add(finish_shard, self._shared, shard, listing.images, published)
 
     def poll(self) -> None:
         """Keep the pool busy. Raises the error of a failed task."""
         self._pool.poll()
-        if self._early is not None:
-            made = self._pool.take()
-            self._made += made
-            for counted in made:
-                if isinstance(counted, Survey):
-                    for packing in self._early.add(counted):
-                        self._pack(packing)
+        made = self._pool.take()
+        self._take(made)
+        for counted in made:
+            if self._early is not None and isinstance(counted, Survey) and counted.samples is not None:
+                for packing in self._early.add(counted):
+                    self._pack(packing)
+
+    def _take(self, made: list[Survey | Built | ShardEntry]) -> None:
+        """Keep results of tasks."""
+        self._made += made
+        if self._changed or any(_is_changed(each) for each in made):
+            self.write_all()
+
+    def write_all(self) -> None:
+        """Answers have changed: have written, or counted, what was left out because the published build has it."""
+        self._changed = True
+        unchanged = [each for each in self._made if _is_left_out(each)]
+        self._made = [each for each in self._made if not _is_left_out(each)]
+        for each in unchanged:
+            if isinstance(each, Survey):
+                self._pool.add(survey, self._shared, each.shard, each.limit, True)
+            elif isinstance(each, Built):
+                self._pool.add(finish_shard, self._shared, each.shard, each.limit, None)
 
     def _pack(self, packing: Packing) -> None:
         """Have a dataset shard of equal counts written, once."""
@@ -148,16 +167,16 @@ class Builder:
 
     def _by_source(self, building: Report, stopping: Callable[[], bool]) -> _Entries:
         """The entries of the dataset shards (None if nothing changed), and the build's other inputs: here none."""
-        built: list[Built] = self._pool.collect(building, stopping)
-        unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
-        if unchanged and self._newest and built:
+
+        def report() -> None:
+            building(len(self._made), len(self._order))
+
+        self._collect(report, stopping)
+        if not self._changed and self._made and self._order.keys() == self._published.keys():
             return None, {}
-        # The published build has some of the shards already; the new one needs them too.
-        for unchanged_shard in (b for b in built if b.entry is None):
-            self._pool.add(finish_shard, self._shared, unchanged_shard.shard, unchanged_shard.limit, None)
-        built = [b for b in built if b.entry is not None]
-        already = len(built)
-        built += self._pool.collect(lambda done, total: building(done + already, total + already), stopping)
+        self.write_all()
+        self._collect(report, stopping)
+        built = [each for each in self._made if isinstance(each, Built)]
         built.sort(key=lambda b: self._order[b.shard.id])
         entries = [b.entry for b in built if b.entry is not None]
         if len(entries) != len(self._order):
@@ -170,21 +189,20 @@ class Builder:
         assert self._size is not None
         total = -(-self._images // self._size)  # at most, until all samples are counted
 
-        def report(done: int, of: int) -> None:
-            self._made += self._pool.take()
+        def report() -> None:
             building(min(total, sum(isinstance(each, ShardEntry) for each in self._made)), total)
 
         def collect() -> list[Survey]:
-            self._made += self._pool.collect(report, stopping)
-            return self._in_order([each for each in self._made if isinstance(each, Survey)])
+            self._collect(report, stopping)
+            surveys = [each for each in self._made if isinstance(each, Survey)]
+            return sorted(surveys, key=lambda s: self._order[s.shard.id])
 
         surveys = collect()
-        if self._newest and surveys and identity(surveys) == self._published_inputs:
+        if not self._changed and surveys and identity(surveys) == self._published_inputs:
             building(len(self._published), len(self._published))
             return None, {}
-        for uncounted in (s for s in surveys if s.samples is None):
-            self._pool.add(survey, self._shared, uncounted.shard, uncounted.limit, True)
-        surveys = [counted for counted in collect() if counted.samples is not None]
+        self.write_all()
+        surveys = collect()
         self._check_keys(surveys, stopping)
         packings = cut(surveys, self._size)
         total = len(packings)
@@ -195,8 +213,16 @@ class Builder:
         entries = [written[packing.name, packing.inputs] for packing in packings]
         return entries, {"samples_per_shard": self._size, "source_inputs": identity(surveys)}
 
-    def _in_order(self, surveys: list[Survey]) -> list[Survey]:
-        return sorted(surveys, key=lambda s: self._order[s.shard.id])
+    def _collect(self, report: Callable[[], None], stopping: Callable[[], bool]) -> None:
+        """Wait for all tasks, also for those that follow from their results."""
+
+        def take(done: int, total: int) -> None:
+            self._take(self._pool.take())
+            report()
+
+        while made := self._pool.collect(take, stopping):
+            self._take(made)
+        report()
 
     def _check_keys(self, shards: Sequence[Built | Survey], stopping: Callable[[], bool]) -> None:
         tables = [KeyTable(name=s.shard.id, path=paths.index_file(s.shard.id), rows=s.limit) for s in shards]
@@ -228,6 +254,16 @@ class Builder:
             pixels=pixel_checks(pipeline),
         )
         write_manifest(self._store, self._spec.prefix, entries, info)
+
+
+def _is_left_out(made: Survey | Built | ShardEntry) -> bool:
+    """Whether a source shard was neither written nor counted, because the published build may be up to date."""
+    return (isinstance(made, Built) and made.entry is None) or (isinstance(made, Survey) and made.samples is None)
+
+
+def _is_changed(made: Survey | Built | ShardEntry) -> bool:
+    """Whether the published build does not have a source shard's answers."""
+    return (isinstance(made, Built) and made.entry is not None) or (isinstance(made, Survey) and made.changed)
 
 
 def pixel_checks(pipeline: Pipeline) -> dict[str, Any]:
@@ -427,7 +463,7 @@ def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | N
     )
     if samples < trainer.readers:
         return warning + f"There are only {samples:,} train samples: use fewer workers"
-    what = f"output.samples_per_shard={samples // trainer.readers}"
+    fewer = f"recaption build PIPELINE --set output.samples_per_shard={samples // trainer.readers}"
     if manifest["format"] == "sidecar":
-        what += " and output.format=webdataset (a sidecar's shards are its source's)"
-    return warning + f"recaption build with {what} makes enough shards"
+        return f"{warning}A sidecar's shards are its source's. For enough: {fewer} --set output.format=webdataset"
+    return f"{warning}For enough: {fewer}"

@@ -30,12 +30,16 @@ DIGITS = 5  # of a dataset shard's name, at least
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """The counts and inputs of a finished source shard. `samples` are its usable images in train; None: not counted."""
+    """The counts and inputs of a finished source shard. `samples` are its usable images in train; None: not counted.
+
+    `changed`: its answers are newer than every build that is published.
+    """
 
     shard: SourceShard
     limit: int  # rows of it that are within the run's scope
     inputs: str
     samples: int | None
+    changed: bool = field(default=False, compare=False)
     keys: KeyHashes | None = field(default=None, compare=False)  # of its images; None: not counted
 
 
@@ -72,15 +76,15 @@ class Packing:
 
 
 def survey(spec: BuildSpec, shard: SourceShard, limit: int, count: bool) -> Survey:
-    """Compact a finished source shard and, with `count`, assemble it to know how many samples it gives."""
+    """Compact a finished source shard and, with `count` or new answers, assemble it to know how many samples it has."""
     store = open_store(spec.store_url)
-    images, inputs = compact_shard(store, spec, shard, limit)
+    images, inputs, changed = compact_shard(store, spec, shard, limit)
     samples = keys = None
-    if count:
+    if count or changed:
         keys = key_hashes(image.key for image in images)
         assembled = assemble_images(spec, shard, images, load_answers(store, spec, shard, images), name=shard.id)
         samples = sum(_is_sample(record) for record in assembled.records)
-    return Survey(shard=shard, limit=limit, inputs=inputs, samples=samples, keys=keys)
+    return Survey(shard=shard, limit=limit, inputs=inputs, samples=samples, changed=changed, keys=keys)
 
 
 def identity(surveys: Iterable[Survey]) -> str:
@@ -202,7 +206,7 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
 def _take(store: Store, spec: BuildSpec, name: str, segment: Segment) -> tuple[list[Image], Assembled]:
     """The images of a segment and their assembled records; row numbers still refer to the source shard."""
     shard = segment.source.shard
-    images, inputs = compact_shard(store, spec, shard, segment.source.limit)
+    images, inputs, _ = compact_shard(store, spec, shard, segment.source.limit)
     stored = load_answers(store, spec, shard, images)
     assembled = assemble_images(spec, shard, images, stored, name=name)
     samples = [at for at, record in enumerate(assembled.records) if _is_sample(record)]

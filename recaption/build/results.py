@@ -41,8 +41,11 @@ def is_whole(question: Question) -> bool:
 
 
 def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result:
-    """The result of a question that is not whole, before `task_tables`. If the task fails on an image, this image has
-    no rows."""
+    """The result of one question for an image; `task_tables` then makes tables of the rows of all images.
+
+    For questions that do not make one caption per image (see `is_whole`). If the task fails on the image, there are no
+    rows.
+    """
     state = answers.state(question)
     counts = _counts(state)
     rejects = tuple(item.for_image(image) for item in state.found if isinstance(item, Reject))

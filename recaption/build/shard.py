@@ -70,7 +70,7 @@ def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inpu
     A shard already written into the unpublished build from the same inputs is reused, so an interrupted build resumes.
     """
     store = open_store(spec.store_url)
-    images, inputs = compact_shard(store, spec, shard, limit)
+    images, inputs, _ = compact_shard(store, spec, shard, limit)
     if inputs == published_inputs:
         return Built(shard=shard, limit=limit, inputs=inputs, entry=None)
     entry = written_shard(store, spec.prefix, shard.id)
@@ -81,13 +81,13 @@ def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inpu
     return Built(shard=shard, limit=limit, inputs=inputs, entry=entry, keys=keys)
 
 
-def compact_shard(store: Store, spec: BuildSpec, shard: SourceShard, limit: int) -> tuple[list[Image], str]:
-    """Compact a finished source shard. Returns its images and the identity of all that is built from it."""
+def compact_shard(store: Store, spec: BuildSpec, shard: SourceShard, limit: int) -> tuple[list[Image], str, bool]:
+    """Compact a finished source shard. Returns its images, the identity of all that is built from it, and whether
+    compaction has changed this identity."""
     images, _ = load_index(store, spec.source, shard)
     images = images[:limit]
-    for question in spec.questions:
-        parts.compact(store, question, shard.id)
-    return images, _inputs(store, spec, shard, images)
+    changed = [parts.compact(store, question, shard.id) for question in spec.questions]
+    return images, _inputs(store, spec, shard, images), any(changed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

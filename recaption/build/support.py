@@ -51,9 +51,10 @@ def by_similarity(records: Sequence[Record], scores: pa.Table | None, dissimilar
 def by_verification(records: Sequence[Record], verifications: pa.Table | None, unsupported: float) -> list[Record]:
     """The records; the weight of each verified sub-caption is multiplied by its `factor`.
 
-    `verifications` has the columns `sub_id` and `p_true`, in [0, 1]; None if the build has no such table. Of several
-    verifications of a sub-caption, the mean counts. Sub-captions without one keep their weights. A supported repetition
-    of an unsupported sub-caption, for example its repair, is no repetition: it has the weight that the other one had.
+    `verifications` has the columns `sub_id` and `p_true`, in [0, 1]; None if the build has no such table. The mean
+    of several verifications of a sub-caption is used. Sub-captions without one keep their weights. A supported
+    sub-caption that repeats an unsupported one, for example its repair, does not count as a repetition: it gets the
+    weight that the unsupported one had.
     """
     if verifications is None or not verifications.num_rows:
         return list(records)

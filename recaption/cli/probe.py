@@ -33,7 +33,9 @@ def probe(
             "scenes:PATH. Repeatable",
         ),
     ] = None,
-    query_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of karpathy:PATH and so on")] = None,
+    query_images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with the images of named queries such as karpathy:PATH")
+    ] = None,
     policies: Annotated[
         list[str] | None,
         typer.Option(

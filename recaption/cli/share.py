@@ -154,10 +154,15 @@ def validate(
     loaders = (workers or 1) * (gpus or 1) if workers or gpus else None
     if name:
         from recaption.export import load
+        from recaption.export.base import unfinished
         from recaption.export.dataset import refuse_output
 
         refuse_output(path, name)
-        problems = load(name).validate(path, loaders=loaders, images=images)
+        problems = unfinished(path)
+        if (first := next(problems, None)) is not None:
+            problems = iter([first])  # all others follow from it
+        else:
+            problems = load(name).validate(path, loaders=loaders, images=images)
     else:
         from recaption.validate import validate_output
 

@@ -19,11 +19,11 @@ from recaption.inspect.paths import find
 from recaption.inspect.sql import fetch, fetch_rows
 from recaption.inspect.stoppable import closing
 from recaption.io.store import file_in_place, open_store
+from recaption.output.paths import COMPARISON
 from recaption.progress import Display
 from recaption.run.check import load_checked
 from recaption.run.job import run
 
-RESULT: Final = "compare.json"
 _TASK: Final = "compare"
 _ROWS: Final = "SELECT winner, p_a_first, p_b_first, words_a, words_b FROM comparisons WHERE generation = $generation"
 _REJECTS: Final = (
@@ -75,7 +75,7 @@ def compare(a: str, b: str, options: Options, display: Display) -> Result:
     source = pipeline.source.model_copy(update={"path": write_source(pairs, store), "format": "parquet"})
     run(pipeline.model_copy(update={"source": source}), path, display, takeover=options.takeover)
     result = _result(pairs, options.out, [one.id for one in pipeline.generate if one.task == _TASK])
-    store.put(RESULT, orjson.dumps(as_json(result), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    store.put(COMPARISON, orjson.dumps(as_json(result), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return result
 
 
@@ -138,4 +138,4 @@ def text(result: Result, out: str) -> list[str]:
         made += ["", *lines(found, a, b)]
         rejected = ", ".join(f"{reason} {number:,}" for reason, number in result.rejects[id].items())
         made += [f"  rejected answers: {rejected}"] if rejected else []
-    return [*made, "", f"{out.rstrip('/')}/{RESULT}"]
+    return [*made, "", f"{out.rstrip('/')}/{COMPARISON}"]

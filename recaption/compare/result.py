@@ -40,9 +40,10 @@ class Share:
 class Comparison:
     """The judgements of one judge.
 
-    `a_better`: images where A is better, ties and equal captions as a half, of all decided images (Wilson's interval,
-    which for halves is wider than needed). `first`: answers that prefer the caption shown first; without position bias,
-    a half. `longer`: of the images with a winner and captions of different length, those where the longer caption won.
+    `a_better`: the share of decided images where A is better; ties and equal captions count as a half. Its interval is
+    Wilson's, which is wider than needed for halves. `first`: the share of answers that prefer the caption shown first;
+    a half without position bias. `longer`: of the images with a winner and captions of different lengths, the share
+    where the longer caption won.
     """
 
     judge: str

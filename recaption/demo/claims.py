@@ -1,4 +1,4 @@
-"""What a caption claims about a scene, and which of it is true: the judge of demos, where no model has to judge."""
+"""Finds the claims of a caption about a scene, and checks each. Demos use this instead of a model that judges."""
 
 from __future__ import annotations
 

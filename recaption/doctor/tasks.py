@@ -2,65 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from recaption.config import GenerationConfig, Model, Pipeline
+from recaption.config import Model, Pipeline
 from recaption.doctor.finding import Finding, error, ok, skipped
-from recaption.engine import EngineSpec, check_capable
+from recaption.engine import EngineSpec
 from recaption.engine.logprobs import spellings
 from recaption.errors import ConfigError, RequestError, UserError
+from recaption.generate.plan import form_of_answers
 from recaption.models import local_folder
-from recaption.tasks import registry
-from recaption.tasks.output import Output
 
 _SHOWN: Final = 8  # spellings of each choice
 
 
 def look(pipeline: Pipeline) -> Sequence[Finding]:
-    """A finding for each generation whose task its model cannot do, and for each that asks for the probabilities of
-    choices: their tokens. Reads the tokenizer of a model on this machine, no weights."""
+    """Findings about the tasks of generations: what a model cannot do, and the tokens of choices with probabilities.
+
+    Reads the tokenizer of a model on this machine, but no weights.
+    """
     found: list[Finding] = []
+    spelled = cache(_spelled)  # a large tokenizer takes seconds, and generations share models
     for generation in pipeline.generate:
         config = pipeline.models[generation.model]
         if config.engine == "column" or not config.model:
             continue
+        engine = EngineSpec(
+            engine=config.engine,
+            model=config.model,
+            revision=config.revision,
+            engine_args=tuple(config.engine_args.items()),
+        )
         try:
-            output = _output(generation, config)
+            output = form_of_answers(generation, engine)
         except UserError as problem:
             todo = "correct the generation, or use another model or engine"
             found.append(error(f"generate {generation.id}", str(problem), todo, "input"))
             continue
         if output.choices and output.logprobs:
             with suppress(ConfigError):  # the check of the model reports it
-                found.append(_choices(f"generate {generation.id}", config, output.choices))
+                found.append(_choices(f"generate {generation.id}", config, output.choices, spelled))
     return found
 
 
-def _output(generation: GenerationConfig, config: Model) -> Output:
-    """Raises ConfigError for a task that cannot be loaded, or that the engine or the model cannot do."""
-    task = registry.load(generation.task, generation.settings)
-    output = task.output(None)
-    if generation.logprobs and output.is_text:
-        output = replace(output, logprobs=True)
-    assert config.model is not None
-    check_capable(
-        EngineSpec(
-            engine=config.engine,
-            model=config.model,
-            revision=config.revision,
-            engine_args=tuple(config.engine_args.items()),
-            needs=task.needs,
-            outputs=(output,),
-        )
-    )
-    return output
-
-
-def _choices(name: str, config: Model, choices: tuple[str, ...]) -> Finding:
+def _choices(
+    name: str, config: Model, choices: tuple[str, ...], spelled: Callable[[Path, tuple[str, ...]], str]
+) -> Finding:
     """The tokens that stand for each choice at the beginning of an answer."""
     named = " and ".join(choices)
     if config.engine not in ("vllm", "transformers"):
@@ -70,11 +60,16 @@ def _choices(name: str, config: Model, choices: tuple[str, ...]) -> Finding:
     if folder is None:
         return skipped(name, f"the tokens of {named} are not known: {config.model} is not on this machine yet")
     try:
-        tokenizer = _tokenizer(folder)
-        found = spellings(tokenizer, choices)
+        return ok(name, spelled(folder, choices))
     except (RequestError, OSError, ValueError) as problem:
         return error(name, str(problem), "use another model, or a task without these choices", "input")
-    return ok(name, "; ".join(_shown(tokenizer, *pair) for pair in zip(choices, found, strict=True)))
+
+
+def _spelled(folder: Path, choices: tuple[str, ...]) -> str:
+    """The tokens of each choice, by the tokenizer in a folder. Raises RequestError, OSError, ValueError."""
+    tokenizer = _tokenizer(folder)
+    found = spellings(tokenizer, choices)
+    return "; ".join(_shown(tokenizer, *pair) for pair in zip(choices, found, strict=True))
 
 
 def _snapshot(model: str, revision: str | None) -> Path | None:

@@ -115,21 +115,21 @@ def check_capable(spec: EngineSpec) -> None:
             able = ", ".join(engine for engine, known in _OUTPUTS.items() if known >= set(lacking)) or "none"
             raise ConfigError(
                 f"engine {spec.engine} does not return {' or '.join(_NAMES[part] for part in lacking)}; "
-                f"engines that do: {able}"
+                f"engines that do: {able}. Use a model with another engine"
             )
         if output.json_schema is not None and spec.engine == "vllm":
             _check_schema(spec, output.json_schema)
 
 
 def _check_schema(spec: EngineSpec, schema: bytes) -> None:
-    """Raises ConfigError for a schema that vLLM's grammars do not hold an answer to.
+    """Raises ConfigError for a schema that vLLM's grammars do not enforce.
 
     A user who sets another backend (`structured_outputs_config`) knows what it supports.
     """
     fault = None if "structured_outputs_config" in dict(spec.engine_args) else unsupported(schema)
     if fault is not None:
         raise ConfigError(
-            f"output.json_schema: engine vllm cannot hold an answer to {fault}. Change the schema, or use engine "
+            f"output.json_schema: engine vllm cannot enforce {fault}. Change the schema, or use engine "
             "transformers, which tries again after an answer that does not fit"
         )
 
@@ -139,12 +139,14 @@ def check_accepts(spec: EngineSpec) -> frozenset[Modality]:
     accepts = capabilities(spec).accepts
     if "image" in spec.needs - accepts:
         if "image" not in _engine_accepts(spec):
-            raise ConfigError(f"engine {spec.engine} takes no images, which this pipeline needs")
+            raise ConfigError(
+                f"engine {spec.engine} takes no images, which this pipeline needs. Use a model with another engine"
+            )
         raise ConfigError(f"model {spec.model!r} takes no images: name a vision-language model")
     if "text" in spec.needs - accepts:
         raise ConfigError(
             f"engine {spec.engine} takes no requests without an image, which this pipeline needs; "
-            "engines that do: vllm, transformers, openai"
+            "engines that do: vllm, transformers, openai. Use a model with one of them"
         )
     return accepts
 

@@ -1,8 +1,8 @@
-"""JSON schemas that the grammars of xgrammar, which engine vllm uses, hold an answer to.
+"""The keywords of JSON Schema that xgrammar enforces. Engine vllm uses xgrammar for answers with a schema.
 
-xgrammar accepts many keywords that it then ignores, and an answer may break them. Which ones it honours was tried with
-xgrammar 0.2.8: for each keyword, whether the grammar of a schema accepts a value that the schema forbids
-(tests/engine/test_grammar.py does it again). vLLM refuses some more (vllm/v1/structured_output/backend_xgrammar.py,
+xgrammar accepts many other keywords and ignores them, so an answer may break them. The list was measured with xgrammar
+0.2.8: for each keyword, whether the grammar of a schema accepts a value that the schema forbids
+(tests/engine/test_grammar.py measures it again). vLLM refuses some more (vllm/v1/structured_output/backend_xgrammar.py,
 `has_xgrammar_unsupported_json_features`).
 """
 

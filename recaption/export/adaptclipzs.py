@@ -47,7 +47,7 @@ _PREFIX: Final = "A photo showing "
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. The samples are classes. Raises UserError if some have no texts."""
-    refuse_shard_size(options, "one for each class")
+    refuse_shard_size(options, "one file for each class")
     generation = only_table(dataset, options, CLASS_TEXTS)
     store = begin(dataset, dest, options)
     without: list[str] = []
@@ -68,7 +68,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
                 put_text(store, f"{name}.txt", "".join(f"{line}\n" for line in lines))
                 written += 1
         refuse_classes_without_texts(without, _REMEDY)
-    usage = Usage(program="AdaptCLIPZS (main of 2025-10)", arguments=f"--text_dir {path_of(dest)}")
+    usage = Usage(program="AdaptCLIPZS (main since 2024-04)", arguments=f"--text_dir {path_of(dest)}")
     notes = (described({CLASS_TEXTS.table: generation}),)
     return Exported(samples=written, files=written, notes=notes, usage=(usage,))
 

@@ -20,6 +20,8 @@ Images = Literal["none", "jpg", "symlink"]
 """Image files in the export: none; JPEGs; or links to the files of a source that is a local folder."""
 IMAGES: Final = "images"
 """The folder of these files, in the folder of the export."""
+UNFINISHED: Final = ".unfinished-export"
+"""A file in the folder of an export until it ends. It stays if the process is killed."""
 
 
 Captions = Literal["one", "lines", "tags"]
@@ -116,16 +118,35 @@ def found_in(where: str, findings: Iterable[Finding]) -> Iterator[Problem]:
 
 @contextmanager
 def removed_on_failure(store: Store) -> Iterator[None]:
-    """If the block fails, remove what it wrote into `store`, which was empty, so that the command can run again."""
+    """If the block fails, remove what it wrote into `store`, which was empty, so that the command can run again.
+
+    The file UNFINISHED is there from the start to the end, so that the rest of an export that was killed is recognised.
+    """
     try:
+        store.put(UNFINISHED, b"This folder has a part of an export. Delete the folder.\n")
         yield
+        store.delete(UNFINISHED)
     except BaseException:
         with suppress(RecaptionError):  # must not hide the first error
             for folder in list(store.folders("")):
                 store.remove(folder)
-            for path in list(store.list("")):
+            for path in sorted(store.list(""), key=lambda path: path == UNFINISHED):  # the mark is the last one
                 store.delete(path)
         raise
+
+
+def unfinished(path: str) -> Iterator[Problem]:
+    """The problem of a dataset at `path`, a file or folder, whose export was killed. Raises UserError."""
+    here = path.rstrip("/")
+    try:
+        for folder in (here, here.rpartition("/")[0] or "."):
+            if files.is_file(f"{folder}/{UNFINISHED}"):
+                yield from found_in(
+                    folder, [("its export did not end", "Delete the folder, and export again", "unfinished export")]
+                )
+                return
+    except RecaptionError as error:
+        raise UserError(f"cannot check {path}: {error}") from error
 
 
 def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool = False) -> Store:
@@ -139,9 +160,15 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
     try:
         store = open_store(dest)
         used = next(iter(store.list("")), None) or next(iter(store.folders("")), None)
+        if used is not None and store.exists(UNFINISHED):
+            raise UserError(
+                f"{dest} has a part of an export that was killed. Delete it, and run the same command again"
+            )
         local = store.local("")
-        if used is None and local is not None and local.exists() and not local.is_dir():
-            used = local.name
+        if used is None and local is not None:
+            first = next(place for place in (local, *local.parents) if place.exists())
+            if not first.is_dir():
+                raise UserError(f"{dest} cannot be a folder: {first} is a file. Name a new folder")
     except NotADirectoryError:
         used = dest
     if used is not None:
@@ -179,10 +206,10 @@ def refuse_classes_without_texts(classes: Collection[str], remedy: str) -> None:
 
 
 def refuse_shard_size(options: Options, file: str) -> None:
-    """Raises UserError if `samples_per_shard` is set although all samples are written to one `file`."""
+    """Raises UserError if `samples_per_shard` is set although the format writes `file`, not shards."""
     if options.samples_per_shard is not None:
         raise UserError(
-            f"--samples-per-shard is for formats that write tars or Parquet shards; this one writes one file, {file}. "
+            f"--samples-per-shard is for formats that write tars or Parquet shards; this one writes {file}. "
             "Leave the option out"
         )
 
@@ -239,7 +266,7 @@ def shards(dataset: Dataset, options: Options) -> Iterator[ShardEntry]:
 
 
 def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)) -> list[str]:
-    """The file at `path`, or the files with the suffix in the folder `path`.
+    """The file at `path`, or the files with the suffix, which may lack its dot, in the folder `path`.
 
     Of its folders `below`, the first with such files is listed. Raises UserError if there are none.
     """
@@ -253,7 +280,8 @@ def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)
                 return found
     except RecaptionError as error:
         raise UserError(f"cannot check {path}: {error}") from error
-    wanted = suffix if isinstance(suffix, str) else " or ".join(suffix)
+    suffixes = (suffix,) if isinstance(suffix, str) else suffix
+    wanted = " or ".join(one if "." in one else f".{one}" for one in suffixes)
     raise UserError(f"cannot check {path}: there is no {wanted}. Give the file or its folder")
 
 

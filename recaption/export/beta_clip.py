@@ -16,7 +16,7 @@ from recaption.export.base import Exported, Finding, Options, one_text
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import list_problems
 from recaption.export.needs import required_tables
-from recaption.export.rows import Row, Sample, json_list
+from recaption.export.rows import ExportSample, Row, json_list
 from recaption.export.sharegpt4v import LAYOUT, TEXTS, export_captions
 from recaption.problems import Problem
 from recaption.text import fold
@@ -43,7 +43,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_captions(dataset, dest, options, generation, layout, _concepts)
 
 
-def _concepts(sample: Sample, caption: Caption) -> Row | str:
+def _concepts(sample: ExportSample, caption: Caption) -> Row | str:
     phrases = phrases_of(sample.tables[TABLE].where("caption_id", caption.caption_id))
     if not phrases:
         return "no concepts"

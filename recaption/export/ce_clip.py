@@ -25,8 +25,8 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.needs import NEGATIVES, only_table
-from recaption.export.negatives import changed, first_of, notes_of, tables_of
-from recaption.export.rows import Add, Layout, Made, Row, Sample, export_rows, path_of
+from recaption.export.negatives import changed, first_of, tables_of
+from recaption.export.rows import Add, ExportFiles, ExportSample, Made, Row, export_rows, path_of
 from recaption.io import files
 from recaption.io.store import Store
 from recaption.problems import Problem
@@ -55,20 +55,20 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         raise UserError(f'{where} contains "coco": CE-CLIP would open images of COCO instead. Name another folder')
     written = 0
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         nonlocal written
         made = list(_rows(sample))
         written += len(made)
         return [(FILE, line) for line in made] or "no sub-caption with a negative"
 
-    notes = [described({NEGATIVES.table: generation}), *notes_of(dataset)]
+    notes = [described({NEGATIVES.table: generation})]
     if options.images == "none":
         notes.append("image_path is KEY.jpg: start the training in the folder of the images, or use --images jpg")
     arguments = f"--dataset-type npy --train-data {path_of(dest)}"
-    layout = Layout(
+    layout = ExportFiles(
         kinds={FILE: _numpy_files},
         notes=notes,
-        usage=(Usage(program="CE-CLIP (cvpr of 2024-03)", arguments=arguments),),
+        usage=(Usage(program="CE-CLIP (branch cvpr, to 2024-03; main has no npy)", arguments=arguments),),
         tables=tables_of(generation),
         generations=(),
     )
@@ -76,7 +76,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return replace(done, files=math.ceil(written / ROWS))
 
 
-def _rows(sample: Sample) -> Iterator[Row]:
+def _rows(sample: ExportSample) -> Iterator[Row]:
     for sub, negatives in changed(sample):
         false = {name: first_of(negatives, categories) or NONE for name, categories in SLOTS.items()}
         about = {"caption": fold(sub["text"]), **false, "valid_caption": [1, *(int(t != NONE) for t in false.values())]}

@@ -19,7 +19,7 @@ from recaption.errors import RecaptionError
 from recaption.export.base import Exported, Finding, Options, described, found_in, free_names, named
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
-from recaption.export.rows import Add, Layout, Made, Sample, export_rows, items
+from recaption.export.rows import Add, ExportFiles, ExportSample, Made, export_rows, items
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -37,7 +37,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. All captions are written; `map` restricts them: NAME=GENERATION, any names."""
     sources = free_names(dataset, options) or {name: name for name in ("raw", *dataset.granularities)}
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         record = sample.record
         made = [c for c in record.captions if fold(c.text)]
         if not made:
@@ -47,7 +47,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         captions = [{"caption": caption.text, "generation": caption.generation} for caption in made]
         return [(FILE, (image, captions))]
 
-    layout = Layout(
+    layout = ExportFiles(
         kinds={FILE: partial(coco_kind, _HEAD)}, notes=(described(sources),), generations=set(sources.values())
     )
     return export_rows(dataset, dest, options, layout, row)

@@ -19,7 +19,7 @@ import orjson
 from recaption.export.base import Exported, Finding, Options, described, one_text, refuse_fill
 from recaption.export.dataset import Dataset
 from recaption.export.needs import SCORES, required, required_tables, texts_only
-from recaption.export.rows import Sample
+from recaption.export.rows import ExportSample
 from recaption.export.tars import Found, Members, export_samples, loading_limit, problems_in
 from recaption.problems import Problem
 from recaption.text import fold
@@ -40,7 +40,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     tables = {**required_tables(dataset, TABLE), SCORES.table: SCORES.made_by(generation)}
     (source,) = one_text(dataset, TEXTS, texts_only(options, SCORES)).values()
 
-    def members(sample: Sample) -> Members | str:
+    def members(sample: ExportSample) -> Members | str:
         caption = sample.caption(source)
         text = "" if caption is None else fold(caption.text)
         if caption is None or not text:
@@ -55,7 +55,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return replace(done, notes=(described({"caption": source, SCORES.table: generation}), loading_limit(done)))
 
 
-def scored(sample: Sample, caption_id: str) -> Mapping[str, float]:
+def scored(sample: ExportSample, caption_id: str) -> Mapping[str, float]:
     """The noun phrases of a caption without determiners, with their scores, best first."""
     scores: dict[tuple[str, str | None], float] = {}
     for row in sample.tables[SCORES.table]:

@@ -18,6 +18,7 @@ from recaption.problems import Problem
 
 WRITES: Final = flair.WRITES
 READ_BY: Final = "COSMOS"
+PROGRAM: Final = "COSMOS (main since 2025-03; before, it had no code)"
 _MODES: Final = {
     "raw": ("raw_caption",),
     "short": tuple(name for name in flair.LISTS if not name.startswith("long")),
@@ -29,7 +30,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `flair.export`."""
     done = flair.export_lists(dataset, dest, options)
     textcrop = f"{arguments(dest, done)} --caption-sampling-mode textcrop"
-    return replace(done, usage=(Usage(program="COSMOS (main of 2025-03)", arguments=textcrop),))
+    return replace(done, usage=(Usage(program=PROGRAM, arguments=textcrop),))
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:

@@ -7,6 +7,8 @@ texts of one shard and the image of one sample (format parquet: of one row group
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise, repeat
@@ -190,10 +192,13 @@ class Dataset:
             found = found.filter(pc.is_in(found["sub_id"], pa.array(sub_ids, pa.string())))
         if select.columns is not None:
             found = found.select(list(dict.fromkeys(("key", *select.columns))))
+        left_out: Counter[str] = Counter()
         if true := self._true_texts(shard, select.verified_in):
             pairs = zip(found["sub_id"].to_pylist(), found["text"].to_pylist(), strict=True)
-            found = found.filter(pa.array([pair not in true for pair in pairs], pa.bool_()))
-        return TableRows(found, with_key=True)
+            is_false = pa.array([pair not in true for pair in pairs], pa.bool_())
+            left_out.update(found["key"].filter(pc.invert(is_false)).to_pylist())
+            found = found.filter(is_false)
+        return TableRows(found, with_key=True, left_out=left_out)
 
     def _true_texts(self, shard: ShardEntry, table: str | None) -> set[tuple[str, str]]:
         """`sub_id` and `text` of the rows of a table whose text is true according to the models."""
@@ -273,10 +278,12 @@ class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
     """The rows of a table by the key of their image, in the order of the table.
 
     The columns are kept as lists. Each read of a key makes the dictionaries of its rows, so that those of a whole shard
-    do not exist at once; `of` makes none.
+    do not exist at once; `of` makes none. `left_out` counts the rows of a key that are not among them, because their
+    text is true (`Select.verified_in`).
     """
 
-    def __init__(self, table: pa.Table, *, with_key: bool = False) -> None:
+    def __init__(self, table: pa.Table, *, with_key: bool = False, left_out: Counter[str] | None = None) -> None:
+        self.left_out: Counter[str] = Counter() if left_out is None else left_out
         places, are_adjacent = _places(table["key"])
         if not are_adjacent:
             row = pa.array(range(len(table)), pa.int64())
@@ -326,21 +333,22 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def refuse_output(path: str, name: str) -> None:
     """Raises UserError, with the export command, for an output or a build that the trainer `name` cannot read."""
+    shown = shlex.quote(path)
     try:
         dataset = Dataset.open(path)
     except (UserError, RecaptionError):
         if _is_unfinished(path):
             raise UserError(
                 f"{path} is an output of recaption without a finished build, not a dataset for {name}. Finish it with "
-                f"recaption run, then export it: recaption export {path} DEST --to {name}"
+                f"recaption run, then export it: recaption export {shown} DEST --to {name}"
             ) from None
         return
     if _READ_AS_BUILT.get(name) != dataset.format:
         images = "" if name in WITHOUT_IMAGE_FILES else " --images jpg"
         raise UserError(
             f"{path} is an output of recaption (format {dataset.format}), not a dataset for {name}. Export it first: "
-            f"recaption export {path} DEST --to {name}{images}; then recaption validate DEST --for {name}. To check "
-            f"the output itself: recaption validate {path}"
+            f"recaption export {shown} DEST --to {name}{images}; then recaption validate DEST --for {name}. To check "
+            f"the output itself: recaption validate {shown}"
         )
 
 

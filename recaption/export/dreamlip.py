@@ -35,7 +35,7 @@ from recaption.export.base import (
 )
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
-from recaption.export.rows import PLACE, Layout, Made, Sample, csv_file, export_rows, path_of
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, csv_file, export_rows, path_of
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.types import Record
@@ -90,7 +90,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             f"{len(path.split('/'))} parts. Name a folder that is deeper, such as {files.absolute(dest)}/data/train"
         )
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         cells = _cells(sample.record, sources)
         if sum(1 for _ in itertools.islice(_pool(cells), 2)) < 2:
             return "fewer than two sentences under DreamLIP's splitter"
@@ -99,9 +99,11 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [(FILE, (sample.image, *cells))]
 
     arguments = f"--dataset-type csv --use_longcap --train-data {path_of(dest, FILE)} --root_filename {PLACE}"
-    usage = Usage(program="DreamLIP (main of 2024-11)", arguments=arguments)
+    usage = Usage(program="DreamLIP (main since 2024-07; before, it had no code)", arguments=arguments)
     kinds = {FILE: csv_file(*HEADER)}
-    return export_rows(dataset, dest, options, Layout(kinds=kinds, notes=(described(sources),), usage=(usage,)), row)
+    return export_rows(
+        dataset, dest, options, ExportFiles(kinds=kinds, notes=(described(sources),), usage=(usage,)), row
+    )
 
 
 def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:

@@ -30,8 +30,7 @@ from recaption.export.base import (
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
-from recaption.export.negatives import notes_of
-from recaption.export.rows import PLACE, FileKind, Layout, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, FileKind, Made, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 
 WRITES: Final = "one JSON file with f_path (KEY.jpg), caption, short_caption; bbox_info if the build has regions"
@@ -46,7 +45,7 @@ NEGATIVE_TEXTS: Final = 10  # texts per box with negatives: the loss reshapes to
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. With a table of regions, rows have boxes; boxes have negatives if there are ten."""
     arguments = f"--data_path {path_of(dest, FILE)} --image_folder {PLACE}"
-    usage = Usage(program="FG-CLIP (main of 2026-06)", arguments=arguments)
+    usage = Usage(program="FG-CLIP (v1.0, and main since 2025-10)", arguments=arguments)
     return export_boxes(dataset, dest, options, {FILE: json_list}, usage, lambda sample, row: [(FILE, row)])
 
 
@@ -56,7 +55,7 @@ def export_boxes(
     options: Options,
     kinds: Mapping[str, FileKind],
     usage: Usage,
-    rows: Callable[[Sample, Row], Made | str],
+    rows: Callable[[ExportSample, Row], Made | str],
     granularities: Collection[str] = (),
 ) -> Exported:
     """Write the rows that `rows` makes of a sample and its row. Adds the arguments of the stage to `usage`.
@@ -69,7 +68,7 @@ def export_boxes(
     boxed = REGIONS.table in tables
     hard = False  # a box has ten negatives
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         nonlocal hard
         texts = sample.record.texts()
         missing = [generation for generation in sources.values() if not texts.get(generation, "").strip()]
@@ -80,13 +79,14 @@ def export_boxes(
         hard = hard or any(box["flag_short_neg"] for box in boxes)
         return rows(sample, made | ({"bbox_info": boxes} if boxed else {}))
 
-    notes = [described({**sources, **makers}), *(notes_of(dataset) if NEGATIVES.table in tables else ())]
+    notes = [described({**sources, **makers})]
     if len(tables) < len(NEEDS):
         lacking = next(need for need in NEEDS if need.table not in tables)
         notes.append(f"for the second stage, {absent(dataset, f'no {lacking.table}', lacking.generation)}")
-    layout = Layout(
+    layout = ExportFiles(
         kinds=kinds,
         notes=notes,
+        usage=(usage,),
         tables={**tables, SUB_CAPTIONS: Select(columns=("sub_id", "text"), named_in=[*tables])} if boxed else {},
         generations=set(sources.values()),
         granularities=(*granularities, *(OF_PARTS if boxed else ())),
@@ -95,11 +95,11 @@ def export_boxes(
     if boxed and NEGATIVES.table in tables and not hard:
         few = f"no box has {NEGATIVE_TEXTS} negatives, which the trainer needs: set a larger n for task: negatives"
         done = replace(done, notes=(*done.notes, few))
-    arguments = f"{usage.arguments} --add_box_loss {boxed} --use_hard_neg {hard}"
-    return replace(done, usage=(replace(usage, arguments=arguments),))
+    stage = f" --add_box_loss {boxed} --use_hard_neg {hard}"
+    return replace(done, usage=tuple(replace(one, arguments=one.arguments + stage) for one in done.usage))
 
 
-def boxes_of(sample: Sample) -> list[Row]:
+def boxes_of(sample: ExportSample) -> list[Row]:
     """The boxes of a sample, in the order of their rank.
 
     `short_expr` and `long_expr` are the shortest and the longest caption of the region; without captions, its phrase

@@ -2,8 +2,8 @@
 
 Read by 360CVGroup/FG-CLIP, fgclip2/train/train_fgclip2.py (main), LazySupervisedBboxDataset: the English list is as in
 `fg_clip`; the Chinese one is in the folder --cn_pair_root, with images in --cn_image_root. The key `is_cn` with any
-value makes a text Chinese: no "a photo of " is put before it, and its boxes are not read. Batches have one language,
-by the list that a row is in: a row in the wrong list is trained in batches of the other language.
+value makes a text Chinese: no "a photo of " is put before it, and its boxes are not read. All rows
+of a batch are from one list: a row in the wrong list is trained in batches of the other language.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from recaption.export.dataset import Dataset
 from recaption.export.fg_clip import export_boxes
 from recaption.export.json_list import file_problems
 from recaption.export.needs import require_translations
-from recaption.export.rows import PLACE, Made, Row, Sample, json_list, path_of
+from recaption.export.rows import PLACE, ExportSample, Made, Row, json_list, path_of
 from recaption.io import files
 from recaption.problems import Problem
 
 WRITES: Final = "en/fgclip2.json as fg_clip writes it, cn/fgclip2.json with Chinese captions and is_cn"
 READ_BY: Final = "FG-CLIP 2"
+PROGRAM: Final = "FG-CLIP 2 (main since 2025-10; v1.0 reads English only, as fg_clip writes it)"
 ENGLISH: Final = "en/fgclip2.json"
 CHINESE: Final = "cn/fgclip2.json"
 _KINDS: Final = {"caption": "long", "short_caption": "short"}
@@ -35,7 +36,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     require_translations(dataset)
     chinese = 0
 
-    def rows(sample: Sample, row: Row) -> Made | str:
+    def rows(sample: ExportSample, row: Row) -> Made | str:
         nonlocal chinese
         texts = {
             name: next((c.text for c in sample.record.captions if _is_chinese(c.lang) and c.granularity == kind), None)
@@ -48,7 +49,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
     arguments = f"--cn_and_en_2_train True --data_path {path_of(dest, ENGLISH)} --cn_pair_root {path_of(dest, 'cn')} "
     arguments += f"--image_folder {PLACE} --cn_image_root {PLACE}"
-    usage = Usage(program="FG-CLIP 2 (main of 2026-06)", arguments=arguments)
+    usage = Usage(program=PROGRAM, arguments=arguments)
     done = export_boxes(dataset, dest, options, {ENGLISH: json_list, CHINESE: json_list}, usage, rows, _KINDS.values())
     return replace(done, notes=(*done.notes, f"{chinese:,} of {done.samples:,} samples have both Chinese captions"))
 

@@ -1,7 +1,8 @@
 """FLAIR: tars whose `.json` has the seven sentence lists (`types.FlairList`).
 
 Read by ExplainableML/flair, src/flair/data.py: samples without json or image are dropped silently; `sample_dict` joins
-the seven lists to one pool and draws from it. It handles no errors, so a null or an empty pool ends the run. Seven
+the seven lists to one pool and draws from it, with --caption-sampling-mode diverse_sampling alone: the default of this
+option ends the training (NotImplementedError). It handles no errors, so a null or an empty pool ends the run. Seven
 strings instead of lists can be joined, too: FLAIR then trains on single characters, without an error. Data made by
 img2dataset and preprocess/presplit_captions.py are checked, too.
 
@@ -18,7 +19,7 @@ import orjson
 
 from recaption.export.base import Exported, Finding, Options, Usage, described
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
-from recaption.export.rows import Sample
+from recaption.export.rows import ExportSample
 from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
 from recaption.problems import Problem
 from recaption.types import Caption, FlairList
@@ -26,7 +27,7 @@ from recaption.write.profile import flair_profile
 
 WRITES: Final = "tars with image, txt, and json with seven lists of sentences; sizes.json"
 READ_BY: Final = "FLAIR"
-PROGRAM: Final = "FLAIR (main of 2026-03)"
+PROGRAM: Final = "FLAIR (main since 2025-02; in 2025-01, variable_merge was the mode)"
 LISTS: Final[tuple[str, ...]] = get_args(FlairList)
 LEAST: Final = 4
 """Sentences of a pool. With fewer, most of the K texts drawn for an image are equal."""
@@ -35,7 +36,8 @@ LEAST: Final = 4
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `fill` is empty unless set: a list without a generation is []."""
     done = export_lists(dataset, dest, options)
-    usage = Usage(program=PROGRAM, arguments=arguments(dest, done, dataset_type="--train-dataset-type"))
+    tars = arguments(dest, done, dataset_type="--train-dataset-type")
+    usage = Usage(program=PROGRAM, arguments=f"{tars} --caption-sampling-mode diverse_sampling")
     return replace(done, usage=(usage,))
 
 
@@ -43,7 +45,7 @@ def export_lists(dataset: Dataset, dest: str, options: Options) -> Exported:
     """Write tars with the seven lists of sentences."""
     profile = flair_profile(dataset.granularities, options.map, options.fill or "empty")
 
-    def lists(sample: Sample) -> Mapping[str, list[str]]:
+    def lists(sample: ExportSample) -> Mapping[str, list[str]]:
         first: dict[str, Caption] = {}
         for caption in sample.record.captions:
             first.setdefault(caption.generation, caption)

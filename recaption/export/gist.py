@@ -28,7 +28,7 @@ from recaption.export.csv_table import read_rows
 from recaption.export.dataset import Dataset, Select
 from recaption.export.image_files import missing_images
 from recaption.export.needs import MATCHES, only_table
-from recaption.export.rows import PLACE, Layout, Made, Sample, csv_file, export_rows, json_object, path_of
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, csv_file, export_rows, json_object, path_of
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.tasks.match import NO_TEXTS
@@ -48,12 +48,12 @@ _REMEDY: Final = (
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. Images of split val have split test. Raises UserError for classes without texts."""
+    """See `base.Exporter.export`. The split val becomes the split test. Raises UserError for classes without texts."""
     generation = only_table(dataset, options, MATCHES)
     refuse_classes_without_texts(_classes_without_texts(dataset, generation), _REMEDY)
     labels: dict[str, int] = {}
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         rows = sorted(sample.tables[MATCHES.table], key=itemgetter("rank"))
         texts = [text for text in (fold(row["text"]) for row in rows) if len(text.split()) <= CLIP_WORDS][:MOST]
         if len(texts) < READ:
@@ -67,10 +67,10 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         f"--metadata {path_of(dest, TABLE)} --captions_file {path_of(dest, TEXTS)} --num_captions {READ} "
         f"--image_folder {PLACE}/"
     )
-    layout = Layout(
+    layout = ExportFiles(
         kinds={TEXTS: json_object, TABLE: csv_file(*HEADER)},
         notes=(described({MATCHES.table: generation}),),
-        usage=(Usage(program="GIST (main of 2023-08)", arguments=arguments),),
+        usage=(Usage(program="GIST (all versions, to main of 2023-08)", arguments=arguments),),
         tables={MATCHES.table: MATCHES.made_by(generation)},
         generations=(),
     )

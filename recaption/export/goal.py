@@ -1,11 +1,11 @@
 """GOAL: a JSON list with a caption and the segments of each image: a sentence of the caption, and a crop of the image.
 
-Read by PerceptualAI-Lab/GOAL, goal_loss_finetuning.py, DLoader and train: files are opened as they are named; of
-`segment`, which must not be empty, the entry with the highest `similarity_score` is used; its `caption` is looked up in
-`original_caption` with `str.find`, and a text that is not in there selects other tokens without an error.
-`bbox_coordinates` are in pixels, and the loader divides them by `width` and `height` as by those of the whole image.
-LISM/make_bbox.py of that repository writes the width and height of the box, which selects wrong patches. This exporter
-writes those of the image.
+Read by PerceptualAI-Lab/GOAL, goal_loss_finetuning.py, DLoader and train. Files are opened as they are named. Of
+`segment`, which must not be empty, the loader uses the entry with the highest `similarity_score`. It looks its
+`caption` up in `original_caption` with `str.find`; a text that is not in there selects other tokens without an error.
+`bbox_coordinates` are in pixels, and the loader divides them by `width` and `height` as if these were the size of the
+image. LISM/make_bbox.py of that repository writes the size of the box, which selects wrong patches. This exporter
+writes the size of the image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import REGIONS, required, texts_only
-from recaption.export.rows import Layout, Made, PixelBox, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import ExportFiles, ExportSample, Made, PixelBox, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.types import ImageLimits
 
@@ -41,7 +41,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     regions = required(dataset, options, REGIONS)
     (generation,) = one_text(dataset, TEXTS, texts_only(options, REGIONS)).values()
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         caption = sample.caption(generation)
         boxes = _boxes(sample)
         if caption is None:
@@ -52,10 +52,10 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         line = {"original_filename": sample.path, "original_caption": caption.text, "segment": segments}
         return [(FILE, line)]
 
-    layout = Layout(
+    layout = ExportFiles(
         kinds={FILE: json_list},
         notes=(described({"caption": generation, REGIONS.table: regions}),),
-        usage=(Usage(program="GOAL (main of 2025-03)", arguments=f"--dataset {path_of(dest, FILE)}"),),
+        usage=(Usage(program="GOAL (all versions, to main of 2025-03)", arguments=f"--dataset {path_of(dest, FILE)}"),),
         tables={
             REGIONS.table: REGIONS.made_by(regions),
             SUB_CAPTIONS: Select(columns=("sub_id", "text"), generations={generation}, named_in=(REGIONS.table,)),
@@ -66,19 +66,19 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_rows(dataset, dest, options, layout, row)
 
 
-def _regions(sample: Sample) -> list[Row]:
+def _regions(sample: ExportSample) -> list[Row]:
     """The regions of sentences of the caption, in the order of their rank."""
     named = {sub["sub_id"] for sub in sample.tables[SUB_CAPTIONS]}
     found = (dict(row) for row in sample.tables[REGIONS.table] if row["sub_id"] in named and not row["is_point"])
     return sorted(found, key=itemgetter("rank"))
 
 
-def _name(sample: Sample, region: Row) -> str:
+def _name(sample: ExportSample, region: Row) -> str:
     """The file of a crop. Keys have no dot, so no image has this name."""
     return f"{sample.record.key}.{region['rank']}.jpg"
 
 
-def _boxes(sample: Sample) -> dict[str, PixelBox]:
+def _boxes(sample: ExportSample) -> dict[str, PixelBox]:
     """The crops by the names of their files, in pixels of the upright image; without those that cannot be cut out."""
     width, height = sample.record.width, sample.record.height
     made: dict[str, PixelBox] = {}
@@ -92,7 +92,7 @@ def _boxes(sample: Sample) -> dict[str, PixelBox]:
     return made
 
 
-def _segment(sample: Sample, boxes: dict[str, PixelBox], region: Row) -> Row:
+def _segment(sample: ExportSample, boxes: dict[str, PixelBox], region: Row) -> Row:
     texts = {sub["sub_id"]: sub["text"] for sub in sample.tables[SUB_CAPTIONS]}
     name = _name(sample, region)
     size = {"width": sample.record.width, "height": sample.record.height}

@@ -21,7 +21,17 @@ from recaption.export.base import Exported, Finding, Options, described, found_i
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.needs import REGIONS, required, texts_only
-from recaption.export.rows import PLACE, Layout, Made, Row, Sample, csv_file, export_rows, json_object, path_of
+from recaption.export.rows import (
+    PLACE,
+    ExportFiles,
+    ExportSample,
+    Made,
+    Row,
+    csv_file,
+    export_rows,
+    json_object,
+    path_of,
+)
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.text import fold
@@ -42,7 +52,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     generation = required(dataset, options, REGIONS)
     sources = one_text(dataset, TEXTS, texts_only(options, REGIONS))
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         texts = sample.record.texts()
         raw, long = (fold(texts.get(sources[name], "")) for name in TEXTS)
         if not long:
@@ -51,7 +61,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         made: list[tuple[str, Any]] = [(CAPTIONS, (sample.image, raw or long)), (LONG, (sample.image, long))]
         return [*made, (BOXES, (sample.image, boxes))] if boxes else made
 
-    layout = Layout(
+    layout = ExportFiles(
         kinds={CAPTIONS: csv_file(), LONG: json_object, BOXES: json_object},
         notes=(described(sources), f"set data_dir to {path_of(dest)}; the paths are below {PLACE}"),
         tables={REGIONS.table: REGIONS.made_by(generation)},
@@ -60,7 +70,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_rows(dataset, dest, options, layout, row)
 
 
-def boxes_of(sample: Sample) -> list[Row]:
+def boxes_of(sample: ExportSample) -> list[Row]:
     """The boxes of a sample. If the model gives no score, it is made from the rank, so that the order is kept."""
     return [
         {

@@ -16,12 +16,12 @@ from recaption.decode import decode_whole
 from recaption.errors import DatasetError, StoreError, UserError, in_words
 from recaption.export.base import IMAGES, Finding, Options
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import ImageFile, ReadImage, index_of, with_readers
+from recaption.export.images import ImageFile, ReadImage, index_of, with_readers
 from recaption.io import files
 from recaption.io.store import Store
 from recaption.types import Record
 from recaption.write import ShardEntry, store_image
-from recaption.write.pixels import QUALITY
+from recaption.write.transcode import QUALITY
 
 MISSING = "the image is missing in the source, or has changed"
 PixelBox = tuple[int, int, int, int]

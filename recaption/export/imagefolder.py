@@ -18,7 +18,7 @@ from recaption.errors import RecaptionError
 from recaption.export.base import IMAGES, Exported, Finding, Options, described, found_in, named, one_text
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.image_files import missing_images
-from recaption.export.rows import Add, Layout, Made, Sample, export_rows
+from recaption.export.rows import Add, ExportFiles, ExportSample, Made, export_rows
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -36,7 +36,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     options = replace(options, images="jpg" if options.images == "none" else options.images)
     sources = one_text(dataset, TEXTS, options)
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         record = sample.record
         text = record.texts().get(sources["text"], "")
         if not fold(text):
@@ -53,7 +53,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [(FILE, {"file_name": f"{IMAGES}/{sample.image}", "text": text, **about, "captions": captions})]
 
     tables = {SUB_CAPTIONS: Select(columns=("caption_id", "text"))}
-    layout = Layout(kinds={FILE: json_lines}, tables=tables, notes=(described(sources),))
+    layout = ExportFiles(kinds={FILE: json_lines}, tables=tables, notes=(described(sources),))
     return export_rows(dataset, dest, options, layout, row)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from recaption.export.base import Exported, Finding, Options, Usage, described, is_relative, one_text
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems, repeated
-from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.text import fold
 
@@ -34,15 +34,15 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     (generation,) = one_text(dataset, TEXTS, options).values()
     question = question_for(dataset.granularities.get(generation))
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         answer = plain(sample.record.texts().get(generation, ""))
         if not answer:
             return f"no text of {generation}"
         return [(FILE, conversation(sample, question, answer))]
 
     notes = (described({"caption": generation}),)
-    usage = Usage(program="LLaVA (main of 2024-05)", arguments=arguments(dest, FILE))
-    layout = Layout(kinds={FILE: json_list}, notes=notes, usage=(usage,), generations={generation})
+    usage = Usage(program="LLaVA (all versions, to main of 2024-05)", arguments=arguments(dest, FILE))
+    layout = ExportFiles(kinds={FILE: json_list}, notes=notes, usage=(usage,), generations={generation})
     return export_rows(dataset, dest, options, layout, row)
 
 
@@ -56,7 +56,7 @@ def plain(text: str) -> str:
     return _TOKENS.sub(" ", text).strip()
 
 
-def conversation(sample: Sample, question: str, answer: str) -> Row:
+def conversation(sample: ExportSample, question: str, answer: str) -> Row:
     """A sample with one question about the image."""
     turns = [{"from": "human", "value": f"{IMAGE}\n{question}"}, {"from": "gpt", "value": answer}]
     return {"id": sample.record.key, "image": sample.image, "conversations": turns}

@@ -21,7 +21,7 @@ from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.dreamlip import cell
 from recaption.export.image_files import missing_images
 from recaption.export.needs import ASPECTS, required
-from recaption.export.rows import Layout, Made, Sample, csv_file, export_rows, path_of
+from recaption.export.rows import ExportFiles, ExportSample, Made, csv_file, export_rows, path_of
 from recaption.problems import Problem
 from recaption.text import fold
 from recaption.types import Caption
@@ -29,6 +29,7 @@ from recaption.write.profile import sentences
 
 WRITES: Final = "one CSV with 16 columns: filename, captions, eight sub-captions, masks"
 READ_BY: Final = "MAKE"
+PROGRAM: Final = "MAKE (main since 2025-09; before, it had no training)"
 FILE: Final = "make.csv"
 VISUAL: Final = "visual_concept_caption"
 ONTOLOGY: Final = "ontology_caption"
@@ -54,7 +55,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     (source,) = one_text(dataset, {"caption": "long"}, Options()).values()
     found: set[str] = set()
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         caption = sample.caption(source)
         if caption is None or not caption.text.strip():
             return f"no text of {source}"
@@ -66,10 +67,10 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
     arguments = f"--train-data {path_of(dest, FILE)} --csv-img-key filename --csv-caption-key truncated_caption"
     subs = Select(columns=("caption_id", "text", "is_fragment"), generations={source})
-    layout = Layout(
+    layout = ExportFiles(
         kinds={FILE: csv_file(*HEADER)},
         notes=(described({"caption": source, ASPECTS.table: generation}), described(aspects)),
-        usage=(Usage(program="MAKE (main of 2026-02)", arguments=f"{arguments} --MKCL --subcaptions"),),
+        usage=(Usage(program=PROGRAM, arguments=f"{arguments} --MKCL --subcaptions"),),
         tables={ASPECTS.table: ASPECTS.made_by(generation), SUB_CAPTIONS: subs},
         generations={source},
         check=lambda: _check_aspects(aspects, found),
@@ -87,7 +88,7 @@ def _check_aspects(aspects: Mapping[str, str], found: set[str]) -> None:
         )
 
 
-def _cells(sample: Sample, caption: Caption, aspects: Mapping[str, str]) -> list[Any] | None:
+def _cells(sample: ExportSample, caption: Caption, aspects: Mapping[str, str]) -> list[Any] | None:
     """The cells of a row; None if it has no complete sentence."""
     rows = sample.tables[SUB_CAPTIONS].values("caption_id", "text", "is_fragment")
     whole = [text for of, text, fragment in rows if of == caption.caption_id and not fragment]

@@ -17,7 +17,7 @@ from recaption.export.dataset import Dataset
 from recaption.export.json_list import list_problems
 from recaption.export.llava import arguments, conversation, plain, question_for
 from recaption.export.needs import require_translations
-from recaption.export.rows import Layout, Made, Sample, export_rows, json_list
+from recaption.export.rows import ExportFiles, ExportSample, Made, export_rows, json_list
 from recaption.problems import Problem
 
 WRITES: Final = "one JSON file per language with id, image (KEY.jpg), conversations"
@@ -32,7 +32,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     (generation,) = one_text(dataset, TEXTS, options).values()
     question = question_for(dataset.granularities.get(generation))
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         source = sample.caption(generation)
         if source is None or not plain(source.text):
             return f"no text of {generation}"
@@ -42,8 +42,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
                 made.setdefault(caption.lang, plain(caption.text))
         return [(f"{lang}.json", conversation(sample, question, text)) for lang, text in made.items()]
 
-    usage = Usage(program="Maya (main of 2025-08)", arguments=arguments(dest))
-    layout = Layout(kinds={"en.json": json_list}, notes=(described({"caption": generation}),), usage=(usage,))
+    usage = Usage(program="Maya (all versions, to main of 2025-08)", arguments=arguments(dest))
+    layout = ExportFiles(kinds={"en.json": json_list}, notes=(described({"caption": generation}),), usage=(usage,))
     return export_rows(dataset, dest, options, layout, row)
 
 

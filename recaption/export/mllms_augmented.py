@@ -15,7 +15,7 @@ from recaption.errors import UserError
 from recaption.export.base import Exported, Finding, Options, described, free_names, lacking, of_images
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
-from recaption.export.rows import PLACE, Layout, Made, Sample, export_rows, json_list
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, export_rows, json_list
 from recaption.problems import Problem
 from recaption.text import fold
 from recaption.types import Caption
@@ -34,7 +34,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         if f"{name}.json" == RAW or "/" in name:
             raise UserError(f"map {name}={generations[name]}: {name!r} is not allowed as a file's name; choose another")
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         made, spans = [], spans_of(sample)
         for name, generation in generations.items():
             caption = sample.caption(generation)
@@ -49,7 +49,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     kinds = {**{f"{name}.json": json_list for name in generations}, RAW: json_list}
     notes = (described(generations), f"image is a path below {PLACE}")
     used = set(generations.values())
-    layout = Layout(
+    layout = ExportFiles(
         kinds=kinds,
         notes=notes,
         tables={SUB_CAPTIONS: Select(columns=_OF_SUBS, generations=used)},
@@ -58,7 +58,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_rows(dataset, dest, options, layout, row)
 
 
-def spans_of(sample: Sample) -> dict[str, slice]:
+def spans_of(sample: ExportSample) -> dict[str, slice]:
     """By caption id, the first complete sentence of a caption, without its opener."""
     made: dict[str, slice] = {}
     for caption_id, end, start, is_fragment, is_meta in sample.tables[SUB_CAPTIONS].values(*_OF_SUBS):

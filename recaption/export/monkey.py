@@ -20,7 +20,7 @@ from recaption.export.base import OF_PARTS, Exported, Finding, Options, Usage, d
 from recaption.export.dataset import Dataset, Rows
 from recaption.export.json_list import ListFormat, file_problems, repeated
 from recaption.export.needs import OCR, REGIONS, maker, texts_only
-from recaption.export.rows import Layout, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import ExportFiles, ExportSample, Made, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.text import fold
 
@@ -42,7 +42,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     options = texts_only(options, *NEEDS)
     (generation,) = one_text(dataset, TEXTS, options).values()
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         text = fold(_TOKENS.sub(" ", sample.record.texts().get(generation, "")))
         if not text:
             return f"no text of {generation}"
@@ -51,8 +51,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [*made, (ALL, _all_of(sample, text))] if REGIONS.table in makers else made
 
     kinds = {FILE: json_list, DETAILED: json_list, **({ALL: json_list} if REGIONS.table in makers else {})}
-    usage = Usage(program="Monkey (main of 2025-07)", arguments=f"--data_path {path_of(dest, FILE)}")
-    layout = Layout(
+    usage = Usage(program="Monkey (all versions, to main of 2025-07)", arguments=f"--data_path {path_of(dest, FILE)}")
+    layout = ExportFiles(
         kinds=kinds,
         notes=(described({"caption": generation, **makers}),),
         usage=(usage,),
@@ -63,12 +63,12 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_rows(dataset, dest, options, layout, row)
 
 
-def _conversation(sample: Sample, text: str) -> Row:
+def _conversation(sample: ExportSample, text: str) -> Row:
     turns = [{"from": "user", "value": f"<img>{sample.path}</img> {QUESTION}"}, {"from": "assistant", "value": text}]
     return {"id": sample.record.key, "conversations": turns}
 
 
-def _all_of(sample: Sample, text: str) -> Row:
+def _all_of(sample: ExportSample, text: str) -> Row:
     """The four texts of an image. A text is empty if nothing was found for it."""
     short = next((caption.text for caption in sample.record.captions if caption.granularity == "short"), text)
     regions = {row["region_id"]: row for row in sample.tables[REGIONS.table] if not row["is_point"]}

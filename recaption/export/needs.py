@@ -108,7 +108,7 @@ def required(dataset: Dataset, options: Options, need: Need) -> str:
 
 
 def only_table(dataset: Dataset, options: Options, need: Need) -> str:
-    """The generation of the table, for a format whose texts all follow from it. Raises UserError as `required`."""
+    """As `required`, for a format that takes all texts from this table. Other names in --map are a UserError too."""
     refuse_fill(options)
     if texts_only(options, need).map:
         raise UserError(f"the only name allowed in --map is {need.table}: all texts follow from this table")
@@ -116,7 +116,7 @@ def only_table(dataset: Dataset, options: Options, need: Need) -> str:
 
 
 def required_tables(dataset: Dataset, *tables: str) -> dict[str, Select]:
-    """Tables that `annotate.tables` makes, for `rows.Layout`. Raises UserError if the build lacks one."""
+    """Tables that `annotate.tables` makes, for `rows.ExportFiles`. Raises UserError if the build lacks one."""
     lacking = [table for table in tables if not dataset.has_table(table)]
     if lacking:
         raise UserError(

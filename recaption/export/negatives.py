@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from recaption.export.dataset import LEAST_TRUE, SUB_CAPTIONS, Dataset, Select
+from recaption.export.dataset import SUB_CAPTIONS, Select
 from recaption.export.needs import NEGATIVES
-from recaption.export.rows import Sample
+from recaption.export.rows import ExportSample
 from recaption.text import fold
 
 
@@ -16,15 +16,7 @@ def tables_of(generation: str) -> dict[str, Select]:
     return {NEGATIVES.table: NEGATIVES.made_by(generation), SUB_CAPTIONS: subs}
 
 
-def notes_of(dataset: Dataset) -> list[str]:
-    """What the user has to know about the negatives that are not exported."""
-    table = NEGATIVES.verified_in
-    if table is None or not dataset.has_table(table):
-        return []
-    return [f"negatives with a mean p_true of at least {LEAST_TRUE} in the table {table} are left out"]
-
-
-def changed(sample: Sample) -> Iterator[tuple[Mapping[str, str], Mapping[str, str]]]:
+def changed(sample: ExportSample) -> Iterator[tuple[Mapping[str, str], Mapping[str, str]]]:
     """The rows of sub-captions that have negatives, each with the first negative of each category."""
     negatives: dict[str, dict[str, str]] = {}
     for sub_id, category, text in sample.tables[NEGATIVES.table].values("sub_id", "category", "text"):

@@ -21,7 +21,7 @@ from recaption.errors import UserError
 from recaption.export.base import Exported, Finding, Options, Usage, described, free_names, of_images
 from recaption.export.dataset import Dataset
 from recaption.export.flair import json_of
-from recaption.export.rows import Sample
+from recaption.export.rows import ExportSample
 from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
 from recaption.problems import Problem
 from recaption.write.webdataset import flat_name
@@ -36,7 +36,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     names = _names(dataset, options)
     missing: Counter[str] = Counter()
 
-    def texts(sample: Sample) -> dict[str, str]:
+    def texts(sample: ExportSample) -> dict[str, str]:
         made = sample.record.texts()
         missing.update(name for name, generation in names.items() if generation not in made)
         return {name: made[generation] for name, generation in names.items() if generation in made}

@@ -36,7 +36,7 @@ from recaption.export.base import (
 )
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import MISSING, as_jpeg
-from recaption.export.pixels import with_readers
+from recaption.export.images import with_readers
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.problems import Problem
@@ -58,7 +58,7 @@ _ADVICE: Final = "Export the dataset again"
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. One file per shard of the build. Without a raw caption, `txt` is the long one."""
-    refuse_shard_size(options, "one for each shard of the build")
+    refuse_shard_size(options, "one file for each shard of the build")
     sources = one_text(dataset, TEXTS, options)
     store = begin(dataset, dest, options)
     split = {"val": "validation"}.get(options.split, "train")
@@ -221,7 +221,7 @@ def _row_findings(data: bytes) -> Iterator[Finding]:
 
 
 def features_in(data: bytes) -> dict[str, bytes]:
-    """The byte features of a tf.train.Example. Raises ValueError or IndexError if it is none."""
+    """The byte features of a tf.train.Example. Raises ValueError or IndexError for other data."""
     made = {}
     for _, features in _fields(data):
         for _, entry in _fields(features):

@@ -23,7 +23,7 @@ from recaption.export.base import (
     rotated,
     shards,
 )
-from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select, TableRows
+from recaption.export.dataset import LEAST_TRUE, SUB_CAPTIONS, Dataset, Rows, Select, TableRows
 from recaption.export.image_files import MISSING, PixelBox, WriteImage, file_name, with_files
 from recaption.io import files
 from recaption.io.outfile import outfile
@@ -38,7 +38,7 @@ Add = Callable[[Any], object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class ExportSample:
     """A record with the rows of tables, by the table's name.
 
     `path` is for trainers that open it as it is: absolute if the export has image files, else only the file name.
@@ -141,15 +141,16 @@ PLACE: Final = "{images}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class ExportFiles:
     """The files of an export, and what it reads and prints.
 
-    `kinds` are the files that are always written; other names in a row are JSON lists. `tables` has the rows of a
-    sample; a table comes after those in its `named_in`. `generations` are those whose captions are read; None: all.
-    Captions of other generations are read if they are of one of the `granularities`.
-    `crops` are parts of an image that are written as files beside it, by file name, if there are image files.
-    With fewer than `least` samples, the trainer cannot start. `check` is called at the end, and raises UserError if the
-    export is useless. `usage` and `notes` may contain PLACE.
+    kinds: the files that are always written; other names in a row are JSON lists.
+    tables: the tables whose rows a sample has; a table comes after those in its `named_in`.
+    generations: those whose captions are read; None: all. Others are read if they are of one of the `granularities`.
+    crops: by file name, the parts of an image that are written beside it if there are image files.
+    least: the number of samples that the trainer needs to start.
+    check: called at the end; raises UserError if the export is useless.
+    usage, notes: texts for the user; they may contain PLACE.
     """
 
     kinds: Mapping[str, FileKind]
@@ -158,27 +159,34 @@ class Layout:
     tables: Tables = field(default_factory=dict)
     generations: Collection[str] | None = None
     granularities: Collection[str] = ()
-    crops: Callable[[Sample], Mapping[str, PixelBox]] = lambda sample: {}
+    crops: Callable[[ExportSample], Mapping[str, PixelBox]] = lambda sample: {}
     least: int = 1
     check: Callable[[], object] | None = None
 
 
 def export_rows(
-    dataset: Dataset, dest: str, options: Options, layout: Layout, row: Callable[[Sample], Made | str]
+    dataset: Dataset, dest: str, options: Options, layout: ExportFiles, row: Callable[[ExportSample], Made | str]
 ) -> Exported:
     """Write the files, and image files if wanted. `row` returns the rows of a sample, or the reason to leave it out.
 
-    If it fails, nothing is left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
+    A note counts the rows that are left out because their text is true (`Select.verified_in`). If it fails, nothing is
+    left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
     """
     refuse_shard_size(options, next(iter(layout.kinds)))
     store = begin(dataset, dest, options, names_images=True)
     left_out: Counter[str] = Counter()
+    verified = {
+        name: select.verified_in
+        for name, select in layout.tables.items()
+        if select.verified_in is not None and dataset.has_table(select.verified_in)
+    }
+    true: Counter[str] = Counter()  # rows of these tables whose text is true
     written = 0
     folder = f"{files.absolute(dest).rstrip('/')}/{IMAGES}"
     root = "" if options.images == "none" else f"{folder}/"
     with removed_on_failure(store), ExitStack() as opened:
         adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in layout.kinds.items()}
-        for sample, write_image in _samples(dataset, options, store, layout, root):
+        for sample, write_image, found in _samples(dataset, options, store, layout, root):
             made: Made | str = (
                 NO_IMAGE if _has_no_image(sample.record) else MISSING if write_image is None else row(sample)
             )
@@ -191,6 +199,8 @@ def export_rows(
                 if name not in adds:
                     adds[name] = opened.enter_context(json_list(store, name))
                 adds[name](line)
+            for name in verified:
+                true[name] += found[name].left_out[sample.record.key]
             written += 1
         if written < layout.least:
             reasons = "".join(f"\n  left out: {count:,} ({reason})" for reason, count in left_out.items())
@@ -200,6 +210,10 @@ def export_rows(
             layout.check()
     place = shlex.quote(folder) if root else "FOLDER"
     notes = [note.replace(PLACE, place) for note in layout.notes]
+    notes += [
+        f"left out: {true[name]:,} {name} with a mean p_true of at least {LEAST_TRUE} in the table {table}"
+        for name, table in verified.items()
+    ]
     if not root:
         texts = (*layout.notes, *(one.arguments for one in layout.usage))
         what = "FOLDER is the folder with" if any(PLACE in text for text in texts) else "DEST is without"
@@ -216,15 +230,15 @@ def _has_no_image(record: Record) -> bool:
 
 
 def _samples(
-    dataset: Dataset, options: Options, store: Store, layout: Layout, root: str
-) -> Iterator[tuple[Sample, WriteImage | None]]:
+    dataset: Dataset, options: Options, store: Store, layout: ExportFiles, root: str
+) -> Iterator[tuple[ExportSample, WriteImage | None, Mapping[str, TableRows]]]:
     for shard in shards(dataset, options):
         found = rows_of(dataset, shard, layout.tables)
         records = dataset.records(
             shard, options.split, generations=layout.generations, granularities=layout.granularities
         )
         for record, write_image in with_files(dataset, shard, options, store, records):
-            yield sample_of(record, found, root), write_image
+            yield sample_of(record, found, root), write_image, found
 
 
 def rows_of(dataset: Dataset, shard: ShardEntry, tables: Tables) -> Mapping[str, TableRows]:
@@ -236,7 +250,7 @@ def rows_of(dataset: Dataset, shard: ShardEntry, tables: Tables) -> Mapping[str,
     return made
 
 
-def sample_of(record: Record, tables: Mapping[str, TableRows], root: str = "") -> Sample:
+def sample_of(record: Record, tables: Mapping[str, TableRows], root: str = "") -> ExportSample:
     """A record with its rows. `root` is the folder of the images, with a slash, if the export has image files."""
     rows = {name: by_key.of(record.key) for name, by_key in tables.items()}
-    return Sample(record=record, tables=rows, path=f"{root}{file_name(record)}")
+    return ExportSample(record=record, tables=rows, path=f"{root}{file_name(record)}")

@@ -23,7 +23,7 @@ from recaption.export.coco import coco_kind, lost_annotations, objects_in, repea
 from recaption.export.dataset import Dataset, Select
 from recaption.export.image_files import missing_images
 from recaption.export.needs import BOX, REGIONS, only_table
-from recaption.export.rows import Layout, Made, Row, Sample, export_rows
+from recaption.export.rows import ExportFiles, ExportSample, Made, Row, export_rows
 from recaption.problems import Problem
 from recaption.text import fold
 
@@ -44,7 +44,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     numbers: dict[str, int] = {}
     rows = Counter[bool]()
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         record = sample.record
         boxes: dict[str, list[list[float]]] = {}
         for region in sample.tables[REGIONS.table]:
@@ -64,7 +64,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             made.append((FILE, (about, [_annotation(box) for box in found])))
         return made
 
-    layout = Layout(
+    layout = ExportFiles(
         kinds={FILE: partial(coco_kind, _HEAD)},
         notes=[described({REGIONS.table: generation})],
         tables={REGIONS.table: REGIONS.made_by(generation), _TAGS: _OF_TAGS},
@@ -85,7 +85,7 @@ def _frequent(dataset: Dataset) -> Sequence[str]:
 
 
 def negatives(key: str, said: set[str], frequent: Sequence[str]) -> list[str]:
-    """Objects that share no word with texts about the image: always the same ones, but others for each image."""
+    """Objects that share no word with texts about the image: others for each image, but the same in each export."""
     words = {word for text in said for word in text.lower().split()}
     absent = (lemma for lemma in frequent if words.isdisjoint(lemma.lower().split()))
     return sorted(absent, key=lambda lemma: hashlib.sha256(f"{key} {lemma}".encode()).digest())[:NEGATIVES]

@@ -19,7 +19,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described, 
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.json_list import list_problems
 from recaption.export.llava import conversation, plain
-from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.text import fold
 from recaption.types import Caption
@@ -39,7 +39,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     return export_captions(dataset, dest, options, generation, LAYOUT, lambda sample, caption: {})
 
 
-LAYOUT: Final = Layout(
+LAYOUT: Final = ExportFiles(
     kinds={FILE: json_list},
     notes=(f"the first {VALIDATION:,} rows are the validation set",),
     least=VALIDATION + 1,
@@ -51,17 +51,17 @@ def export_captions(
     dest: str,
     options: Options,
     generation: str,
-    layout: Layout,
-    more: Callable[[Sample, Caption], Row | str],
+    layout: ExportFiles,
+    more: Callable[[ExportSample, Caption], Row | str],
 ) -> Exported:
     """Write the first file of `layout`, with the captions of a generation.
 
-    `more` has further fields of a row, or the reason why a sample is left out.
+    `more` returns the other fields of a sample's row, or the reason why the sample is left out.
     """
     file = next(iter(layout.kinds))
     openers = early = 0
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         nonlocal openers, early
         caption = sample.caption(generation)
         if caption is None:
@@ -81,11 +81,11 @@ def export_captions(
         f"Long-CLIP, HiMo-CLIP: in train/sharegpt4v.py, set data4v_root to {path_of(dest)}/, json_name to {file}, "
         f"image_root to {PLACE}/"
     )
-    arguments = f"--metadata {path_of(dest, file)} --root {PLACE}"
+    arguments = f"--dataset sharegpt4v --metadata {path_of(dest, file)} --root {PLACE}"
     layout = replace(
         layout,
         notes=(described({"caption": generation}), *layout.notes, long_clip),
-        usage=(Usage(program="β-CLIP (main of 2026-01)", arguments=arguments),),
+        usage=(Usage(program="β-CLIP (all versions, to v1 of 2026-01)", arguments=arguments),),
         tables={**layout.tables, SUB_CAPTIONS: Select(columns=_OF_FIRST, generations={generation})},
         generations={generation},
     )

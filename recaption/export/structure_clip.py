@@ -1,8 +1,10 @@
 """Structure-CLIP: a JSON list with a text, its triples and pairs, and a false text.
 
-Read by zjukg/Structure-CLIP, model/dataloader.py, CoCoDataset_aug_update_withneg: `triples` are lists of head, relation
-and tail, `pairs` of object and attribute; triples, then pairs, are read up to six; each element has five tokens of
-BERT, start and end included. The folder of the images is written in the module: /root/data/coco_data/.
+Read by zjukg/Structure-CLIP, model/train.py and model/dataloader_downstream.py, VG_Attribution: `true_triples` are
+lists of head, relation and tail, of which six are read; each part has five tokens of BERT, start and end included. A
+pair of object and attribute is the triple (attribute, is, object), as in model/dataloader.py. `false_triples` has to
+exist; its triples are not used. The name of the file decides: only with "adjchange" in it are images read whole from
+the folder that is written in the module, /root/data/coco_data/; only with "train" in it are texts tokenised.
 """
 
 from __future__ import annotations
@@ -11,20 +13,23 @@ from collections.abc import Iterator, Sequence
 from operator import methodcaller
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, Usage, described, lacking
+from recaption.export.base import Exported, Finding, Options, Usage, described, found_in, lacking, named
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import ListFormat, list_problems
 from recaption.export.needs import NEGATIVES, only_table, required_tables
-from recaption.export.negatives import changed, first_of, notes_of, tables_of
-from recaption.export.rows import PLACE, Layout, Made, Row, Sample, export_rows, json_list, path_of
+from recaption.export.negatives import changed, first_of, tables_of
+from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 from recaption.tasks.changes import Category
 from recaption.text import fold
 
-WRITES: Final = "one JSON file with image (KEY.jpg), text, triples, pairs, neg_text"
+WRITES: Final = "one JSON file with image_path (KEY.jpg), true_caption, false_caption, true_triples"
 READ_BY: Final = "Structure-CLIP"
-FILE: Final = "structure_clip.json"
-READ: Final = 6  # triples and pairs of a row
+PROGRAM: Final = "Structure-CLIP (all versions, to main of 2024-06)"
+FILE: Final = "train_adjchange.json"
+NAMED: Final = ("train", "adjchange")
+"""Words that the path of the file must have."""
+READ: Final = 6  # triples of a row
 CHANGES: Final[Sequence[Category]] = ("swap", "attribute", "object", "relation", "place", "action", "number")
 """Categories of the false text, best first: Structure-CLIP swaps attributes or objects."""
 
@@ -33,41 +38,46 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. There is a row for each sub-caption with a triple or pair, and a negative."""
     generation = only_table(dataset, options, NEGATIVES)
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         made = [(FILE, line) for line in _rows(sample)]
         return made or "no sub-caption with a triple or pair, and a negative"
 
-    layout = Layout(
+    layout = ExportFiles(
         kinds={FILE: json_list},
         notes=(
             described({NEGATIVES.table: generation}),
-            *notes_of(dataset),
-            f"in model/dataloader.py, replace /root/data/coco_data/ by {PLACE}/",
+            f"in model/dataloader_downstream.py, replace /root/data/coco_data/ by {PLACE}/",
         ),
-        usage=(Usage(program="Structure-CLIP (main of 2024-06)", arguments=f"--train_path {path_of(dest, FILE)}"),),
+        usage=(Usage(program=PROGRAM, arguments=f"--train_path {path_of(dest, FILE)}"),),
         tables={**tables_of(generation), **required_tables(dataset, "triples", "attribute_pairs")},
         generations=(),
     )
     return export_rows(dataset, dest, options, layout, row)
 
 
-def _rows(sample: Sample) -> Iterator[Row]:
+def _rows(sample: ExportSample) -> Iterator[Row]:
     for sub, negatives in changed(sample):
         triples = _elements(sample, "triples", sub["sub_id"], ("subject", "relation", "object"))
         pairs = _elements(sample, "attribute_pairs", sub["sub_id"], ("object", "attribute"))
         false = first_of(negatives, CHANGES)
         if false is not None and (triples or pairs):
-            graph = {"triples": triples[:READ], "pairs": pairs[: max(0, READ - len(triples))]}
-            yield {"image": sample.image, "text": fold(sub["text"]), **graph, "neg_text": false}
+            graph = [*triples, *([attribute, "is", of] for of, attribute in pairs)][:READ]
+            texts = {"true_caption": fold(sub["text"]), "false_caption": false}
+            yield {"image_path": sample.image, **texts, "true_triples": graph, "false_triples": []}
 
 
-def _elements(sample: Sample, table: str, sub_id: str, names: Sequence[str]) -> list[list[str]]:
+def _elements(sample: ExportSample, table: str, sub_id: str, names: Sequence[str]) -> list[list[str]]:
     return [[row[name] for name in names] for row in sample.tables[table].where("sub_id", sub_id)]
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`. The file is read into memory, as in the trainer."""
     yield from list_problems(path, FORMAT, images)
+    for file in named(path, FORMAT.suffix):
+        missing = [word for word in NAMED if word not in file]
+        if missing:
+            advice = "Rename it, such as to " + FILE
+            yield from found_in(file, [(f"its name lacks {' and '.join(missing)}", advice, "name of the file")])
 
 
 def _file_findings(rows: list[Any]) -> Iterator[Finding]:
@@ -76,22 +86,22 @@ def _file_findings(rows: list[Any]) -> Iterator[Finding]:
 
 
 def _row_findings(row: Any) -> Iterator[Finding]:
-    missing = lacking(row, ("image", "text", "neg_text"))
+    missing = lacking(row, ("image_path", "true_caption", "false_caption"))
     if missing:
         yield f"it has no string {', '.join(missing)}", "Write all three (KeyError)", "missing text"
         return
-    for name, size in (("triples", 3), ("pairs", 2)):
+    for name in ("true_triples", "false_triples"):
         found = row.get(name)
         if not isinstance(found, list):
             yield f"{name} is not a list", "Write a list, [] without any (KeyError)", f"no {name}"
-        elif not all(_is_element(item, size) for item in found):
-            yield f"{name} has an entry that is not {size} texts", f"Write lists of {size} texts", f"broken {name}"
-    if row["text"].strip() == row["neg_text"].strip():
-        yield "neg_text is the text itself", "Leave the row out: it is trained as false", "negative is the text"
+        elif not all(_is_triple(item) for item in found):
+            yield f"{name} has an entry that is not three texts", "Write lists of three texts", f"broken {name}"
+    if row["true_caption"].strip() == row["false_caption"].strip():
+        yield "false_caption is the true one", "Leave the row out: it is trained as false", "negative is the text"
 
 
-def _is_element(item: Any, size: int) -> bool:
-    return isinstance(item, list) and len(item) == size and all(isinstance(text, str) and text for text in item)
+def _is_triple(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 3 and all(isinstance(text, str) and text for text in item)
 
 
-FORMAT: Final = ListFormat(check=_row_findings, check_file=_file_findings, image=methodcaller("get", "image"))
+FORMAT: Final = ListFormat(check=_row_findings, check_file=_file_findings, image=methodcaller("get", "image_path"))

@@ -19,8 +19,8 @@ from recaption.errors import DatasetError, RecaptionError, SourceError, UserErro
 from recaption.export.base import Exported, Finding, Options, begin, found_in, removed_on_failure, shards
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import MISSING, as_jpeg
-from recaption.export.pixels import ImageFile, with_readers
-from recaption.export.rows import Sample, Tables, rows_of, sample_of
+from recaption.export.images import ImageFile, with_readers
+from recaption.export.rows import ExportSample, Tables, rows_of, sample_of
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -41,7 +41,7 @@ def export_tars(
     dataset: Dataset,
     dest: str,
     options: Options,
-    texts: Callable[[Sample], Mapping[str, Any]],
+    texts: Callable[[ExportSample], Mapping[str, Any]],
     *,
     tables: Tables | None = None,
 ) -> Exported:
@@ -51,7 +51,7 @@ def export_tars(
     img2dataset, and `texts` of the sample, which has rows of `tables`.
     """
 
-    def members(sample: Sample) -> Members:
+    def members(sample: ExportSample) -> Members:
         record = sample.record
         about = {name: getattr(record, name) for name in ("key", "sha256", "url", "width", "height")}
         body = {name: value for name, value in about.items() if value is not None} | dict(texts(sample))
@@ -64,7 +64,7 @@ def export_samples(
     dataset: Dataset,
     dest: str,
     options: Options,
-    members: Callable[[Sample], Members | str],
+    members: Callable[[ExportSample], Members | str],
     *,
     tables: Tables | None = None,
     generations: Collection[str] | None = None,
@@ -72,7 +72,7 @@ def export_samples(
 ) -> Exported:
     """Write `<dest>/00000.tar`, … and sizes.json. A sample is an image and `members`, or the reason for leaving it out.
 
-    `tables` and `generations`: see `rows.Layout`. `jpeg`: images of other formats become JPEGs.
+    `tables` and `generations`: see `rows.ExportFiles`. `jpeg`: images of other formats become JPEGs.
     """
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()

@@ -32,7 +32,7 @@ from recaption.export.base import (
 )
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.image_files import MISSING, local_images, make_folder, put_text
-from recaption.export.rows import PLACE, Add, Layout, Made, Sample, Tables, export_rows, rows_of, sample_of
+from recaption.export.rows import PLACE, Add, ExportFiles, ExportSample, Made, Tables, export_rows, rows_of, sample_of
 from recaption.imagefile import LOADED_SUFFIXES
 from recaption.io import files
 from recaption.io.store import LocalStore, Store
@@ -69,14 +69,14 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     if options.in_place:
         return _export_in_place(dataset, dest, options, texts, notes)
     options = replace(options, images="jpg" if options.images == "none" else options.images)
-    layout = Layout(
+    layout = ExportFiles(
         kinds={FILES: text_files},
         tables=texts.tables,
         generations=texts.generations,
         notes=(*notes, _USAGE.format(folder=PLACE)),
     )
 
-    def row(sample: Sample) -> Made | str:
+    def row(sample: ExportSample) -> Made | str:
         text = texts.of(sample)
         return [(FILES, (sample.record.key, text))] if text else f"no text for --captions {options.captions}"
 
@@ -90,10 +90,10 @@ class _Texts:
 
     tables: Tables
     generations: Collection[str] | None
-    of: Callable[[Sample], str]
+    of: Callable[[ExportSample], str]
 
 
-def _text(options: Options, generation: str, sample: Sample) -> str:
+def _text(options: Options, generation: str, sample: ExportSample) -> str:
     if options.captions == "one":
         lines: Iterable[str] = [sample.record.texts().get(generation, "")]
     elif options.captions == "tags":
@@ -103,7 +103,7 @@ def _text(options: Options, generation: str, sample: Sample) -> str:
     return "\n".join(dict.fromkeys(filter(None, map(fold, lines))))
 
 
-def _objects(sample: Sample, generation: str) -> Iterable[str]:
+def _objects(sample: ExportSample, generation: str) -> Iterable[str]:
     """The objects of a caption, each once, in the order of the text."""
     caption = sample.caption(generation)
     own = "" if caption is None else f"{caption.caption_id}#"
@@ -161,7 +161,7 @@ def _beside(dataset: Dataset, folder: Path, options: Options, texts: _Texts) -> 
             yield path, texts.of(sample_of(record, found))
 
 
-def _with_sub_captions(sample: Sample) -> Record:
+def _with_sub_captions(sample: ExportSample) -> Record:
     """The record with its sub-captions, without tags."""
 
     def full(caption: Caption) -> Caption:

@@ -64,12 +64,13 @@ class ModelPass:
         breaker: CircuitBreaker | None = None,
         emit: Emit = ignore_event,
         transport: Transport | None = None,
-        had_gpus: bool = False,
+        expects_gpus: bool = False,
     ) -> None:
         """With `answer` False, `run` raises UserError if any answer is missing.
 
         `may_start` is called before an engine is started, and raises an error to prevent it. `released` is called when
-        engines are released before the end, with the number of engines that are still wanted. `had_gpus`: see Fleet.
+        engines are released before the end, with the number of engines that are still wanted. `expects_gpus`: see
+        Fleet.
         """
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
         self._may_start, self._released = may_start, released
@@ -77,7 +78,7 @@ class ModelPass:
         self._breaker, self._events, self._totals = breaker, PassEvents(model.title, emit), Totals(model)
         self.scheduler = Scheduler()
         self._engines = self.scheduler.engines
-        self.fleet = Fleet(model, job, self._transport, self._engines, had_gpus=had_gpus)
+        self.fleet = Fleet(model, job, self._transport, self._engines, expects_gpus=expects_gpus)
         self._indexer = ShardIndexer(model, job, self._transport, self._expect)
         self._handlers: dict[int, Handler] = {}
         self._chunks: dict[int, Assignment] = {}  # ticket -> assignment in work
@@ -88,6 +89,7 @@ class ModelPass:
         self._levelled = self._nodes_read = float("-inf")
         self._ahead = LIST_AHEAD[0]
         self._reachable = False  # the engine's server was checked
+        self._waits, self._gpu_wait = False, 0.0  # whether and for how many seconds no node has had an engine's GPUs
         self._phase, self._all_listed, self._deaths = "listing", False, 0
         self._provenance: dict[str, str] = {}
         self._began, self._listed = self._transport.now(), 0.0  # the pass; when all shards were listed
@@ -161,6 +163,7 @@ class ModelPass:
             engines_released=self.fleet.released,
             renderers=sum(poll.renderers for poll in polls),
             engine_deaths=self._deaths,
+            gpu_wait_seconds=round(self.fleet.gpu_wait_seconds, 1),
             gpu_seconds=round(self._engine_seconds * self._model.config.tensor_parallel, 3),
             quarantined=self.scheduler.in_quarantine,
             generations=self._totals.generations(self._totals.counters(engines)),
@@ -333,6 +336,18 @@ class ModelPass:
             self._expect(ticket, partial(self._engine_started, engine))
             if self._phase == "listing":
                 self._phase = "starting engine"
+        self._report_gpu_wait()
+
+    def _report_gpu_wait(self) -> None:
+        """Emit an event when engines begin to wait for a node with GPUs, and when one has joined."""
+        before, waits = self._gpu_wait, self.fleet.waits_for_gpus
+        if waits != self._waits:
+            self._waits = waits
+            if waits:
+                self._events.waiting_for_gpus(self._model.config.tensor_parallel, self._transport.gpus())
+            else:
+                self._events.gpus_available(before)
+        self._gpu_wait = self.fleet.gpu_wait_seconds
 
     def _check_reachable(self) -> None:
         """Check the engine's server once, before the first engine starts. Skipped on a cluster: its nodes may reach

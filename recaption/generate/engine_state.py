@@ -65,6 +65,7 @@ class EngineState:
     poll_sent: float | None = None  # when the pending poll was sent
     poll_received: float = 0.0  # when the last one arrived
     # the end
+    surplus_since: float | None = None  # since when it can get no more work
     recycled: bool = False  # it is drained because it uses too much memory
     error: BaseException | None = None  # why it failed; None if it was drained
     reap_after: float | None = None  # it is removed at this time, or as soon as all its chunks have reported

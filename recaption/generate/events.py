@@ -20,6 +20,8 @@ Event = Literal[
     "engine_died",  # model, engine, detail, suspects: the images in flight, as [shard, key]
     "engine_recycled",  # model, engine: it used too much memory; it was drained and is replaced
     "engine_released",  # model, engine: it got no more work, because all requests were in other engines
+    "waiting_for_gpus",  # model, needed (GPUs of one engine), nodes (GPUs of each node): no node has enough of them
+    "gpus_available",  # model, seconds: after so long, a node has enough GPUs for an engine
     "chunk_failed",  # model, shard, chunk, attempt, detail: its images could not be read; it is retried
     "quarantined",  # model, shard, chunk, images: in flight during two engine crashes; they are retried in isolation
     "image_rejected",  # model, generation, shard, key, row, reason, detail, attempts
@@ -80,6 +82,12 @@ class PassEvents:
 
     def engine_released(self, engine: EngineState) -> None:
         self._emit("engine_released", engine=engine.number)
+
+    def waiting_for_gpus(self, needed: int, nodes: Sequence[int]) -> None:
+        self._emit("waiting_for_gpus", "warning", needed=needed, nodes=list(nodes))
+
+    def gpus_available(self, seconds: float) -> None:
+        self._emit("gpus_available", seconds=round(seconds, 1))
 
     def chunk_failed(self, assignment: Assignment, error: BaseException) -> None:
         chunk = assignment.chunk

@@ -26,10 +26,9 @@ class Fleet:
         transport: Transport,
         engines: dict[int, EngineState],
         *,
-        had_gpus: bool = False,
+        expects_gpus: bool = False,
     ) -> None:
-        """`had_gpus`: engines of an earlier pass had GPUs, so none is started without, although no node may be left.
-        A user's own engine is, as it may need no GPU."""
+        """`expects_gpus`: no engine is started without GPUs, although no node may have any yet."""
         self.engines = engines
         self.capacity = 0
         """Requests that all engines together want in flight."""
@@ -39,15 +38,13 @@ class Fleet:
         self.released = 0
         """Engines that had started and were released before the end of the pass."""
         self._not_wanted = 0  # engines that were released; they are not replaced
-        self._surplus: dict[int, float] = {}  # engine -> since when it gets no more work
         self._spawned = 0
         self._fruitless_failures = 0  # in a row
         self._nodes_read = self._polled = self._checked = float("-inf")
         self._wanted = self._most_wanted = 0
-        expects_gpus = had_gpus and ":" not in model.config.engine
         self._gpus, self._neighbours = model.config.tensor_parallel if expects_gpus else 0, 1
         self._has_fitted = False  # a node had enough GPUs for an engine
-        self._without_nodes = False  # engines need GPUs, and no node has them
+        self._without_nodes: float | None = None  # since when engines need GPUs, and no node has them
 
     def __len__(self) -> int:
         return len(self.engines)
@@ -55,12 +52,22 @@ class Fleet:
     @property
     def running(self) -> int:
         """Engines that have their GPUs, or load a model onto them."""
-        return 0 if self._without_nodes else len(self.engines)
+        return 0 if self.waits_for_gpus else len(self.engines)
+
+    @property
+    def waits_for_gpus(self) -> bool:
+        """Whether no node has the GPUs of an engine."""
+        return self._without_nodes is not None
+
+    @property
+    def gpu_wait_seconds(self) -> float:
+        """Seconds for which no node has had the GPUs of an engine; 0 if one has."""
+        return 0.0 if self._without_nodes is None else self._transport.now() - self._without_nodes
 
     @property
     def had_gpus(self) -> bool:
-        """Whether engines had GPUs, in this pass or before."""
-        return self._gpus > 0
+        """Whether a node had the GPUs of an engine in this pass."""
+        return self._has_fitted
 
     @property
     def started(self) -> list[EngineState]:
@@ -99,8 +106,14 @@ class Fleet:
     def release(self, surplus: list[EngineState]) -> list[EngineState]:
         """Of the engines that get no more work (`Scheduler.surplus`), those to remove now: they free their GPUs."""
         now = self._transport.now()
-        self._surplus = {engine.number: self._surplus.get(engine.number, now) for engine in surplus}
-        due = [engine for engine in surplus if now - self._surplus[engine.number] >= RELEASE_SECONDS]
+        for engine in set(self.engines.values()).difference(surplus):
+            engine.surplus_since = None
+        due = []
+        for engine in surplus:
+            if engine.surplus_since is None:
+                engine.surplus_since = now
+            if now - engine.surplus_since >= RELEASE_SECONDS:
+                due.append(engine)
         self.released += sum(engine.ready for engine in due)
         self._not_wanted += len(due)
         return due
@@ -182,7 +195,7 @@ class Fleet:
     def _replicas(self) -> tuple[int, int, int]:
         """Engines to run (as configured, or as many as the GPUs allow), GPUs per engine, engines per node.
 
-        If engines had GPUs and all nodes with enough of them are gone, one engine waits for such a node to join.
+        If engines had GPUs or expect them, and no node has enough, one engine waits for such a node to join.
         """
         config = self._model.config
         gpus = self._transport.gpus()
@@ -191,9 +204,11 @@ class Fleet:
             return replicas, 0, max(1, -(-replicas // max(1, len(gpus))))
         fits = [count // config.tensor_parallel for count in gpus]
         self._has_fitted |= any(fits)
-        self._without_nodes = self._gpus > 0 and not any(fits) and (self._has_fitted or not any(gpus))
-        if self._without_nodes:
+        if self._gpus > 0 and not any(fits) and (self._has_fitted or not any(gpus)):
+            if self._without_nodes is None:
+                self._without_nodes = self._transport.now()
             return 1, self._gpus, self._neighbours
+        self._without_nodes = None
         if any(gpus) and not any(fits):
             raise UserError(
                 f"models.{self._model.name}.tensor_parallel is {config.tensor_parallel}, but no node has that many "

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
 from recaption.tasks import registry
 from recaption.tasks.base import CAPTIONS, TableSpec, Task
+from recaption.tasks.output import Output
 from recaption.tasks.question import DEFAULT_RETRY, Question, closure
-from recaption.types import Generation, Granularity, Modality, Sampling
+from recaption.types import Generation, Granularity, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,12 +112,17 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
         above = tuple(questions[other] for other in configured.over)
         model = resolved[configured.model]
         questions[configured.id] = _question(pipeline, configured, model, folder, columns, above)
+    for name, model in resolved.items():
+        if model is not None:
+            bare = _bare_spec(pipeline.models[name], model)
+            check_capable(bare)
+            for configured in pipeline.generate:
+                if configured.model == name:
+                    fitting_engine(configured, bare)
     passes: list[ModelPlan] = []
     for name, of_pass in _passes(list(resolved), [questions[g.id] for g in pipeline.generate]):
         config, model = pipeline.models[name], resolved[name]
         engine = _engine_spec(pipeline, config, model, of_pass) if model else None
-        if engine is not None:
-            check_capable(engine)
         passes.append(
             ModelPlan(
                 number=1 + sum(earlier.name == name for earlier in passes),
@@ -163,14 +169,26 @@ def _upstream_first(generate: Sequence[GenerationConfig]) -> list[GenerationConf
     return [by_id[id] for id in order]
 
 
-def needs_of(generate: Sequence[GenerationConfig], model: str) -> frozenset[Modality]:
-    """What the tasks of a model need of its engine. Tasks that cannot be loaded count as needing nothing."""
-    found: set[Modality] = set()
-    for configured in generate:
-        if configured.model == model:
-            with suppress(ConfigError):
-                found |= registry.load(configured.task, configured.settings).needs
-    return frozenset(found)
+def fitting_engine(configured: GenerationConfig, engine: EngineSpec) -> None:
+    """Raises ConfigError if `form_of_answers` does, with the id of the generation."""
+    try:
+        form_of_answers(configured, engine)
+    except ConfigError as error:
+        raise ConfigError(f"generate {configured.id}: {error}") from error
+
+
+def form_of_answers(configured: GenerationConfig, engine: EngineSpec) -> Output:
+    """The form that a generation asks the engine of its model for.
+
+    Raises ConfigError for a task that cannot be loaded, and for one whose requests or answers are not those of the
+    engine or the model.
+    """
+    task = registry.load(configured.task, configured.settings)
+    output = task.output(None)
+    if configured.logprobs and output.is_text:
+        output = replace(output, logprobs=True)
+    check_capable(replace(engine, needs=task.needs, outputs=(output,)))
+    return output
 
 
 def _passes(models: Sequence[str], questions: Sequence[Question]) -> list[tuple[str, tuple[Question, ...]]]:
@@ -250,7 +268,7 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
         if configured.task == registry.CAPTION:
             return None
         raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`, or engine column")
-    prompt = load_prompt(name, folder)
+    prompt = prompt_of(configured, name, folder)
     if task.makes_captions and not (task.granularity or prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
     unused = sorted(task.required - prompt.columns)
@@ -265,6 +283,14 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
             f"its columns are {', '.join(sorted(columns)) or 'none'}"
         )
     return prompt
+
+
+def prompt_of(configured: GenerationConfig, name: str, folder: Path | None) -> Prompt:
+    """The prompt `name`. Raises ConfigError, which names the generation."""
+    try:
+        return load_prompt(name, folder)
+    except ConfigError as error:
+        raise ConfigError(f"generate {configured.id}: {error}") from error
 
 
 def _question(
@@ -400,14 +426,35 @@ def _resolved(config: Model) -> ResolvedModel | None:
     return resolve(config.model, config.revision)
 
 
-def reachable(config: Model, needs: frozenset[Modality] = frozenset({"image"})) -> None:
-    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or lacks
-    one of the `needs` of its tasks."""
+def reachable(config: Model) -> EngineSpec | None:
+    """The engine with its model, without what tasks need of it; None: engine `column`, or no model is named.
+
+    Raises ConfigError or MissingExtra if the engine cannot be built here, cannot run the model, or if the model is
+    unreachable.
+    """
     check_engine(config.engine)
     resolved = _resolved(config)
-    if resolved is not None:
-        spec = EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit, needs=needs)
-        check_capable(spec)
+    if resolved is None:
+        return None
+    bare = _bare_spec(config, resolved)
+    check_capable(bare)
+    return bare
+
+
+def _bare_spec(config: Model, resolved: ResolvedModel) -> EngineSpec:
+    return EngineSpec(
+        engine=config.engine,
+        model=_name_on_nodes(config, resolved),
+        revision=None if resolved.local else resolved.commit or None,
+        engine_args=tuple(sorted(config.engine_args.items())),
+        needs=frozenset(),
+    )
+
+
+def _name_on_nodes(config: Model, resolved: ResolvedModel) -> str:
+    """Each node has its copy of an embedded model, and downloads one of the hub."""
+    assert config.model is not None
+    return config.model if config.model in EMBEDDED or not resolved.local else resolved.path_or_id
 
 
 def _engine_spec(
@@ -421,11 +468,9 @@ def _engine_spec(
         args.setdefault("enable_prefix_caching", several)
         if config.quantization:
             args.setdefault("quantization", config.quantization)
-    assert config.model is not None
-    by_name = config.model in EMBEDDED or not resolved.local  # each node has its copy or downloads one
     return EngineSpec(
         engine=config.engine,
-        model=config.model if by_name else resolved.path_or_id,
+        model=_name_on_nodes(config, resolved),
         # A commit, never a branch.
         revision=None if resolved.local else resolved.commit or None,
         dtype=config.dtype,

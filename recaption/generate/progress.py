@@ -128,6 +128,7 @@ class PassProgress(Snapshot):
     renderers: int = 0
     engine_deaths: int = 0
     gpu_seconds: float = 0.0  # seconds since their start x GPUs, over all engines; without a GPU, one counts
+    gpu_wait_seconds: float = 0.0  # since no node has had the GPUs of an engine; 0: one has them, or none are needed
     quarantined: int = 0  # images
     generations: dict[str, GenerationProgress] = Field(default_factory=dict)
     engine: dict[str, str] = Field(default_factory=dict)  # its provenance
@@ -136,6 +137,10 @@ class PassProgress(Snapshot):
     # Not stored: files in metrics/ would grow with the number of engines.
     fleet: tuple[EngineProgress, ...] = Field((), exclude=True)
     latency: dict[tuple[str, str], Histogram] = Field(default_factory=dict, exclude=True)  # by node and stage
+
+    @property
+    def waits_for_gpus(self) -> bool:
+        return self.gpu_wait_seconds > 0 and self.phase != "done"
 
     @property
     def answers(self) -> int:
@@ -167,6 +172,7 @@ class PassProgress(Snapshot):
             "captions_per_second": rounded(self.captions_per_second, 3),
             "share": None if share is None else min(1.0, share),
             "seconds_left": rounded(self.seconds_left, 1),
+            "gpu_wait_seconds": self.gpu_wait_seconds,
             "store_silent_seconds": round(self.store_silent, 1),
             "generations": {id: {"done": g.done, **g.sums, "retries": g.retries} for id, g in generations},
         }

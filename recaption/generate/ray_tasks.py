@@ -17,24 +17,22 @@ class ActorLost(Exception):
     """An actor's process has ended, and all its calls with it."""
 
 
-def remote_task(
-    function: Callable[..., Any], *, cpus: float = 0, retries: int = 2, node: str | None = None, spread: bool = False
-) -> Any:
+def remote_task(function: Callable[..., Any], *, cpus: float = 0, node: str | None = None, spread: bool = False) -> Any:
     """`function` as a Ray task; `.remote(…)` starts it and returns a reference to its result.
 
     Ray retries it after an error of source or store, and after the loss of its worker. By default no CPU is reserved:
     the caller bounds the number of tasks, and they need not wait for tasks that write shards. `node`: the id of the
     node it has to run on. `spread`: distribute the calls over all nodes; otherwise Ray prefers this one.
     """
-    task = _task(function, cpus, retries)
+    task = _task(function, cpus)
     if spread:
         return task.options(scheduling_strategy="SPREAD")
     return task if node is None else task.options(scheduling_strategy=_on(node))
 
 
 @cache  # Ray exports a function to the cluster once per remote function
-def _task(function: Callable[..., Any], cpus: float, retries: int) -> Any:
-    return ray.remote(num_cpus=cpus, max_retries=retries, retry_exceptions=[ShardError, StoreError])(function)
+def _task(function: Callable[..., Any], cpus: float) -> Any:
+    return ray.remote(num_cpus=cpus, max_retries=2, retry_exceptions=[ShardError, StoreError])(function)
 
 
 def start_actor(

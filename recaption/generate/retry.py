@@ -67,7 +67,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
             await asyncio.sleep(0)
             continue
         completion = replace(completion, finish_reason=finish_reason(completion.finish_reason))
-        parsed = _parsed(request, completion)
+        parsed = parse(request, completion)
         attempts.append(_attempt(current, parsed.finish, completion.output_tokens, parsed.detail))
         reason = parsed.reason
         cut = parsed.finish == "length" and is_json  # half a value
@@ -81,10 +81,15 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
     return reject(request, reason or _REASONS[last.finish_reason], detail, attempts)
 
 
-def _parsed(request: UnitRequest, completion: Completion) -> Parsed:
+def parse(request: UnitRequest, completion: Completion) -> Parsed:
     """What the task makes of a completion. If the task fails on it, or its result cannot be stored, it is invalid."""
     parsed = attempt(lambda: _storable(request.question.task.parse(request.unit, completion)))
     return Parsed(finish="invalid", detail=f"the task failed: {parsed.error}") if isinstance(parsed, Failed) else parsed
+
+
+def stored_value(parsed: Parsed) -> str | None:
+    """The value as it is stored with an answer: JSON."""
+    return None if parsed.value is None else orjson.dumps(parsed.value).decode()
 
 
 def _storable(parsed: Parsed) -> Parsed:
@@ -113,7 +118,7 @@ def answer_from_column(request: UnitRequest) -> Answer | Reject:
     task = request.question.task
     if clean(completion.text).text:
         # Captions that exist are not checked for refusals.
-        parsed = Parsed(finish="stop") if task.makes_captions else _parsed(request, completion)
+        parsed = Parsed(finish="stop") if task.makes_captions else parse(request, completion)
         if parsed.finish in ("stop", "length"):
             return _answer(request, completion, parsed, ())
         return reject(request, parsed.reason or _REASONS[parsed.finish], parsed.detail or "")
@@ -202,7 +207,7 @@ def _answer(request: UnitRequest, completion: Completion, parsed: Parsed, attemp
         attempts=tuple(attempts),
         engine_finish=completion.engine_finish,
         unit=request.unit.id or None,
-        value=None if parsed.value is None else orjson.dumps(parsed.value).decode(),
+        value=stored_value(parsed),
         logprobs=None if logprobs is None else stored_logprobs(logprobs),
         embedding=parsed.embedding,
     )

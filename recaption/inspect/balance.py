@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from recaption.balance import NAME, SCHEMA, About, metadata
+from recaption.balance import SCHEMA, About, metadata
 from recaption.errors import UserError
 from recaption.formatting import percent
 from recaption.inspect.connection import open_outputs
@@ -19,6 +19,7 @@ from recaption.inspect.sql import fetch
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import read_manifest
 from recaption.inspect.writers import atomic_file
+from recaption.output.paths import BALANCE
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,15 +61,15 @@ def write_balance(
 ) -> tuple[Path, About]:
     """Write the keep probabilities of a build's training images to `file`, by default `balance.parquet` in the output.
 
-    `t`: the number of images from which on an object is thinned out. `tail`: instead, the share of rare objects that
-    are not. Default: a tail of 0.1. Raises UserError for a build without objects, DatasetError as `connect` does.
+    `t`: objects in more images than this are thinned out. `tail`: instead of t, the share of rare objects that are not
+    thinned out. Default: a tail of 0.1. Raises UserError for a build without objects, DatasetError as `connect` does.
     """
     output = find(path)
     manifest = read_manifest(output)
     folder = output.out.local("") if output.out else None
     if file is None and folder is None:
         raise UserError(f"{path} is not an output on this machine. Give a file with -o FILE")
-    target = file or Path(str(folder)) / NAME
+    target = file or Path(str(folder)) / BALANCE
     with closing(open_outputs(output)) as connection:
         fetch(connection, _NAMED)
         fetch(connection, _COUNTS)

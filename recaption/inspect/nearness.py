@@ -28,7 +28,7 @@ _ONES: Final = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def near_pairs(tables: Iterable[Keys], compare: Compare, least: float) -> Pairs:
-    """The pairs of items with an equal key in a table and a similarity of at least `least`, each pair once."""
+    """Pairs of items with the same key in any of the tables and a similarity of at least `least`; each pair once."""
     known: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     for keys in tables:
         found = [known]
@@ -72,10 +72,10 @@ def leaders(pairs: Pairs, count: int) -> dict[int, tuple[int, float]]:
     return found
 
 
-def vector_tables(vectors: npt.NDArray[Any], seed: int = 0) -> Iterator[Keys]:
+def vector_tables(vectors: npt.NDArray[Any]) -> Iterator[Keys]:
     """Keys of vectors [N, D]: the signs of random projections around the mean (Charikar 2002, SimHash)."""
     bits = int(np.clip(np.log2(max(1, len(vectors) / _PER_BUCKET)), 0, _MOST_BITS))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     mean = vectors.mean(0, dtype=np.float32)
     weights = np.uint64(1) << np.arange(bits, dtype=np.uint64)
     for _ in range(_TABLES if bits else 1):
@@ -88,10 +88,10 @@ def vector_tables(vectors: npt.NDArray[Any], seed: int = 0) -> Iterator[Keys]:
 
 
 def hash_tables(codes: Keys, distance: int) -> Iterator[Keys]:
-    """Keys of 64-bit codes: two codes with at most `distance` different bits have one in common, for certain.
+    """Keys of 64-bit codes. Two codes with at most `distance` different bits always have a key in common.
 
-    The code is cut into `distance` + 2 bands, of which at least two are equal; a key has two bands (Norouzi, Punjani
-    and Fleet 2012, multi-index hashing).
+    A code is cut into `distance` + 2 bands. At least two bands of such codes are equal, and a key consists of two bands
+    (Norouzi, Punjani and Fleet 2012, multi-index hashing).
     """
     edges = np.linspace(0, 64, distance + 3).astype(int)
     bands = [(codes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1) for low, high in pairwise(edges.tolist())]

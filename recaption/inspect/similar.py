@@ -52,7 +52,7 @@ def by_embedding(
 
 def _nearest(build: Store, key: str, limit: int) -> pa.Table | None:
     """`key` and `cosine` of the nearest other images; None if the image has no embedding. Of several generations, the
-    first that embeds the image counts. Memory holds the vectors of one shard."""
+    first that embeds the image is used. Memory holds the vectors of one shard."""
     manifest = orjson.loads(build.get(MANIFEST))
     for generation in manifest.get("embeddings", ()):
         files = [embeddings_file(generation, shard["name"]) for shard in manifest["shards"]]

@@ -145,14 +145,25 @@ class CaptionDataset(ResumableDataset):
             positions = self._lanes(positions)
             worker, size = get_worker_info(), self.steps.batch_size
             seen = self._lanes.seen(self.rank * size, size, worker.num_workers if worker else 1)
-            self._shards.keep(seen * ((self._block or 0) + 1))
+            self.keep_lanes(seen)
         made = self.load(step, [epoch] * len(positions), self._order(epoch, positions).tolist(), mask)
         return {**made, "step": step, "epoch": epoch}
 
-    def at(self, numbers: npt.NDArray[np.int64]) -> tuple[list[int], list[int]]:
-        """Epoch and index of the samples with these numbers, counted over all epochs without dropped samples."""
-        epochs, positions = np.divmod(numbers, self.steps.samples)
-        found = np.empty_like(numbers)
+    def keep_lanes(self, lanes: int) -> None:
+        """Keep the pieces of this many lanes in memory, if the dataset is read in pieces."""
+        if self._groups:
+            self._shards.keep(lanes * ((self._block or 0) + 1))
+
+    def at(
+        self, numbers: npt.NDArray[np.int64], lane: npt.NDArray[np.int64] | int = 0, lanes: int = 1
+    ) -> tuple[list[int], list[int]]:
+        """Epoch and index of the samples with these numbers, counted over all epochs without dropped samples.
+
+        With `lanes`, which are parts of consecutive places of each epoch, numbers count in the `lane` of each sample.
+        """
+        first = lane * self.steps.samples // lanes
+        epochs, within = np.divmod(numbers, (lane + 1) * self.steps.samples // lanes - first)
+        positions, found = first + within, np.empty_like(numbers)
         for epoch in np.unique(epochs).tolist():
             found[epochs == epoch] = self._order(epoch, positions[epochs == epoch])
         return epochs.tolist(), found.tolist()

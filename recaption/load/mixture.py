@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from recaption.errors import UserError
 from recaption.load.dataset import CaptionDataset
-from recaption.load.order import Permutation
+from recaption.load.order import Lanes, LaneStreams, Permutation
 from recaption.load.resumable import Batch, BatchSchedule, ResumableDataset
 
 import torch  # isort: skip - after .dataset, which raises MissingExtra without torch
+from torch.utils.data import get_worker_info  # isort: skip
 
 _PERIOD: Final = 1 << 14  # slots after which the schedule repeats; the resolution of the shares
 
@@ -28,7 +29,7 @@ class Mixture(ResumableDataset):
 
     `datasets`: training datasets with the same batch_size, rank and world_size, and texts of the same K and length; the
         weights are shares of the samples and may have any sum. Each dataset is repeated, with every sample once in each
-        of its own epochs. On an object store, open them with `cache` or `lanes=0`.
+        of its own epochs.
     `epoch_samples`: the size of an epoch of the mixture; default: the samples of all datasets.
     `epochs`: as in CaptionDataset, in epochs of the mixture.
 
@@ -36,7 +37,10 @@ class Mixture(ResumableDataset):
     `mixed.datasets[d].sample(index)` has its record. `generation` refers to this mixture's `generations`.
 
     Within a global batch the samples are in random order. The sample at (step, slot) depends only on the seed, the
-    global batch and the datasets. Raises UserError if the datasets cannot be mixed.
+    global batch and the datasets. If datasets are read in pieces (`lanes`, the default on object stores), each rank and
+    worker reads other pieces of all of them: then the order depends on the lanes too, the samples of each rank are in
+    random order, and a lane may be an epoch of a dataset ahead of another one. Raises UserError if the datasets cannot
+    be mixed.
     """
 
     def __init__(
@@ -57,13 +61,6 @@ class Mixture(ResumableDataset):
                     f"dataset {n} has split {dataset.split!r}; only training data can be mixed. "
                     "Evaluate each dataset separately"
                 )
-            if lanes := dataset._identity()["lanes"]:
-                raise UserError(
-                    f"dataset {n} has lanes={lanes} (by default on an object store), so it is read in large pieces, "
-                    "each by one rank and worker. A mixture draws from everywhere: all ranks and workers would read "
-                    "all pieces. Open the dataset with cache=FOLDER, which copies its files to a local disk. For tars "
-                    "and sidecars, lanes=0 is an alternative, with one or two requests per sample"
-                )
             mine, theirs = ((d.steps.batch_size, d.rank, d.steps.world_size) for d in (first, dataset))
             if mine != theirs:
                 raise UserError(
@@ -78,6 +75,7 @@ class Mixture(ResumableDataset):
             world_size=first.steps.world_size,
             drop_last="global",
         )
+        self._lanes = _lanes(self.datasets, steps.global_batch, seed)
         super().__init__(
             steps, seed=seed, rank=first.rank, epochs=epochs, split="train", fingerprint=self._fingerprint()
         )
@@ -87,12 +85,13 @@ class Mixture(ResumableDataset):
 
     def batch(self, step: int) -> Batch:
         """The batch of this rank at a global step, counted from 0 over all epochs. Stateless."""
-        whose, numbers = self._slots(step)
+        whose, numbers, lane = self._slots(step)
+        lanes = self._lanes.lanes if self._lanes else 1
         made, places = [], []
         for n, dataset in enumerate(self.datasets):
             mine = np.flatnonzero(whose == n)
             if len(mine):
-                epochs, indices = dataset.at(numbers[mine])
+                epochs, indices = dataset.at(numbers[mine], lane[mine], lanes)
                 one = dataset.load(step, epochs, indices, np.ones(len(mine), bool))
                 made.append({**one, "generation": self._renumbered[n][one["generation"]]})
                 places.append(mine)
@@ -104,14 +103,31 @@ class Mixture(ResumableDataset):
             "epoch": step // self.steps.per_epoch,
         }
 
-    def _slots(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """For this rank's slots in a global step: the dataset [B], and the number of its sample [B], counted over all
-        epochs of that dataset."""
+    def _slots(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """For this rank's slots in a global step: the dataset [B], the number of its sample [B], counted over all
+        epochs of that dataset in the lane, and the lane [B]."""
         size, whole = self.steps.batch_size, self.steps.global_batch
         here = np.arange(self.rank * size, (self.rank + 1) * size)
-        rounds, at = np.divmod(step * whole + Permutation(whole, self.seed, step)(here), _PERIOD)
+        if self._lanes is None:
+            lane = first = np.zeros_like(here)
+            places = step * whole + Permutation(whole, self.seed, step)(here)
+        else:
+            lane, places = self._lanes(step, here)
+            first = lane * _PERIOD // self._lanes.lanes  # so that not all lanes take the same dataset at a time
+            seen = self._lanes.seen(self.rank * size, size, self._workers())
+            for dataset in self.datasets:
+                dataset.keep_lanes(seen)
+        rounds, at = np.divmod(first + places, _PERIOD)
         whose = self._schedule[at]
-        return whose, rounds * self._counts[whose] + self._before[whose, at]
+        return whose, rounds * self._counts[whose] + self._before[whose, at] - self._before[whose, first], lane
+
+    @staticmethod
+    def _workers() -> int:
+        worker = get_worker_info()
+        return worker.num_workers if worker else 1
+
+    def _identity(self) -> dict[str, int]:
+        return {**super()._identity(), "lanes": self._lanes.lanes // Lanes.PHASES if self._lanes else 0}
 
     def _fingerprint(self) -> int:
         """A number below 2^63 that identifies the datasets, their orders and their shares."""
@@ -120,6 +136,25 @@ class Mixture(ResumableDataset):
             identity = {name: value for name, value in dataset._identity().items() if name not in ("pad", "lanes")}
             digest.update(f"{count} {identity}\n".encode())
         return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def _lanes(datasets: Sequence[CaptionDataset], global_batch: int, seed: int) -> LaneStreams | None:
+    """How ranks and workers divide datasets that are read in pieces; None if none is. Raises UserError."""
+    given = {n: lanes for n, dataset in enumerate(datasets) if (lanes := dataset._identity()["lanes"])}
+    if not given:
+        return None
+    if len(set(given.values())) > 1:
+        found = ", ".join(f"dataset {n} has lanes={lanes}" for n, lanes in given.items())
+        raise UserError(f"{found}; give all datasets the same")
+    streams = LaneStreams(global_batch, next(iter(given.values())), seed)  # which divide the batch of each dataset
+    for n, dataset in enumerate(datasets):
+        if dataset.steps.samples < streams.lanes:
+            raise UserError(
+                f"dataset {n} has {dataset.steps.samples} samples, fewer than the {streams.lanes} lanes of this "
+                f"mixture ({Lanes.PHASES} x lanes, which is {streams.lanes // Lanes.PHASES}). Open all datasets with "
+                "smaller lanes, or with lanes=0"
+            )
+    return streams
 
 
 def _schedule(weights: Sequence[float]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -155,8 +155,40 @@ class Lanes:
 
     def seen(self, first: int, slots: int, workers: int) -> int:
         """The number of lanes that a worker reads. Its rank has these slots of each global batch."""
-        groups = (first + slots - 1) // self._slots - first // self._slots + 1
-        return groups * self.PHASES // math.gcd(self.PHASES, workers)
+        return _seen(self._slots, first, slots, workers)
+
+
+class LaneStreams:
+    """The lanes of `Lanes` as sequences without an end, for data whose epochs are not those of the steps.
+
+    Slot and step lead to the same lane as in `Lanes`; within the slots of a group the order is random.
+    """
+
+    def __init__(self, global_batch: int, groups: int, seed: int) -> None:
+        """Raises ValueError unless `groups` divides the global batch."""
+        if groups < 1 or global_batch % groups:
+            raise ValueError(f"lanes is {groups}; it has to divide batch_size x world_size, which is {global_batch}")
+        self._slots, self._seed = global_batch // groups, seed
+        self.lanes = groups * Lanes.PHASES
+
+    def __call__(self, step: int, slots: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """For slots of a global batch: the lane, and the place in it, counted over all steps; int64."""
+        turn, phase = divmod(step, Lanes.PHASES)
+        group, within = np.divmod(slots, self._slots)
+        places = np.empty_like(within)
+        for number in np.unique(group).tolist():
+            here = group == number
+            places[here] = Permutation(self._slots, self._seed, step, number)(within[here])
+        return group * Lanes.PHASES + phase, turn * self._slots + places
+
+    def seen(self, first: int, slots: int, workers: int) -> int:
+        """As `Lanes.seen`."""
+        return _seen(self._slots, first, slots, workers)
+
+
+def _seen(of_group: int, first: int, slots: int, workers: int) -> int:
+    groups = (first + slots - 1) // of_group - first // of_group + 1
+    return groups * Lanes.PHASES // math.gcd(Lanes.PHASES, workers)
 
 
 def mix(*key: int) -> int:

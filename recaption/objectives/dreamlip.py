@@ -38,7 +38,7 @@ def sub_caption_grouping(
     are negatives.
 
     patches: [B, P, D], projected to the texts' width; texts: [B, K, D]; threshold: 0 is the release's default, None is
-    1/P. `scale` is learned apart from that of the global loss.
+    1/P. `scale` is a parameter of its own: the global loss has another one.
     """
     texts = unit(texts)
     groups = sparse_groups(texts, unit(patches), threshold=threshold)

@@ -205,21 +205,27 @@ def stored_item(stored: Finished, request: UnitRequest) -> Answer | Reject | Non
     return stored.reject(identity) or (None if earlier is None else stored.reject(earlier))
 
 
-def compact(store: Store, question: Question, shard: str) -> None:
+def compact(store: Store, question: Question, shard: str) -> bool:
     """Merge a finished shard's parts into one sorted file each of answers and rejects, then delete the parts.
 
+    Returns whether this made a new file: the stored answers or rejects of the shard have changed.
     Safe to repeat and to be killed at any point: the file is put if absent before any part is deleted, and items that
     are in it already are not put again.
     """
+    changed = False
     for kind in paths.STORED:
         parts = _parts(store, kind, question, shard)
-        while parts and not _merge(store, kind, question, shard, parts):
-            pass  # another process put the next file first: read it, and merge again
+        made = None if parts else False
+        while made is None:  # another process put the next file first: read it, and merge again
+            made = _merge(store, kind, question, shard, parts)
+        changed |= made
         store.delete_many(parts)
+    return changed
 
 
-def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[str]) -> bool:
-    """Put the items of the parts that no compacted file has. False if another process put a file of that name."""
+def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[str]) -> bool | None:
+    """Put the items of the parts that no compacted file has. Returns whether there are any; None if another process has
+    put a file of that name."""
     items_of = _answers if kind == paths.ANSWERS else _rejects
     earlier = compacted(store, kind, question, shard)
     known = {_identity(question, item) for table in _tables(store, earlier) for item in items_of(table)}
@@ -230,10 +236,11 @@ def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[
             if identity not in known:
                 fresh.setdefault(identity, item)
     if not fresh:
-        return True
+        return False
     items = sorted(fresh.values(), key=lambda item: (item.row, *_identity(question, item)))
     table = _table(items, ANSWERS if kind == paths.ANSWERS else REJECTS)
-    return _put(store, paths.compacted_file(kind, question.folder, shard, len(earlier)), table, if_absent=True)
+    path = paths.compacted_file(kind, question.folder, shard, len(earlier))
+    return _put(store, path, table, if_absent=True) or None
 
 
 def compacted(store: Store, kind: str, question: Question, shard: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Marks of shards of which all units are answered or rejected: a later run need not split the captions again to know.
+"""Marks of shards whose units are all answered or rejected: without a mark, a run must split captions to find out.
 
 A mark has the identity of all that it depends on: the images, the compacted files of the question and of what it reads
 (these are immutable), and the rules that split and tag captions. A mark that does not fit is ignored.

@@ -8,8 +8,11 @@
     rejects/…                                                            the same; rejects/source/ for the source's own
     lease/<epoch>.json, .beat, .released
     metrics/progress.json, run-….json, log.jsonl
-    builds/<build>/manifest.json, data/…, <table>/<dataset shard>.parquet
+    source.json                                                          how images of a folder got keys and shards
+    builds/<build>/manifest.json, data/…, <table>/<dataset shard>.parquet, README.md, croissant.json, views.sql
+    builds/<build>/.shards/<dataset shard>.json                          entries of finished shards until the build ends
     dataset -> builds/<build>                                            CURRENT on object stores, which have no links
+    balance.parquet, compare.json, probe/…, report.html                  by the commands of these names
 
 `schemas/README.md` describes the contents of the files. This module imports only the standard library:
 readers share it.
@@ -32,11 +35,21 @@ LOG: Final = f"{METRICS}/log.jsonl"
 BUILDS: Final = "builds"
 DATASET: Final = "dataset"  # a link to the published build
 CURRENT: Final = "CURRENT"  # the same on object stores: a file that holds `build_folder(build)`
+FOLDER_RULE: Final = "source.json"
+BALANCE: Final = "balance.parquet"
+COMPARISON: Final = "compare.json"
+REPORT: Final = "report.html"
+PROBE: Final = "probe"
+PROBE_RESULT, PROBE_PLOT, PROBE_RUNS = "probe.json", "probe.svg", "runs.parquet"  # in PROBE, or in another folder
 
 MANIFEST: Final = "manifest.json"  # in a build
 DATA: Final = "data"  # in a build
 TOKENS: Final = "tokens"  # in a build
 EMBEDDINGS: Final = "embeddings"  # in a build
+CARD: Final = "README.md"  # in a build
+CROISSANT: Final = "croissant.json"  # in a build
+VIEWS: Final = "views.sql"  # in a build
+ENTRIES: Final = ".shards"  # in a build
 
 SOURCE: Final = "source"  # the folder in `rejects` of images that are unusable when the source is listed
 PARTS: Final = ".parts"
@@ -120,6 +133,11 @@ def log_piece(run: str, number: int) -> str:
 def build_folder(build: str) -> str:
     """The folder of a build."""
     return f"{BUILDS}/{build}"
+
+
+def entry_file(shard: str) -> str:
+    """In a build that is not finished: the entry of a shard for the manifest."""
+    return f"{ENTRIES}/{shard}.json"
 
 
 def table_file(table: str, shard: str) -> str:

@@ -173,10 +173,10 @@ class ImageAnswers:
 
 
 def pending_identity(question: Question, image: Image) -> Identity:
-    """Equal for images with equal requests of all generations of `over`, whose answers are still missing.
+    """An identity for an image whose units are not known, because answers of `over` are missing.
 
-    Only one of such images is asked about. If the prompt uses columns in which they differ, the others are asked about
-    by the next run, when the answers of `over` are known.
+    It is equal for images with equal requests of all generations of `over`, and only one of them is asked about. If the
+    prompt uses columns in which they differ, the next run asks about the others: it knows the answers of `over`.
     """
     if not question.over:
         return question.identity(image, ",".join(request.prompt_sha256 for request in requests(question, image)))

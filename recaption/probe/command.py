@@ -10,32 +10,34 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from PIL import Image
 from rich.console import Console
 
 import recaption
-from recaption.errors import UserError
+from recaption.errors import RecaptionError, UserError
 from recaption.formatting import duration
 from recaption.io.files import is_url
+from recaption.output.paths import PROBE, PROBE_PLOT, PROBE_RESULT, PROBE_RUNS
 from recaption.probe import adaptors, report
 from recaption.probe import demo as scenes_demo
 from recaption.probe import outputs as of_outputs
 from recaption.probe.arms import CONTROLS, CORRUPTED, Arm, changed, controls, corrupter
 from recaption.probe.encoders import text_encoder
 from recaption.probe.exporting import export
-from recaption.probe.features import features_of
+from recaption.probe.features import check_encoder, features_of
 from recaption.probe.pictures import PictureFile, Pictures, write_features, write_pixels
 from recaption.probe.plot import dot_plot
 from recaption.probe.probe import Judged, Outcomes, by_name, consistency, judge, run_all
-from recaption.probe.queries import Examination
+from recaption.probe.queries import Examination, Query
 from recaption.probe.runs import Run, Runs
 from recaption.probe.scenes import Scenes
 from recaption.probe.scratch import Scratch
 from recaption.probe.settings import Training, identity, parse_policy
 from recaption.probe.workers import TRAINED, Work
 
+T = TypeVar("T")
 _DEMO_FOLDER: Final = Path("out/probe-demo")
 _POLICY: Final = "weighted:k=4,p_raw=0.1"
 _OF_FEATURES: Final = ("encoder", "text")  # in `Prepared.about`; towers from scratch have neither
@@ -162,13 +164,10 @@ def _of_outputs(
     outs: Sequence[str], compared: Compared, options: Options, progress: Console, *, with_queries: bool = True
 ) -> Prepared:
     """`with_queries`: without `--queries`, the held-out images become the images of queries, and there must be some."""
-    asked = [one for given in compared.queries for one in adaptors.load(given, compared.query_images)]
     policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
-    for text in policies:
-        parse_policy(text)  # before anything is read
-    if compared.text != TRAINED:
-        text_encoder(compared.text)
-    sets = [of_outputs.open_set(out) for out in dict.fromkeys(outs)]
+    outs = list(dict.fromkeys(outs))
+    asked = _checked(outs, compared, policies)
+    sets = [of_outputs.open_set(out) for out in outs]
     for line in of_outputs.check_policies(sets, compared.policies):  # without --policy, raw captions may be missing
         progress.print(line, markup=False, soft_wrap=True)
     asked = of_outputs.resolved(asked, sets[0])
@@ -208,8 +207,32 @@ def _of_outputs(
             "text": compared.text,
             "queries": {"given": list(compared.queries), "number": len(queries), "sha256": of_outputs.digest(queries)},
         },
-        folder=options.folder or Path(outs[0], "probe"),
+        folder=options.folder or Path(outs[0], PROBE),
     )
+
+
+def _checked(outs: Sequence[str], compared: Compared, policies: Sequence[str]) -> list[Query]:
+    """The queries of the user. Raises UserError, which lists all wrong options, before the outputs are read."""
+    faults: list[str] = []
+
+    def tried(call: Callable[..., T], *arguments: Any) -> T | None:
+        try:
+            return call(*arguments)
+        except (UserError, RecaptionError) as error:
+            faults.append(str(error))
+            return None
+
+    for out in outs:
+        tried(of_outputs.open_datasets, out)
+    for policy in policies:
+        tried(parse_policy, policy)
+    tried(check_encoder, compared.encoder)
+    if compared.text != TRAINED:
+        tried(text_encoder, compared.text)
+    found = [tried(adaptors.load, given, compared.query_images) for given in compared.queries]
+    if faults:
+        raise UserError("\n".join(dict.fromkeys(faults)))
+    return [query for queries in found for query in queries or ()]
 
 
 def _trained(
@@ -224,7 +247,7 @@ def _trained(
     training, scratch = options.training, options.scratch
     arms = by_name([*prepared.arms, *prepared.control_arms])
     settings = {"training": asdict(training)} | ({"scratch": asdict(scratch)} if scratch else {})
-    runs = Runs(prepared.folder / "runs.parquet", identity(about=prepared.about, **settings))
+    runs = Runs(prepared.folder / PROBE_RUNS, identity(about=prepared.about, **settings))
     kind = f"pixels-{scratch.side}" if scratch else "features"
     pictures = PictureFile(
         path=prepared.folder / f"{kind}-{identity(encoded=prepared.encoded)[:16]}.npy", train=prepared.numbers[0]
@@ -277,15 +300,15 @@ def _write(prepared: Prepared, options: Options, results: Mapping[str, Any], plo
         "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
         "seconds": round(time.monotonic() - started, 1),
     }
-    report.write(prepared.folder / "probe.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    report.write(prepared.folder / PROBE_RESULT, json.dumps(content, indent=2, allow_nan=False) + "\n")
     if plot is not None:
-        report.write(prepared.folder / "probe.svg", plot)
+        report.write(prepared.folder / PROBE_PLOT, plot)
 
 
 def _print_json(prepared: Prepared) -> None:
-    print((prepared.folder / "probe.json").read_text("utf-8"), end="")
+    print((prepared.folder / PROBE_RESULT).read_text("utf-8"), end="")
 
 
 def _end(prepared: Prepared, started: float, console: Console) -> None:
-    line = f"{prepared.folder / 'probe.json'}  {duration(time.monotonic() - started)}"
+    line = f"{prepared.folder / PROBE_RESULT}  {duration(time.monotonic() - started)}"
     console.print(f"\n{line}", markup=False, highlight=False, soft_wrap=True)

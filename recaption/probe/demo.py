@@ -60,16 +60,19 @@ def examination(of: Scenes) -> Examination:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """A result that the probe must have on scenes, and whether it has it."""
+    """A result that the probe must reach on scenes, and whether it does."""
 
     text: str
     right: bool
 
 
 def checks(judged: Sequence[Judged]) -> list[Check]:
-    """What is known about scenes, by `fine` and `d'`: true captions beat those with 30 % of sentences corrupted, these
-    beat sentences of other images, in every seed and by more than two standard deviations; the last are at chance; a
-    captioner that exchanges left and right loses."""
+    """Results that are known for scenes, by `fine` and `d'`.
+
+    In every seed and by more than two standard deviations, true captions beat captions with 30 % of sentences
+    corrupted, and these beat sentences of other images, which are at chance. A captioner that exchanges left and right
+    loses.
+    """
     made = [
         Check(text=f"{one.slice}, {one.metric}: controls are in order", right=one.controls.in_order) for one in judged
     ]

@@ -40,15 +40,31 @@ def features_of(encoder: str, of: CaptionSet, images: Iterable[str]) -> Tensor:
     return encoded(image_encoder(encoder), (of.image(sha256).convert("RGB") for sha256 in images))
 
 
+def check_encoder(encoder: str) -> None:
+    """Raises UserError for an encoder that does not exist or cannot be loaded, and for a file that has no features."""
+    if not encoder.endswith(".npz"):
+        image_encoder(encoder)
+        return
+    try:
+        with np.load(encoder, allow_pickle=False) as stored:
+            lacking = [name for name in ("keys", "features") if name not in stored.files]
+    except (OSError, ValueError) as error:
+        raise UserError(_unreadable(encoder, error)) from error
+    if lacking:
+        raise UserError(_unreadable(encoder, f"it has no {' and '.join(lacking)}"))
+
+
+def _unreadable(path: str, why: object) -> str:
+    return f"--encoder {path} cannot be read; it needs arrays keys [N] and features [N, F]: {why}"
+
+
 def _stored(path: str, of: CaptionSet, images: Iterable[str]) -> Tensor:
     """Rows of an .npz with `keys` (keys or sha256 of images) and `features` [N, F]."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             keys, features = stored["keys"].astype(str).tolist(), stored["features"]
     except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"--encoder {path} cannot be read; it needs arrays keys [N] and features [N, F]: {error}"
-        ) from error
+        raise UserError(_unreadable(path, error)) from error
     if features.ndim != 2 or len(features) != len(keys):
         raise UserError(
             f"--encoder {path}: features are {features.shape} and keys {len(keys)}; features must be [N, F]"

@@ -138,12 +138,9 @@ def _decoded(data: bytes, orientation: int | None, key: str, shard: str | None) 
     return made
 
 
-def open_set(out: str) -> CaptionSet:
-    """Read all records of an output or build, of both splits. Raises as CaptionDataset does."""
+def open_datasets(out: str) -> dict[str, CaptionDataset]:
+    """The splits of an output or build, without reading records. Raises as CaptionDataset does."""
     datasets: dict[str, CaptionDataset] = {}
-    sha256s, indices, seen = bytearray(), array("q"), set[bytes]()
-    of_split: dict[str, int] = {}
-    granularities: Counter[str] = Counter()
     for split in ("train", "val"):
         try:
             datasets[split] = CaptionDataset(
@@ -160,6 +157,15 @@ def open_set(out: str) -> CaptionSet:
         except UserError:
             if split == "train":
                 raise
+    return datasets
+
+
+def open_set(out: str) -> CaptionSet:
+    """Read all records of an output or build, of both splits. Raises as CaptionDataset does."""
+    datasets = open_datasets(out)
+    sha256s, indices, seen = bytearray(), array("q"), set[bytes]()
+    of_split: dict[str, int] = {}
+    granularities: Counter[str] = Counter()
 
     def records() -> Iterator[Any]:
         for split, dataset in datasets.items():
@@ -193,8 +199,9 @@ class Selection:
 
 
 def select(sets: Sequence[CaptionSet], asked: Sequence[str] | None, most: int) -> Selection:
-    """The images that all outputs have, without those of queries (`asked`, by sha256) or, if it is None, without those
-    of the split val, which then become the images of queries; at most `most` to train on.
+    """The images of a probe: those that all outputs have, without those of queries; at most `most` of them.
+
+    `asked`: the images of queries, by sha256. None: they are the images of the split val.
 
     Raises UserError for outputs without a common image, without held-out images, or without an image to train on.
     """

@@ -34,7 +34,7 @@ _AT_ONCE: Final = 512  # images of queries that are encoded together
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scratch:
-    """Settings of the towers that `Training` lacks. Both have its `width`. The defaults are ViT-S/32 at 160 px."""
+    """Settings of the towers beside those of `Training`, such as `width`. The defaults are ViT-S/32 at 160 px."""
 
     objective: str
     side: int = 160  # pixels
@@ -157,7 +157,7 @@ OBJECTIVES: Final[Mapping[str, Callable[[Model, _Batch], Tensor]]] = {
 
 
 def train(pixels: Tensor, arm: Arm, seed: int, training: Training, scratch: Scratch) -> Trained:
-    """Train on a part of the images; see `tower.train`. On a GPU with bfloat16, where numbers of equal seeds differ
+    """Train on a part of the images; see `tower.train`. A GPU is used with bfloat16: results of equal seeds then differ
     slightly. pixels: uint8 [N, S, S, 3]."""
     on = device()
     with torch.random.fork_rng(devices=None if on == "cuda" else []):

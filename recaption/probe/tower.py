@@ -27,8 +27,10 @@ _WORDS: Final = re.compile(r"\w+")
 
 
 def numbers_of(texts: Sequence[str], buckets: int, context: int) -> tuple[Tensor, Tensor]:
-    """The first `context` words of each text, and their neighbouring pairs, as hashed numbers: those of all texts in a
-    row, int32, and where each text begins, int32 [texts]."""
+    """The first `context` words of each text, and all pairs of neighbouring words, as hashed numbers.
+
+    Returns the numbers of all texts in one array, int32, and the position where each text begins, int32 [texts].
+    """
     numbers = [_numbers(text, buckets, context) for text in texts]
     ends = np.cumsum([len(of) for of in numbers], dtype=np.int32)
     starts = np.concatenate([np.zeros(1, np.int32), ends[:-1]])
@@ -116,7 +118,8 @@ class Model(nn.Module):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums in one order, so that numbers are equal on any number of cores; small matrices gain nothing from more."""
+    """Use one thread: sums then have one order, so that numbers are equal on any number of cores. Small matrices gain
+    nothing from more threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -182,8 +185,8 @@ def _part(rng: np.random.Generator, images: int, share: float) -> npt.NDArray[np
 def train(features: Tensor, draw: Draw, seed: int, training: Training, encode: TextEncoder | None = None) -> Trained:
     """Train on a part of the images. Weights, part and order depend on `seed` only.
 
-    features: float32 [N, F], standardised. encode: a frozen text encoder, which gets FROZEN_DRAWS texts of each image,
-    again and again; without one, texts are drawn anew in each epoch.
+    features: float32 [N, F], standardised. encode: a frozen text encoder. It embeds FROZEN_DRAWS texts of each
+    image, which all epochs use; without it, each epoch draws new texts.
     """
     if encode:
         draw = repeated(draw)

@@ -73,9 +73,12 @@ def controls(
 
 
 def compare(metric: str, a: Outcomes, b: Outcomes, checked: Controls) -> Comparison:
-    """A is better than B, or B than A, only if all of these hold: at least 5 seeds, the difference exceeds twice the
-    larger standard deviation over seeds, the interval excludes 0, the difference exceeds that of the first arm and the
-    same with other draws, and the controls are in order.
+    """Compare two arms. One is better only if all of these hold:
+
+    - There are at least 5 seeds, and the controls are in order.
+    - The interval of the difference excludes 0.
+    - The difference exceeds twice the larger standard deviation over seeds.
+    - It exceeds the difference between the first arm and its control `again`, which only draws other texts.
 
     a, b: [seeds, queries], rows of the same seeds and columns of the same queries.
     """

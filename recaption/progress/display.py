@@ -38,7 +38,7 @@ class Display:
         """Progress of a build, in shards annotated and written."""
 
     def built(self, seconds: float) -> None:
-        """A task of the build has taken so long."""
+        """The duration of a finished task of the build."""
 
     def failed(self, code: int, text: str) -> None:
         """Print the last line of a failed run, after its error was printed on standard error."""

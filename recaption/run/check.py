@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,15 +18,16 @@ from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts,
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
 from recaption.generate.plan import (
     Plan,
+    fitting_engine,
     fitting_prompt,
     fitting_tasks,
-    needs_of,
+    prompt_of,
     prompts_beside,
     reachable,
     without_images,
 )
 from recaption.io.store import LocalStore, Store, file_in_place, open_store
-from recaption.prompt import load as load_prompt
+from recaption.output.folder_rule import recorded_rule
 from recaption.source import Source as OpenSource
 from recaption.source import open_source
 from recaption.source.excluded import read_excluded
@@ -77,7 +79,10 @@ def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagge
     used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
         if name in used or not parts.generate:
-            _tried(found, reachable, model, needs_of(parts.generate, name))
+            engine = _tried(found, reachable, model)
+            for configured in parts.generate if engine is not None else ():
+                if configured.model == name:
+                    _tried(found, fitting_engine, configured, engine)
     if parts.annotate is not None:
         found += annotate_faults(parts.annotate, tagger=tagger)
     if parts.output is not None:
@@ -106,7 +111,7 @@ def prompt_faults(
         if columns is not None:
             _tried(found, fitting_prompt, configured, folder, columns)
         elif configured.prompt is not None:
-            _tried(found, load_prompt, configured.prompt, folder)
+            _tried(found, prompt_of, configured, configured.prompt, folder)
     return found
 
 
@@ -168,7 +173,7 @@ def opened(url: str) -> Store:
 def opened_source(source: Source, store: Store | None) -> OpenSource:
     """The source, with the keys that the output has recorded. Raises SourceError, UserError."""
     try:
-        return open_source(source, store)
+        return open_source(source, partial(recorded_rule, store))
     except StoreError as error:
         raise UserError(f"output.path cannot be read: {error}. Choose another with --set output.path=…") from error
 

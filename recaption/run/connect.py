@@ -64,7 +64,7 @@ def check_listening(address: str, seconds: float = SECONDS) -> None:
 
 
 def auth_mode(address: str, seconds: int = SECONDS) -> Mode:
-    """Whether the cluster requires an authentication token; this process has it, if so.
+    """Whether the cluster requires an authentication token. If it does, this process has the token.
 
     Raises ClusterError if the cluster does not answer in `seconds`, refuses the token, or RAY_AUTH_MODE contradicts it.
     """

@@ -23,17 +23,18 @@ from recaption.formatting import duration
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import Job
 from recaption.generate.driver import ModelPass
-from recaption.generate.plan import Plan, make_plan
+from recaption.generate.plan import ModelPlan, Plan, make_plan
 from recaption.generate.progress import PassProgress
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
+from recaption.output.folder_rule import record_rule
 from recaption.output.lease import claim
 from recaption.output.locate import read_manifest
 from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, ProgressListener
 from recaption.run import check
-from recaption.run.autoscaling import GpuRequest
+from recaption.run.autoscaling import GpuRequest, check_gpu, expects_gpus
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.budget import Spend, earlier_gpu_seconds, keep_killed_run
@@ -42,7 +43,6 @@ from recaption.run.monitor.metrics import RunLog
 from recaption.run.monitor.notify import Notifier, address
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
-from recaption.source.keys import record_rule
 from recaption.supervise import stop_requested
 from recaption.tasks.question import Question
 from recaption.threads import waited
@@ -195,12 +195,12 @@ def run(
                         job,
                         report=report,
                         stopping=lambda: stop() or spend.is_over,
-                        may_start=partial(_begin, spend, gpus),
+                        may_start=partial(_begin, spend, gpus, model),
                         released=gpus.reduce,
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
-                        had_gpus=had_gpus,
+                        expects_gpus=expects_gpus(model.config, had_gpus=had_gpus),
                     )
                     compactions = RayPool()
                     try:
@@ -216,7 +216,8 @@ def run(
                         raise
                     passes.append(work.progress)
                     had_gpus = had_gpus or work.fleet.had_gpus
-                    compactions.collect(lambda done, total: None, stop)
+                    if any(compactions.collect(lambda done, total: None, stop)) and builder:
+                        builder.write_all()
                 answered = sum(each.answers for each in passes)
                 build, changed = builder.finish(building, stop) if builder else (None, answered > 0)
                 if build:
@@ -275,9 +276,10 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     return (f"images in {counts['images']:,} = {terms}",)
 
 
-def _begin(spend: Spend, gpus: GpuRequest) -> None:
-    """Called before engines start. Raises BudgetSpent."""
+def _begin(spend: Spend, gpus: GpuRequest, model: ModelPlan) -> None:
+    """Called before engines start. Raises BudgetSpent, UserError."""
     spend.check()
+    check_gpu(model.name, model.config)
     gpus.make()
 
 
@@ -287,11 +289,10 @@ def _say_copies(display: Display, store: Store, build: str, form: Format, stop: 
             display.message(escape(text))
 
 
-def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> None:
-    """Task: compact a shard's parts."""
+def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> bool:
+    """Task: compact a shard's parts. Returns whether its answers have changed."""
     store = open_store(store_url)
-    for question in questions:
-        parts.compact(store, question, shard)
+    return any([parts.compact(store, question, shard) for question in questions])
 
 
 def _scrubber(plan: Plan) -> Scrubber:

@@ -19,7 +19,7 @@ _INSTALLED: Final = tuple(
 def modules_of(pipeline: Pipeline) -> dict[str, Path]:
     """The top-level modules of the user's own classes: name -> package folder or file.
 
-    Without what is installed: it has to be installed on all nodes. Nothing is imported.
+    Installed packages are left out: they must be installed on all nodes. Nothing is imported.
     """
     names = [*(model.engine for model in pipeline.models.values()), *pipeline.annotate.tables]
     names += [generation.task for generation in pipeline.generate]

@@ -7,11 +7,14 @@ floating-point sums depends on which requests share a batch, and a last bit can 
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import orjson
 
 from recaption import engine as engines
 from recaption import supervise
@@ -20,7 +23,7 @@ from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
 from recaption.formatting import changes, printable, printable_lines
 from recaption.generate.plan import Plan
-from recaption.generate.retry import answer_with_retries, first_attempt
+from recaption.generate.retry import answer_with_retries, first_attempt, parse, stored_value
 from recaption.io.store import open_store
 from recaption.output.lookup import find_image
 from recaption.output.units import ShardAnswers
@@ -37,18 +40,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """A result for display. `text` is None without an answer; `how`: finish reason and token counts, or the error."""
+    """A result for display. `text` is None without an answer; `how`: finish reason and token counts, or the error.
+
+    `value` is what the task found in the answer, as JSON, and `embedding` is float16; None where there is none.
+    """
 
     text: str | None
     how: str
+    value: str | None = None
+    embedding: bytes | None = None
+
+    def lines(self) -> list[str]:
+        """The answer: its text, and what the task made of it where the text alone does not tell it."""
+        found = [] if not self.text else [printable_lines(self.text)]
+        if self.value is not None and self.value != orjson.dumps(self.text).decode():
+            found.append(printable(f"value: {self.value}"))
+        if self.embedding is not None:
+            numbers = ", ".join(f"{number:.4g}" for (number,) in struct.iter_unpack("<e", self.embedding[:8]))
+            found.append(f"embedding of {len(self.embedding) // 2} numbers: {numbers}, …")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduced:
-    """The stored and the new answer of one generation for one image."""
+    """The stored and the new answer of one generation for one image, or for one unit of it."""
 
     key: str
     generation: str
+    unit: str  # "" the image
     prompt: str  # as filled in
     sampling: str
     stored: Shown
@@ -56,7 +75,9 @@ class Reproduced:
 
     @property
     def equal(self) -> bool:
-        return self.stored.text is not None and self.stored.text == self.now.text
+        """Whether there are two answers with the same text, value and embedding."""
+        stored, now = self.stored, self.now
+        return stored.text is not None and replace(stored, how="") == replace(now, how="")
 
 
 def reproduce(
@@ -152,9 +173,12 @@ async def _reproduce_one(
     try:
         if first is not None and isinstance(stored, Answer):
             completion = await complete(engine, replace(first, sampling=sampling, pixel_share=share))
-            parsed = request.question.task.parse(request.unit, completion)
+            parsed = parse(request, completion)
             now = Shown(
-                text=completion.text, how=_how(parsed.finish, completion.prompt_tokens, completion.output_tokens)
+                text=completion.text,
+                how=_how(parsed.finish, completion.prompt_tokens, completion.output_tokens),
+                value=stored_value(parsed),
+                embedding=parsed.embedding,
             )
         else:
             now = _shown(await answer_with_retries(request, first, partial(complete, engine)))
@@ -167,6 +191,7 @@ async def _reproduce_one(
     return Reproduced(
         key=request.image.key,
         generation=request.question.id,
+        unit=request.unit.id,
         prompt=request.prompt or "",
         sampling=drawn,
         stored=_shown(stored),
@@ -180,7 +205,8 @@ def _shown(item: Answer | Reject | None) -> Shown:
     if isinstance(item, Reject):
         times = f" after {item.attempts} attempts" if item.attempts > 1 else ""
         return Shown(text=None, how=f"rejected{times}: {item.reason} ({item.detail})")
-    return Shown(text=item.text, how=_how(item.finish_reason, item.prompt_tokens, item.output_tokens))
+    how = _how(item.finish_reason, item.prompt_tokens, item.output_tokens)
+    return Shown(text=item.text, how=how, value=item.value, embedding=item.embedding)
 
 
 def _how(finish: str, prompt_tokens: int, output_tokens: int) -> str:
@@ -192,7 +218,7 @@ def verdict(result: Reproduced) -> str:
     if result.stored.text is None or result.now.text is None:
         return "nothing to compare: one of the answers is missing"
     if result.equal:
-        return "equal, character for character"
+        return "equal, character for character" if result.now.text else "equal"
     return (
         "different. This is not an error: in an engine that batches, such as vLLM, the order of floating-point sums "
         "depends on which requests share a batch"
@@ -207,9 +233,12 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
     for number, result in enumerate(results):
         if number:
             console.print()
-        console.print(Text.assemble((f"{result.key} · {result.generation}", "bold"), (f"  {result.sampling}", "dim")))
-        for line in printable_lines(result.prompt).splitlines() if console.is_terminal else ():
-            console.print(Text(f"  {line}", style="dim"))
+        title = " · ".join(part for part in (result.key, result.generation, printable(result.unit)) if part)
+        head = Text.assemble((title, "bold"), (f"  {result.sampling}", "dim"))
+        console.print(head, soft_wrap=not console.is_terminal)
+        # Requests about units differ in their prompts only.
+        for line in printable_lines(result.prompt).splitlines() if console.is_terminal or result.unit else ():
+            console.print(Text(f"  {line}", style="dim"), soft_wrap=not console.is_terminal)
         if console.is_terminal:
             table = Table(expand=True)
             table.add_column(Text.assemble("stored ", (printable(result.stored.how), "dim")), ratio=1)
@@ -219,21 +248,22 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
         else:
             for name, shown in (("stored", result.stored), ("now", result.now)):
                 console.print(Text(f"{name} ({printable(shown.how)}):"), soft_wrap=True)
-                if shown.text is not None:
-                    console.print(Text(f"  {printable_lines(shown.text)}"), soft_wrap=True)
+                for line in shown.lines():
+                    console.print(Text(f"  {line}"), soft_wrap=True)
         style = "green" if result.equal else "yellow"
         console.print(Text(verdict(result), style=style), soft_wrap=not console.is_terminal)
 
 
 def _marked(result: Reproduced, side: str) -> Text:
-    """The text of one side, in which words that the other side lacks are coloured."""
+    """The lines of one side, in which words that the other side lacks are coloured."""
     from rich.text import Text
 
     shown = result.stored if side == "removed" else result.now
     if shown.text is None:
         return Text("–", style="dim")
     if result.stored.text is None or result.now.text is None:
-        return Text(printable_lines(shown.text))
+        return Text("\n".join(shown.lines()))
     colour = "red" if side == "removed" else "green"
-    pieces = [(piece, kind) for kind, piece in changes(result.stored.text, result.now.text) if kind in ("same", side)]
-    return Text.assemble(*((printable_lines(piece), "" if kind == "same" else colour) for piece, kind in pieces))
+    stored, now = ("\n".join(each.lines()) for each in (result.stored, result.now))
+    pieces = [(piece, kind) for kind, piece in changes(stored, now) if kind in ("same", side)]
+    return Text.assemble(*((piece, "" if kind == "same" else colour) for piece, kind in pieces))

@@ -8,6 +8,7 @@ names. Shipped models and prompts, models of the Hugging Face Hub and source col
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from recaption.errors import ConfigError, SourceError, UserError
 from recaption.generate.plan import Plan, make_plan
 from recaption.io.store import Store
 from recaption.output import paths
+from recaption.output.folder_rule import recorded_rule
 from recaption.output.reports import shard_ids
 from recaption.resources import shipped
 from recaption.run.check import planning_faults
@@ -59,7 +61,7 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
     """
     where = path.absolute() if path else None
     try:
-        plan = make_plan(pipeline, where, open_source(pipeline.source, store))
+        plan = make_plan(pipeline, where, open_source(pipeline.source, partial(recorded_rule, store)))
     except (ConfigError, SourceError) as error:
         faults = [str(fault) for fault in planning_faults(pipeline, where, store)]
         text = "\n".join(faults) if len(faults) > 1 else str(error)

@@ -5,17 +5,19 @@ A list of classes is a source of rows without images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from recaption.config import Source as SourceConfig
-from recaption.io.store import Store
 from recaption.source.base import Source
+from recaption.source.keys import FolderRule
 
 __all__ = ["Source", "open_source"]
 
 
-def open_source(config: SourceConfig, store: Store | None = None) -> Source:
+def open_source(config: SourceConfig, rule: Callable[[], FolderRule | None] = lambda: None) -> Source:
     """The source of a pipeline. `format: auto` detects the format by suffix, else by content, and reads little.
 
-    `store` is the output. If it has a record of how the keys of a folder are made, that record is used.
+    `rule` returns how the output makes the keys of a folder (`output.folder_rule`); None: as a new output does.
     Raises SourceError: the given value, the allowed values, and what to do.
     """
     from recaption.source.detect import resolve
@@ -34,6 +36,5 @@ def open_source(config: SourceConfig, store: Store | None = None) -> Source:
 
         return ClassSource(resolved)
     from recaption.source.folder import FolderSource
-    from recaption.source.keys import recorded_rule
 
-    return FolderSource.of_output(resolved, recorded_rule(store) if store else None)
+    return FolderSource.of_output(resolved, rule())

@@ -1,7 +1,4 @@
-"""Keys of images: the rules by which they are made, and the record of a folder's rule in the output.
-
-The rule of a folder is chosen on the first run of an output, recorded in it, and never changed.
-"""
+"""Keys of images: the rules by which they are made."""
 
 from __future__ import annotations
 
@@ -10,16 +7,9 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Literal
 
-import orjson
-
-from recaption.errors import DatasetError
-from recaption.io.store import Store
-from recaption.output import paths
-
-RECORD: Final = "source.json"
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SLUG = 100  # characters of a path that stay readable in a key
 
@@ -41,31 +31,6 @@ class FolderRule:
 
 
 POSITIONS: Final = FolderRule(keys="source")
-
-
-def recorded_rule(store: Store) -> FolderRule | None:
-    """The rule of an output; None if nothing is listed yet, so that a rule can be chosen.
-
-    An output with an index or answers but without a record predates the rule by path. Raises DatasetError.
-    """
-    try:
-        data = orjson.loads(store.get(RECORD))
-        rule = FolderRule(keys=data["keys"], shards=data["shards"], beside=data.get("beside", False))
-    except FileNotFoundError:
-        used = next(iter(store.list(paths.INDEX)), None) or next(iter(store.folders(paths.ANSWERS)), None)
-        return POSITIONS if used else None
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{store.url}/{RECORD} cannot be read: {error}. Restore it from a backup") from error
-    if rule.keys not in ("source", "path") or not isinstance(rule.shards, int) or rule.shards < 1:
-        raise DatasetError(
-            f"{store.url}/{RECORD} has keys {rule.keys!r} and shards {rule.shards!r}; this version reads keys "
-            "source and path, and at least one shard. Upgrade recaption"
-        )
-    return rule
-
-
-def record_rule(store: Store, rule: FolderRule) -> None:
-    store.put(RECORD, orjson.dumps(asdict(rule), option=orjson.OPT_APPEND_NEWLINE))
 
 
 def assign_keys(shard_number: int, source_keys: Sequence[str]) -> list[str]:

@@ -126,7 +126,10 @@ def _schema(aspect: Aspect) -> dict[str, Any]:
 
 
 def _stated(name: str, aspect: Aspect, found: Any) -> Any:
-    """A text, a list of values, or None. Raises ValueError for a sentinel beside values, and for an empty text."""
+    """The text or the values of an aspect; None for its sentinel.
+
+    Raises ValueError if the sentinel is among values or in a text, and for an empty text.
+    """
     if isinstance(found, list):
         values = list(dict.fromkeys(found))
         if aspect.none in values and len(values) > 1:

@@ -1,4 +1,4 @@
-"""Boxes as shares of an image: area, overlap, and the size of the image that a model of Qwen was given."""
+"""Boxes as shares of an image: area, overlap, and the size to which Qwen models scale an image."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def without_overlaps(
 
 
 def shown_size(width: int, height: int, limits: tuple[int, int, int | None], share: float = 1.0) -> tuple[int, int]:
-    """Width and height of the image that Qwen2.5-VL was given, of an upright image of `width` x `height`.
+    """Width and height at which Qwen2.5-VL gets an upright image of `width` x `height`.
 
     `limits` are min_pixels and max_pixels of its processor, and the `max_pixels` of the pipeline. `share` is the part
-    of the pixels that the attempt used. The engine scales the image (`decode.decode`), then the processor does, whose
-    limits the engine lowers to those of the pipeline (`engine.budget`).
+    of the pixels that the attempt used. The image is scaled twice: by the engine (`decode.decode`), then by the
+    processor, with limits that the engine lowers to those of the pipeline (`engine.budget`).
     """
     smallest, largest, budget = limits
     width, height = decode._fit(width, height, budget)

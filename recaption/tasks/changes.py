@@ -70,7 +70,8 @@ def difference(sentence: str, other: str, category: Category) -> Change:
     gone, come = old[head : len(old) - tail], new[head : len(new) - tail]
     is_swap = _counted(before) == _counted(after)
     if is_swap != (category == "swap"):
-        raise ValueError(f"{other!r} {'swaps words, but is no' if is_swap else 'is no swap, but a'} {category}"[:300])
+        found = "only swaps words" if is_swap else "does not only swap words"
+        raise ValueError(f"{other!r} {found}, but its category is {category}"[:300])
     if not is_swap and max(len(gone), len(come)) > _LONGEST:
         raise ValueError(f"{other!r} changes more than {_LONGEST} words")
     if _NEGATIONS & (set(_words(come)) - set(before)):
@@ -102,7 +103,7 @@ def _words(found: Sequence[re.Match[str]]) -> list[str]:
 def _are_two_changes(old: Sequence[str], new: Sequence[str]) -> bool:
     """Whether an attribute or a number is changed, and a later word, such as the noun, becomes another one.
 
-    `old` and `new` are equally many words. A noun may become plural with its number.
+    `old` and `new` have the same number of words. A noun may become plural with its number.
     """
     later = False
     for one, other in reversed([pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]):

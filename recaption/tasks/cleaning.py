@@ -12,14 +12,15 @@ Markers of thoughts are those of Qwen, DeepSeek and GLM (<think>), Kimi (◁thin
 from __future__ import annotations
 
 import html
-import json
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from recaption.scrub import public_text
+from recaption.tasks.answer_formats import AROUND, text_in_json, unfenced, unwrapped
+from recaption.tasks.mentions import ENDS, mentions, remove
 from recaption.text import INVISIBLE, cut, normalise
 
 VERSION: Final = "3"
@@ -69,34 +70,6 @@ def published(answer: str) -> Cleaned:
     return cleaned if text == cleaned.text else replace(cleaned, text=text)
 
 
-# markup that a caption mentions
-
-_CODE = re.compile(r"```[^`]*```|`[^`\n]+`")
-_OPENING, _CLOSING = "\"'“‘«「『`", "\"'”’»」』`"
-_NAMED = re.compile(r"[\"'”’`]?,?\s+(?:HTML\s+|XML\s+|control\s+|special\s+)?(?:tag|token|element|marker|entity)", re.I)
-
-
-def _mentions(text: str) -> Callable[[re.Match[str]], bool]:
-    """A predicate: whether the caption writes about a match in `text`, which is quoted, named as a tag, or in code."""
-    code = [match.span() for match in _CODE.finditer(text)] if "`" in text else []
-
-    def mentioned(match: re.Match[str]) -> bool:
-        start, end = match.span()
-        before, behind = text[start - 1 : start], text[end : end + 2]
-        if before and before in _OPENING and (behind[:1] in _CLOSING if behind else False):
-            return True
-        if before and before in _OPENING and behind[:1] in ".,;:!?" and behind[1:] and behind[1:] in _CLOSING:
-            return True
-        return any(a < start and end < b for a, b in code) or _NAMED.match(text, end) is not None
-
-    return mentioned
-
-
-def _remove(pattern: re.Pattern[str], text: str, by: Callable[[re.Match[str]], str]) -> str:
-    mentioned = _mentions(text)
-    return pattern.sub(lambda match: match[0] if mentioned(match) else by(match), text)
-
-
 # control characters
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -134,7 +107,7 @@ _FINAL = re.compile(r"<\|channel\|>\s*final\b[^<\n]*(?:<\|message\|>)?")
 _ANALYSIS = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary)")
 _PLAIN_ANALYSIS = re.compile(r"analysis(?=[A-Z\s])")  # the same after a tokenizer has removed its special tokens
 _PLAIN_FINAL = "assistantfinal"
-_ENDS = ".!?。！？>\n\"'”"
+_LONGEST_TAG = 200  # characters
 
 
 def _thought(text: str) -> str:
@@ -142,13 +115,13 @@ def _thought(text: str) -> str:
         return text[shown.end() :]
     for match in reversed(list(_FINAL.finditer(text))):
         return text[match.end() :]
-    if (analysis := _ANALYSIS.search(text)) and (analysis.start() == 0 or text[analysis.start() - 1] in _ENDS):
+    if (analysis := _ANALYSIS.search(text)) and (analysis.start() == 0 or text[analysis.start() - 1] in ENDS):
         return text[: analysis.start()]
     if _PLAIN_ANALYSIS.match(text) and _PLAIN_FINAL in text:
         return text.partition(_PLAIN_FINAL)[2]
     if not _EITHER.search(text):
         return text
-    mentioned = _mentions(text)
+    mentioned = mentions(text)
     kept: list[str] = []
     at, inside = 0, False
     for match in _EITHER.finditer(text):
@@ -156,7 +129,7 @@ def _thought(text: str) -> str:
         if mentioned(match):
             continue
         if _OPEN.fullmatch(match[0]):
-            if not inside and (not text[at:start].strip() or text[start - 1] in _ENDS):
+            if not inside and (not text[at:start].strip() or text[start - 1] in ENDS):
                 kept.append(text[at:start])
                 at, inside = end, True
         elif inside:
@@ -169,7 +142,24 @@ def _thought(text: str) -> str:
 def _closes(text: str, start: int, end: int) -> bool:
     """Whether a closing tag without an opening one ends a thought, rather than being mentioned in a sentence."""
     before, behind = text[:start].rstrip(" ")[-1:], text[end : end + 1]
-    return not before or before in _ENDS or not behind or behind == "\n" or behind.isalnum()
+    return not before or before in ENDS or not behind or behind == "\n" or behind.isalnum()
+
+
+def opens_thought(prompt: str) -> bool:
+    """Whether a rendered prompt ends with the opening tag of a thought, so that the answer begins within it.
+
+    Templates of some thinking models end so. Only the end of the prompt is needed.
+    """
+    end = prompt.rstrip()[-_LONGEST_TAG:]
+    return any(match.end() == len(end) for match in _OPEN.finditer(end))
+
+
+def ends_thought(answer: str) -> bool:
+    """Whether an answer that begins within a thought ends it. Otherwise, all of it is a thought."""
+    if _FINAL.search(answer):
+        return True
+    mentioned = mentions(answer)
+    return any(not mentioned(match) and _closes(answer, *match.span()) for match in _CLOSE.finditer(answer))
 
 
 # control tokens
@@ -206,7 +196,7 @@ def _token(text: str) -> str:
     text = _CUT_TOKEN.sub("", text)
     if not _TOKEN.search(text):
         return text
-    mentioned = _mentions(text)
+    mentioned = mentions(text)
     roles = [match for match in _ROLE_TOKEN.finditer(text) if not mentioned(match)]
     if (
         roles and not _without_tokens(text[: roles[0].start()]).strip()
@@ -220,7 +210,7 @@ def _token(text: str) -> str:
         if not mentioned(match) and _has_content(_without_tokens(text[: match.start()])):
             text = text[: match.start()]
             break
-    return _remove(_TOKEN, _BOX.sub("", text), _gap)
+    return remove(_TOKEN, _BOX.sub("", text), _gap)
 
 
 def _without_tokens(text: str) -> str:
@@ -293,257 +283,6 @@ def _label(text: str) -> str:
     return answer
 
 
-# fences
-
-_PLAIN = {
-    "",
-    "json",
-    "jsonc",
-    "markdown",
-    "md",
-    "text",
-    "txt",
-    "plaintext",
-    "plain",
-    "html",
-    "xml",
-    "caption",
-    "output",
-    "yaml",
-    "yml",
-}
-_FENCE = re.compile(r"(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n?")
-
-
-def _fence(text: str) -> str:
-    """Removes a fence around the whole answer, also one without its end. Other fences are content."""
-    match = _FENCE.match(text)
-    if match is None:
-        return text
-    mark, inner = match[1], text[match.end() :]
-    word, newline = match[2], match[0].endswith("\n")
-    if not newline:  # ```A red square.```: the first word is not a language
-        word, inner = "", text[len(mark) :]
-    if word.lower() not in _PLAIN:
-        return text
-    if inner.endswith(mark):
-        inner = inner[: -len(mark)]
-    return text if mark in inner else inner
-
-
-# JSON
-
-_NAMES: Final = (
-    "caption long_caption detailed_caption dense_caption image_caption full_caption description detailed_description "
-    "long_description image_description final_caption final_answer answer captions descriptions text response output "
-    "result content message short_caption summary"
-)
-_KEYS: Final = tuple(_NAMES.split())
-_SENTENCE_WORDS = 4
-_NAME = "|".join(_KEYS)
-_CUT_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)(?:\\|"\s*,?\s*)?$', re.I | re.S)
-_FIRST_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"', re.I | re.S)
-_LOOSE_JSON = re.compile(rf"\{{\s*([\"']?)(?:{_NAME})\1\s*:\s*([\"'])(.*)\2\s*,?\s*\}}", re.I | re.S)
-_INTRODUCED = re.compile(
-    r"(?:[^\n{\[`]{0,160}:?\s*\n\s*|(?:here|sure|okay|ok|certainly|json)\b[^\n{\[`]{0,120}:\s*)", re.I
-)
-_IN_FENCE = re.compile(r"```(?:json)?\s*([\[{].*?[\]}])\s*```", re.I | re.S)
-_AROUND = 200  # characters of other text before and after a JSON answer
-
-
-def _json(text: str) -> str:
-    """The text of an answer in JSON, which a sentence may introduce."""
-    found = None
-    if text[:1] in '{["':
-        found = _parsed(text)
-    elif (
-        "```" in text
-        and (match := _IN_FENCE.search(text))
-        and max(match.start(), len(text) - match.end()) <= _AROUND
-        and text.count("```") == 2
-    ):
-        found = _parsed(match[1])
-    elif (match := _INTRODUCED.match(text)) and text[match.end() :][:1] == "{":
-        found = _parsed(text[match.end() :])
-    return text if found is None else found
-
-
-def _parsed(text: str) -> str | None:
-    try:
-        value, end = json.JSONDecoder(strict=False).raw_decode(text)
-    except (ValueError, RecursionError):
-        return _broken(text)
-    behind = text[end:].strip()
-    if isinstance(value, str):  # a JSON string; `_quotes` handles plain quotes
-        return value if not behind and "\\" in text else None
-    return None if len(behind) > _AROUND else _text_of(value)
-
-
-def _broken(text: str) -> str | None:
-    """The text in JSON that is truncated or has quotes that are not escaped."""
-    if (match := _LOOSE_JSON.fullmatch(text)) is not None:
-        return match[3].replace("\\n", "\n").replace('\\"', '"')
-    match = _CUT_JSON.match(text) or _FIRST_JSON.match(text)
-    if match is None:
-        return None
-    try:
-        return str(json.loads(f'"{match[1]}"', strict=False))
-    except ValueError:
-        return match[1]
-
-
-def _text_of(value: Any, depth: int = 0) -> str | None:
-    """The value of the first known key of `_KEYS`, else all values that are sentences; None if there are none."""
-    if depth > 4:
-        return None
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        parts = [_text_of(item, depth + 1) for item in value[:64]]
-        return "\n".join(part for part in parts if part) if any(part is not None for part in parts) else None
-    if not isinstance(value, dict):
-        return None
-    by_name = {str(key).strip().lower().replace(" ", "_").replace("-", "_"): item for key, item in value.items()}
-    if by_name.get("error") and not any("caption" in key or "description" in key for key in by_name):
-        return ""
-    for key in _KEYS:
-        if key in by_name and (found := _text_of(by_name[key], depth + 1)) is not None:
-            return found
-    nested = [_text_of(item, depth + 1) for item in value.values() if isinstance(item, dict) or _is_of_objects(item)]
-    texts = [item for item in value.values() if isinstance(item, str) and len(item.split()) >= _SENTENCE_WORDS]
-    texts += [item for item in nested if item]
-    return "\n".join(texts) if texts else None
-
-
-def _is_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
-
-
-# wrappers
-
-_ANSWER = "final_?answer|answer|conclusion|solution"
-_TEXTS = rf"{_ANSWER}|final|(?:[a-z]{{1,20}}[_-]?){{0,2}}(?:caption|description)|alt[_-]?text|response|output|assistant"
-_ATTRIBUTES = r"(?:\s[^<>]{0,200})?"
-_NO_WRAPPERS = "svg|math|table|ul|ol|dl|script|style|code"  # their content is not text, or needs the element
-_WRAPPED = re.compile(
-    rf"<(?!(?:{_NO_WRAPPERS})[\s>])(?P<tag>[a-z][\w.-]{{0,40}}){_ATTRIBUTES}>(?P<inner>.*)</(?P=tag)\s?>", re.I | re.S
-)
-_ELEMENT = re.compile(rf"<(?P<tag>[a-z][\w-]{{0,40}}){_ATTRIBUTES}>(?P<inner>.*?)</(?P=tag)>\s*", re.I | re.S)
-_IS_TEXT, _IS_ANSWER = re.compile(_TEXTS, re.I), re.compile(_ANSWER, re.I)
-_LAST = re.compile(rf"(?:^|(?<=[>\n.!?]))[ \t]*<(?P<tag>{_ANSWER})>", re.I)
-_ON_A_LINE = re.compile(rf"(?:^|(?<=\n))[ \t]*<(?P<tag>{_TEXTS}){_ATTRIBUTES}>", re.I)
-_BEGUN = re.compile(rf"<(?P<tag>{_TEXTS}){_ATTRIBUTES}>", re.I)
-_ENDED = re.compile(rf"</(?P<tag>{_TEXTS})>$", re.I)
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
-_CUT_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]{0,2}", re.S)
-_PROLOGUE = re.compile(r"(?:<\?xml\b[^<>]{0,200}\?>|<!DOCTYPE\b[^<>]{0,200}>)\s*", re.I)
-_BOLD = re.compile(r"(\*{1,3})(?=[^\s*])([^*]+)(?<=[^\s*])\1")
-_BOXED = re.compile(r"\${0,2}\\boxed\{(?:\\text\{)?(.*?)\}?\}\${0,2}|\${0,2}\\text\{([^{}]*)\}\${0,2}", re.S)
-_BRACKETED = re.compile(rf"\[(?P<tag>{_TEXTS})\](?P<inner>.*)\[/(?P=tag)\]", re.I | re.S)
-
-
-def _wrapper(text: str) -> str:
-    if (match := _BOXED.fullmatch(text)) is not None:
-        return match[1] or match[2] or ""
-    if (match := _BRACKETED.fullmatch(text)) is not None and f"[{match['tag']}]" not in match["inner"]:
-        return match["inner"]
-    if (match := _BOLD.fullmatch(text)) is not None:
-        return match[2]
-    if "<" not in text:
-        return text
-    text = _tool_calls(text)
-    if "<![CDATA[" in text and "]]>" in text:
-        text = _remove(_CDATA, text, lambda match: match[1])
-    elif (match := _CUT_CDATA.fullmatch(text)) is not None:
-        text = match[1]
-    if (match := _PROLOGUE.match(text)) is not None and text[match.end() :][:1] == "<":
-        text = text[match.end() :]
-    if (match := _WRAPPED.fullmatch(text)) is not None and not _opens(match["tag"], match["inner"]):
-        return match["inner"]
-    if (element := _text_element(text)) is not None:
-        return element
-    if (element := _element_among_text(text)) is not None:
-        return element
-    for match in reversed(list(_LAST.finditer(text))):  # reasoning first, then the answer
-        closing = f"</{match['tag']}>"
-        if text.lower().endswith(closing.lower()):
-            return text[match.end() : -len(closing)]
-        break
-    if (match := _BEGUN.match(text)) is not None and f"</{match['tag']}>".lower() not in text.lower():
-        return text[match.end() :]
-    if (match := _ENDED.search(text)) is not None and not _opens(match["tag"], text):
-        return text[: match.start()]
-    return text
-
-
-_TOOLS = r"(?P<tag>tool_?(?:call|use|response)s?|function_?calls?)"
-_TOOL_CALL = re.compile(rf"\s*<{_TOOLS}{_ATTRIBUTES}>(?P<inner>.*?)(?:</(?P=tag)>|$)\s*", re.I | re.S)
-
-
-def _tool_calls(text: str) -> str:
-    """Removes tool calls. If nothing else is left, the answer is the text in the first call that has one: a caption
-    among its arguments, or text that is not a call."""
-    mentioned = _mentions(text)
-    calls = [match for match in _TOOL_CALL.finditer(text) if not mentioned(match) and _is_closed(match)]
-    if not calls:
-        return text
-    kept, at = [], 0
-    for match in calls:
-        kept.append(text[at : match.start()])
-        at = match.end()
-    around = "\n\n".join(piece for piece in (*(piece.strip() for piece in kept), text[at:].strip()) if piece)
-    return around or next((found for match in calls if (found := _text_in_call(match["inner"].strip()))), "")
-
-
-def _is_closed(match: re.Match[str]) -> bool:
-    """Whether a call has an end or follows a complete sentence. Otherwise a sentence may mention the tag."""
-    before = match.string[: match.start()].rstrip()[-1:]
-    return match[0].rstrip().endswith(">") or not before or before in _ENDS
-
-
-def _text_in_call(inner: str) -> str:
-    if inner[:1] not in ("{", "["):
-        return "" if inner[:1] == "<" else inner
-    try:
-        call = json.loads(inner, strict=False)
-        arguments = call.get("arguments", call.get("parameters", call)) if isinstance(call, dict) else call
-        return _text_of(json.loads(arguments) if isinstance(arguments, str) else arguments) or ""
-    except (ValueError, RecursionError):
-        return ""
-
-
-def _element_among_text(text: str) -> str | None:
-    """The content of one element on separate lines, with at most a sentence before and after it ("Sure!")."""
-    match = _ON_A_LINE.search(text, 0, 2 * _AROUND)
-    if match is None or match.start() > _AROUND:
-        return None
-    closing = f"</{match['tag']}>"
-    at = text.lower().find(closing.lower(), match.end())
-    behind = text[at + len(closing) :]
-    if at < 0 or len(behind) > _AROUND or behind.lstrip(" \t")[:1] not in ("", "\n"):
-        return None
-    return text[match.end() : at]
-
-
-def _opens(tag: str, text: str) -> bool:
-    return any(f"<{tag}{end}".lower() in text.lower() for end in (">", " ", "\n"))
-
-
-def _text_element(text: str) -> str | None:
-    """The content of an answer of several elements only: the last one named as an answer, else the first one named as a
-    caption."""
-    answer, caption, at = None, None, 0
-    while (match := _ELEMENT.match(text, at)) is not None:
-        if _IS_ANSWER.fullmatch(match["tag"]):
-            answer = match["inner"]
-        elif caption is None and _IS_TEXT.fullmatch(match["tag"]):
-            caption = match["inner"]
-        at = match.end()
-    return (caption if answer is None else answer) if at == len(text) else None
-
-
 # HTML and Markdown
 
 _RULES_AROUND = re.compile(r"(?:[-*_][ \t]?){3,}\n|\n(?:[-*_][ \t]?){3,}$")
@@ -558,16 +297,16 @@ _PARAGRAPH = re.compile(r"\s*</p>\s*<p>\s*", re.I)
 def _markup(text: str) -> str:
     if (rule := _RULES_AROUND.match(text)) is not None:
         text = text[rule.end() :]
-    if (rule := _RULES_AROUND.search(text, max(0, len(text) - _AROUND))) is not None and rule.end() == len(text):
+    if (rule := _RULES_AROUND.search(text, max(0, len(text) - AROUND))) is not None and rule.end() == len(text):
         text = text[: rule.start()]
     if text[:1] == ">" and all(line[:1] == ">" for line in text.split("\n") if line.strip()):
         text = _QUOTED_LINE.sub("", text)
     if "<" in text:
-        text = _AT_BREAK.sub("\n", _remove(_BREAK, text, lambda match: "\0"))
+        text = _AT_BREAK.sub("\n", remove(_BREAK, text, lambda match: "\0"))
         if (match := _PARAGRAPHS.fullmatch(text)) is not None:
             text = _PARAGRAPH.sub("\n\n", match[1])
     if "&" in text:
-        text = _remove(_ENTITY, text, _resolved)
+        text = remove(_ENTITY, text, _resolved)
     return text
 
 
@@ -635,9 +374,9 @@ _RULES: Final[dict[str, Callable[[str], str]]] = {
     "token": _token,
     "role": _role,
     "label": _label,
-    "fence": _fence,
-    "json": _json,
-    "wrapper": _wrapper,
+    "fence": unfenced,
+    "json": text_in_json,
+    "wrapper": unwrapped,
     "markup": _markup,
     "quotes": _quotes,
 }
@@ -653,7 +392,7 @@ _SUSPECT_LINE = re.compile(r"\n(?:(?:[-*_][ \t]?){3,}$|#{2,4}[ \t]?(?i:human|use
 
 
 def _is_suspect(text: str) -> bool:
-    """Whether a rule may change the text: false for most answers. Three expressions take a ninth of the time of one,
-    which would try each start at every character."""
+    """Whether a rule may change the text: false for most answers. Three expressions take a ninth of the time of a
+    single one, which tries every alternative at every character."""
     found = _SUSPECT_CHARACTER.search(text) or _SUSPECT_START.match(text) or _SUSPECT_LINE.search(text)
     return found is not None

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,7 +62,7 @@ def load(path: str) -> Ontology:
     try:
         made = Ontology.model_validate(read)
     except ValidationError as error:
-        problems = explain(error.errors(), partial(_section, read))
+        problems = explain(error.errors(), Ontology)
         raise ValueError(f"ontology: {path}: {'; '.join(problems)}") from None
     if wrong := [f"aspects.{name}: {problem}" for name, aspect in made.aspects.items() for problem in _wrong(aspect)]:
         raise ValueError(f"ontology: {path}: {'; '.join(wrong)}")
@@ -86,7 +85,3 @@ def _wrong(aspect: Aspect) -> Iterator[str]:
         graphlib.TopologicalSorter(known).prepare()
     except graphlib.CycleError as error:
         yield f"the parents form a cycle: {' has parent '.join(map(repr, error.args[1][::-1]))}; remove one of them"
-
-
-def _section(read: Any, loc: tuple[Any, ...]) -> type[Section] | None:
-    return Ontology if not loc else Aspect if len(loc) == 2 and loc[0] == "aspects" else None

@@ -61,7 +61,7 @@ class PplTask(Task):
             self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
-        """The settings only choose among the requests."""
+        """Empty: the settings only choose which requests are sent."""
         return {}
 
     def output(self, unit: Unit | None) -> Output:

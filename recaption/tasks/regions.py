@@ -25,7 +25,7 @@ class RegionsSettings(BoxSettings):
     of: Named = Field(
         "objects", description="objects: their lemmas, each once; noun_phrases: with the words in front of them"
     )
-    labels: tuple[str, ...] = Field((), description="What is looked for in each image, instead of what captions name")
+    labels: tuple[str, ...] = Field((), description="Phrases to find in each image, instead of the objects of captions")
     ask: Literal["image", "phrase"] | None = Field(
         None, description="One request for each image, or for each phrase; default: that of the format"
     )
@@ -63,7 +63,7 @@ class RegionsTask(Task):
         if any(len(label.splitlines()) > 1 for label in options.labels):
             raise ValueError("each label must be one line")
         if options.ask == "image" and options.format in OF_ONE_PHRASE:
-            raise ValueError(f"format {options.format} is of models that find one phrase at a time: use ask: phrase")
+            raise ValueError(f"format {options.format} is for models that find one phrase at a time; set ask: phrase")
         if not options.format.startswith("qwen"):
             self.prompt = f"regions_{options.format}"
         if options.labels:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from recaption.errors import ConfigError
-from recaption.section import Section, explain
+from recaption.section import explain
 from recaption.tasks.base import TableSpec, Task
+from recaption.tasks.output import Output
 
 CAPTION: Final = "caption"
 TASKS: Final[Mapping[str, str]] = {
@@ -40,12 +40,22 @@ def load(name: str, settings: Mapping[str, Any]) -> Task:
     """The task with its settings. Raises ConfigError for an unknown name and for settings that it does not take."""
     made = _class(name)
     try:
-        return made(made.settings.model_validate(dict(settings)))
+        task = made(made.settings.model_validate(dict(settings)))
     except ValidationError as error:
-        problems = "; ".join(explain(error.errors(), partial(_section, made.settings)))
+        problems = "; ".join(explain(error.errors(), made.settings))
         raise ConfigError(f"task {name}: {problems}") from error
     except ValueError as error:
         raise ConfigError(f"task {name}: {error}") from error
+    except Exception as error:  # a user's class may raise anything
+        if not is_own(name):
+            raise
+        raise ConfigError(
+            f"task {name}: it cannot be made: {type(error).__name__}: {error}. A task has a subclass of Section as "
+            "`settings`, and its __init__ takes an instance of it"
+        ) from error
+    if is_own(name):
+        _check(name, task)
+    return task
 
 
 def shipped_tables() -> dict[str, TableSpec]:
@@ -65,18 +75,32 @@ def _class(name: str) -> type[Task]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's module may raise anything
-        raise ConfigError(f"task {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"task {name!r} cannot be imported: {type(error).__name__}: {error}. Name it package.module:Class, and put "
+            "the folder of the package into PYTHONPATH"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Task)):
-        raise ConfigError(f"task {name!r} is no subclass of recaption.tasks.base.Task")
+        raise ConfigError(f"task {name!r} is no subclass of recaption.tasks.base.Task. Make it one, or name another")
     return found
 
 
-def _section(settings: type[Section], loc: tuple[Any, ...]) -> type[Section] | None:
-    """The section at a location below the settings of a task. None: there is none."""
-    for name in loc:
-        field = settings.model_fields.get(str(name))
-        inner = None if field is None else field.annotation
-        if not (isinstance(inner, type) and issubclass(inner, Section)):
-            return None
-        settings = inner
-    return settings
+def _check(name: str, task: Task) -> None:
+    """Raises ConfigError for a user's task that would fail at each image, or with an error that does not name it."""
+    if lacking := [part for part in ("parse", "rows") if getattr(type(task), part) is getattr(Task, part)]:
+        raise ConfigError(f"task {name}: it has no {' and no '.join(lacking)}. Write these methods")
+    tables = task.tables
+    if not isinstance(tables, Mapping) or not all(isinstance(spec, TableSpec) for spec in tables.values()):
+        raise ConfigError(f"task {name}: `tables` has to be a dict of TableSpec by name, got {tables!r:.100}")
+    if wrong := [f"{table!r} is named {spec.name!r}" for table, spec in tables.items() if table != spec.name]:
+        raise ConfigError(f"task {name}: `tables` has to have each TableSpec under its name; {', '.join(wrong)}")
+    try:
+        output = task.output(None)
+    except ConfigError as error:  # a form that no engine returns
+        raise ConfigError(f"task {name}: {error}") from error
+    except Exception as error:
+        raise ConfigError(
+            f"task {name}: output(None) fails: {type(error).__name__}: {error}. When the run is planned, there are no "
+            "units yet: return the form of the answers for unit None"
+        ) from error
+    if not isinstance(output, Output):
+        raise ConfigError(f"task {name}: output() has to return an Output, got {output!r:.100}")

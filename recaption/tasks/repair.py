@@ -33,7 +33,7 @@ class RepairTask(Task):
     """One request for each unsupported sub-caption. The value has the new `sentence`; null: the sentence is deleted.
 
     It reads verifications. If several generations verified a sub-caption, with other prompts or models, the mean of
-    their p_true counts. A sub-caption that repeats another has the p_true of the other. Each caption with a repaired
+    their p_true is used. A sub-caption that repeats another has the p_true of the other. Each caption with a repaired
     sentence gives a new caption; the original stays.
     """
 
@@ -90,6 +90,10 @@ class RepairTask(Task):
             if text and not new.keys().isdisjoint(sub.sub_id for sub in caption.sub_captions):
                 made.append(reworded(caption, generation, image.key, len(made), text))
         return Rows(captions=tuple(made))
+
+    def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
+        """An image whose sentences are all supported needs no repair."""
+        return not answers or super().has_result(answers, rows)
 
 
 def _verified(inputs: Inputs) -> Inputs:

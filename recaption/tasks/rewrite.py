@@ -37,9 +37,9 @@ class RewriteSettings(SeveralTextsSettings):
 class RewriteTask(SeveralTextsTask):
     """One request for each caption. The value has exactly n `rewrites`.
 
-    Each has the words of the caption's objects and their attributes, but for plural s, no attribute in front of another
-    object, and few sequences of three words in common with the caption and with the others. An answer with fewer than n
-    such texts is invalid. That nothing was added is not checked.
+    A rewrite has the words of the caption's objects and attributes (plural s does not count), and no attribute in front
+    of another object. It shares few sequences of three words with the caption and with the other rewrites. An answer
+    with fewer than n such texts is invalid. Whether a rewrite adds something is not checked.
     """
 
     settings = RewriteSettings

@@ -1,4 +1,4 @@
-"""Changes of a sub-caption by rules, from its tags: each makes it false, and changes whole words only."""
+"""Changes a sub-caption by rules that use its tags. Each change makes it false and replaces whole words only."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ WordMap = Mapping[str, Sequence[str]]
 def rule_changes(sub: SubCaption, known: Known, categories: Sequence[Category], most: int) -> list[Change]:
     """At most `most` different changes, taken in turn from the categories. The same for the same arguments.
 
-    `known` are the words of all captions of the image, in lower case. What they name may be in the image, so it does
-    not replace anything.
+    `known` are the words of all captions of the image, in lower case. The image may show what they name, so none of
+    them replaces another word.
     """
     sentence = TaggedSentence(sub)
     found = [list(_RULES[category](sentence, known)) for category in categories]

@@ -30,7 +30,7 @@ SCORES: Final = TableSpec(
             column(
                 "f_clip_score",
                 pa.float64(),
-                "mean of the logits of the sub-caption and its objects; null: not all are scored",
+                "mean of the logits of a caption or sub-caption and its objects; null: object, or not all are scored",
                 null=True,
             ),
             column("is_cut", pa.bool_(), "the text is longer than the model's context, which ignores the rest"),
@@ -65,7 +65,8 @@ class ScoreTask(Task):
     """One request for each text. The value has the engine's numbers (`scores`), and `is_cut`.
 
     The texts are those of the tables: a sub-caption with its opener, an object as its lemma. The table has F-CLIPScore
-    (arXiv:2502.20034): the mean of the logits of a sentence and its nouns, here its objects.
+    (arXiv:2502.20034): the mean of the logits of a text and its nouns, here the objects of a caption or
+    sub-caption, each once.
 
     With `embed`, there are further requests, about the image alone and about texts alone.
     """
@@ -114,21 +115,22 @@ class ScoreTask(Task):
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         made: list[dict[str, Any]] = []
         embeddings: dict[str, bytes] = {}
-        logits = defaultdict[str, list[float | None]](list)  # of the sub-captions and their objects
+        logits = defaultdict[str, dict[str, float | None]](dict)  # of a text ("") and its objects, by the text's name
         for found in answers:
             if found.unit.embeds is not None:
                 if found.answer is not None and found.answer.embedding is not None:
                     embeddings[_embedded_id(image.key, found.unit)] = found.answer.embedding
                 continue
             name, _, lemma = found.unit.id.partition(":")
+            caption = name.partition("#")[0]
             value = None if found.answer is None else value_in(found.answer)
-            if "#" in name:
-                logits[name].append(None if value is None else value["scores"][-1])
+            for text in {name, caption} if lemma else {name}:
+                logits[text][lemma] = None if value is None else value["scores"][-1]
             if value is None:
                 continue
             scores = value["scores"]
             row = {
-                "caption_id": f"{image.key}/{name.partition('#')[0]}",
+                "caption_id": f"{image.key}/{caption}",
                 "sub_id": f"{image.key}/{name}" if "#" in name else None,
                 "object": lemma or None,
                 "model": generation.model,
@@ -138,10 +140,11 @@ class ScoreTask(Task):
                 "is_cut": value["is_cut"],
             }
             made.append(row)
-        if {"sub_captions", "objects"} <= set(self.options.of):
+        if "objects" in self.options.of:
             for row in made:
-                if row["sub_id"] is not None and row["object"] is None:
-                    row["f_clip_score"] = _mean(logits[row["sub_id"].removeprefix(f"{image.key}/")])
+                if row["object"] is None:
+                    name = (row["sub_id"] or row["caption_id"]).removeprefix(f"{image.key}/")
+                    row["f_clip_score"] = _mean([*logits[name].values()])
         return Rows(tables={SCORES.name: made}, embeddings=embeddings)
 
 

@@ -12,14 +12,14 @@ from recaption.tasks.output import Output
 
 
 class SeveralTextsSettings(Section):
-    """Number of texts that are used, and of further ones in an answer, which replace unusable ones."""
+    """`n`: texts that are used. `spare`: further texts in an answer, which replace unusable ones."""
 
     n: int
     spare: int
 
 
 class SeveralTextsTask(Task):
-    """A task whose answers are lists of `n` to n + `spare` texts."""
+    """A task whose answers are lists of `n` to `n + spare` texts."""
 
     options: SeveralTextsSettings
 

@@ -60,7 +60,9 @@ class VerifySettings(Section):
     """What is verified, and how."""
 
     which: Literal["content", "all"] = Field(
-        "content", description="content: sub-captions with objects that repeat no other, no fragments, not meta; or all"
+        "content",
+        description="content: sub-captions that name an object, repeat no other and are neither fragments nor meta; "
+        "all: every sub-caption",
     )
     method: Literal["ask", "likelihood", "both"] = Field(
         "ask", description="ask: the probability of yes; likelihood: of the sentence's least probable token; or both"
@@ -69,7 +71,8 @@ class VerifySettings(Section):
         1,
         ge=1,
         le=10,
-        description="Wordings of the question per sub-caption; their mean counts. Prompt variable: wording, 0, 1, …",
+        description="Wordings of the question for each sub-caption; the mean of the answers is used. Variable of the "
+        "prompt: wording (0, 1, …)",
     )
     share: float = Field(1.0, gt=0, le=1, description="Share of the images that are verified, chosen by their sha256")
     calibration: Calibration = Field(Calibration(), description="How p_true is computed at build")

@@ -48,9 +48,9 @@ def moved_attribute(text: str, pairs: Collection[Sequence[str]]) -> str | None:
 
 
 def shared_ngrams(one: str, other: str) -> float:
-    """The sequences of three words that two texts share, as a share of those of the text with fewer. 1 for equal texts.
+    """The number of three-word sequences in both texts, divided by that of the text with fewer. 1 for equal texts.
 
-    A text with fewer words is one sequence.
+    A text of one or two words counts as one sequence.
     """
     first, second = _ngrams(one), _ngrams(other)
     return len(first & second) / min(len(first), len(second))

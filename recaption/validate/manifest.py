@@ -14,7 +14,17 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from referencing import Registry, Resource
 
 from recaption.io.store import Store
-from recaption.output.paths import EMBEDDINGS, MANIFEST, data_file, embeddings_file, table_file, tokens_file
+from recaption.output.paths import (
+    CARD,
+    CROISSANT,
+    EMBEDDINGS,
+    MANIFEST,
+    VIEWS,
+    data_file,
+    embeddings_file,
+    table_file,
+    tokens_file,
+)
 from recaption.problems import Problem
 from recaption.resources import shipped
 from recaption.schema import BINARY, FLAT
@@ -28,8 +38,7 @@ from recaption.write.specs import specs_of
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _CUSTOM_TABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
-VIEWS: Final = "views.sql"
-_DESCRIBING: Final = (VIEWS, "README.md", "croissant.json")
+_DESCRIBING: Final = (VIEWS, CARD, CROISSANT)
 _UNLISTED_FILES: Final = frozenset({MANIFEST, *_DESCRIBING})
 _MAX_FAULTS: Final = 20  # violations of the schema that are reported; one mistake can be repeated in every shard
 _MAX_SHOWN: Final = 300  # characters of a path or message

@@ -9,10 +9,10 @@ another splitter, other weights or another format.
 
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
 from recaption.write.manifest import BuildInfo, views_sql, write_manifest
-from recaption.write.pixels import ImageMode, Stored, recognise, store_image
 from recaption.write.publish import Pruned, prune, publish
 from recaption.write.shard import Format, ShardContent, ShardFormat, sweep, write_shard, written_shard
 from recaption.write.tokens import Encoder, encoders, texts_of
+from recaption.write.transcode import ImageMode, Stored, recognise, store_image
 
 __all__ = [
     "BuildInfo",

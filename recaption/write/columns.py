@@ -5,7 +5,7 @@ Built from column lists, not from row dicts: `Table.from_pylist` costs as much a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from operator import attrgetter
@@ -42,6 +42,8 @@ class Columns:
         self.per_record = [len(r.captions) for r in records]
         self.per_caption = [len(c.sub_captions) for c in self.captions_of]
         self.per_sub = [len(s.tags) for s in self.subs]
+        # Made at once, while the records are in the processor's caches: images are read before it is used.
+        self.record_captions = self._nested_captions()
 
     @cached_property
     def words(self) -> list[int]:
@@ -90,8 +92,7 @@ class Columns:
         made["attributes"] = _lists(lengths, pa.array(attributes, pa.string()), schema.TAGS.field("attributes").type)
         return made
 
-    @cached_property
-    def record_captions(self) -> pa.Array:
+    def _nested_captions(self) -> pa.Array:
         """The captions of each record as a list, with all that is below them: the column of the nested table."""
         captions = schema.records(self.tokenizers).field("captions").type
         subs = captions.value_field.type.field("sub_captions").type
@@ -105,20 +106,20 @@ class Columns:
     def nested(self) -> pa.Table:
         """The nested records, `schema.records(tokenizers)`: one row per record, in order."""
         made = {**self._record, "captions": self.record_captions}
-        return _table(made, schema.records(self.tokenizers))
+        return table_of(made, schema.records(self.tokenizers))
 
     def images(self) -> pa.Table:
         """One row per record, in order, without texts."""
         subs = [sum(len(c.sub_captions) for c in r.captions) for r in self.records]
         counts = {"n_captions": pa.array(self.per_record, pa.int32()), "n_sub_captions": pa.array(subs, pa.int32())}
         counts["n_texts"] = pa.array(self.distinct_texts, pa.int32())
-        return _table({**self._record, **counts}, schema.IMAGES)
+        return table_of({**self._record, **counts}, schema.IMAGES)
 
     def captions(self) -> pa.Table:
         """One row per caption, sorted by key."""
         up = _parents(self.per_record)
         above = {name: self._record[name].take(up) for name in ("key", "shard", "split")}
-        return by_key(_table({**self._caption, **above}, schema.CAPTIONS))
+        return by_key(table_of({**self._caption, **above}, schema.CAPTIONS))
 
     def sub_captions(self) -> pa.Table:
         """One row per sub-caption, sorted by key."""
@@ -126,14 +127,14 @@ class Columns:
         above = {name: self._caption[name].take(up) for name in ("caption_id", "generation", "source", "granularity")}
         top = _parents(self.per_record).take(up)
         above |= {name: self._record[name].take(top) for name in ("key", "shard")}
-        return by_key(_table({**self._sub, **above}, schema.sub_captions(self.tokenizers)))
+        return by_key(table_of({**self._sub, **above}, schema.sub_captions(self.tokenizers)))
 
     def tags(self) -> pa.Table:
         """One row per tag, sorted by key."""
         up = _parents(self.per_sub)
         top = _parents(self.per_record).take(_parents(self.per_caption).take(up))
         above = {"sub_id": self._sub["sub_id"].take(up), "key": self._record["key"].take(top)}
-        return by_key(_table({**self._tag, **above}, schema.TAGS))
+        return by_key(table_of({**self._tag, **above}, schema.TAGS))
 
 
 def record_arrays(records: Sequence[Record]) -> dict[str, pa.Array]:
@@ -162,7 +163,8 @@ def _parents(lengths: Sequence[int]) -> pa.Array:
     return pa.array(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths), pa.int32())
 
 
-def _table(columns: dict[str, pa.Array], target: pa.Schema) -> pa.Table:
+def table_of(columns: Mapping[str, pa.Array], target: pa.Schema) -> pa.Table:
+    """The columns of `target`, in its order; `columns` may have others too."""
     return pa.table([columns[name] for name in target.names], schema=target)
 
 

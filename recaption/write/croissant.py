@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from recaption.imagefile import STORED_SUFFIXES
+from recaption.output.paths import MANIFEST
 from recaption.types import SCHEMA_VERSION
 from recaption.write.card import LIMITS
 from recaption.write.described import (
@@ -176,10 +177,10 @@ def _responsible(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _manifest_file(data: bytes) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
-        "@id": "manifest.json",
-        "name": "manifest.json",
+        "@id": MANIFEST,
+        "name": MANIFEST,
         "description": "counts, and path, rows, bytes and sha256 of every file of the dataset",
-        "contentUrl": "manifest.json",
+        "contentUrl": MANIFEST,
         "contentSize": f"{len(data)} B",
         "encodingFormat": "application/json",
         "sha256": hashlib.sha256(data).hexdigest(),

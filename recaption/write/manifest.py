@@ -12,7 +12,7 @@ import orjson
 
 from recaption.errors import DatasetError
 from recaption.io.store import Store
-from recaption.output.paths import MANIFEST
+from recaption.output.paths import CARD, CROISSANT, MANIFEST, VIEWS
 from recaption.resources import shipped
 from recaption.schema import BINARY, FLAT
 from recaption.tasks.base import TableSpec
@@ -20,9 +20,9 @@ from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
-from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 from recaption.write.specs import check_tables, spec_json
+from recaption.write.transcode import ImageMode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,11 +107,11 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
         head["embeddings"] = list(info.embeddings)
     for path, body in loader_files(entries, info.format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    store.put(f"{prefix}/views.sql", views_of(entries, info.tables).encode())
+    store.put(f"{prefix}/{VIEWS}", views_of(entries, info.tables).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
     data = _render(manifest)
-    store.put(f"{prefix}/README.md", card.render(manifest).encode())
-    store.put(f"{prefix}/croissant.json", croissant.render(manifest, data))
+    store.put(f"{prefix}/{CARD}", card.render(manifest).encode())
+    store.put(f"{prefix}/{CROISSANT}", croissant.render(manifest, data))
     store.put(f"{prefix}/{MANIFEST}", data)
     forget_shards(store, prefix)
     return manifest

@@ -13,9 +13,9 @@ from recaption import schema
 from recaption.io.outfile import Sink
 from recaption.io.store import Store
 from recaption.types import Record
-from recaption.write.columns import Columns, record_arrays
-from recaption.write.pixels import Stored
+from recaption.write.columns import Columns, record_arrays, table_of
 from recaption.write.tables import NESTED_ROWS, file_writer, with_features
+from recaption.write.transcode import Stored
 
 GROUP_BYTES: Final = 60_000_000
 """Image bytes of a row group; with the texts it stays below 64 MB. Groups of 1,000 images made viewers run out of
@@ -61,7 +61,7 @@ class RowWriter:
             "image_sha256": pa.array([image.sha256 for image in images], pa.string()),
             "source_format": pa.array([image.source_format for image in images], pa.string()),
         }
-        return pa.table([made[name] for name in self._target.names], schema=self._target)
+        return table_of(made, self._target)
 
 
 @contextmanager

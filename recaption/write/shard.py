@@ -13,17 +13,17 @@ import pyarrow as pa
 from recaption.errors import ConfigError, DatasetError, ImageError
 from recaption.io.outfile import Sink
 from recaption.io.store import Store
-from recaption.output.paths import EMBEDDINGS, data_file, embeddings_file, tokens_file
+from recaption.output.paths import EMBEDDINGS, ENTRIES, data_file, embeddings_file, entry_file, tokens_file
 from recaption.scrub import Scrubber
 from recaption.types import CaptionFailure, Image, Record, Reject
 from recaption.write.columns import Columns
 from recaption.write.embeddings import write_embeddings
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry, tally
 from recaption.write.parquet import parquet_writer
-from recaption.write.pixels import ImageMode, Stored, store_image
 from recaption.write.profile import FlairProfile
 from recaption.write.tables import write_flat, write_sidecar
 from recaption.write.tokens import Encoder, write_tokens
+from recaption.write.transcode import ImageMode, Stored, store_image
 from recaption.write.webdataset import tar_writer
 
 Format = Literal["sidecar", "webdataset", "parquet"]
@@ -89,7 +89,6 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     _check(records, shard)
     late: list[Reject] = []
     columns = Columns(records, shape.tokenizers)
-    columns.record_captions  # noqa: B018 - made while the records are in the processor's caches, before images are read
     if shape.format == "sidecar":
         path = data_file(shard, "parquet")
         sink = write_sidecar(store, f"{prefix}/{path}", columns)
@@ -148,11 +147,11 @@ def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
 
 def forget_shards(store: Store, prefix: str) -> int:
     """Remove the entries of finished shards, and leftovers of killed runs. Returns the number of bytes."""
-    return store.remove(f"{prefix}/.shards")
+    return store.remove(f"{prefix}/{ENTRIES}")
 
 
 def _entry_path(prefix: str, shard: str) -> str:
-    return f"{prefix}/.shards/{shard}.json"
+    return f"{prefix}/{entry_file(shard)}"
 
 
 def _check(records: Sequence[Record], shard: str) -> None:

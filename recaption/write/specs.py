@@ -29,7 +29,7 @@ def spec_json(spec: TableSpec) -> dict[str, Any]:
 
 
 def spec_from_json(data: Mapping[str, Any]) -> TableSpec:
-    """Read from a manifest that is valid by its JSON Schema. Raises ValueError like `TableSpec`."""
+    """The table that a manifest describes. The manifest must be valid. Raises ValueError as TableSpec does."""
     columns = [
         schema.column(one["name"], schema.arrow_type(one["type"]), one["description"], null=one["nullable"])
         for one in data["columns"]

@@ -21,8 +21,8 @@ from recaption.io.outfile import Sink, outfile
 from recaption.io.store import Store
 from recaption.text import fold
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
-from recaption.write.pixels import Stored
 from recaption.write.profile import FlairProfile
+from recaption.write.transcode import Stored
 
 _PAD = bytes(512)
 _LARGE = 1 << 14  # bytes; smaller data is cheaper to copy than to write separately

@@ -12,6 +12,7 @@
     export      exports in each format against writing their bytes with `tarfile` and `shutil`
     load        the loader against webdataset and open_clip's pipeline on the same tars
     store       100 million images on an object store: requests, round trips, and the time that they take
+    overlap     runs that write everything: the time from the last answer to the published build
     report      `recaption report` of 100,000 generated images with 200 samples
     gallery     a report with 1,000 samples in headless Chromium: seconds until its first page is painted
     viewer      searches of `recaption inspect --open` over a million sub-captions
@@ -44,6 +45,7 @@ import exporting  # noqa: E402
 import fleet  # noqa: E402
 import load  # noqa: E402
 import object_store  # noqa: E402
+import overlap  # noqa: E402
 import parts  # noqa: E402
 import probing  # noqa: E402
 import querying  # noqa: E402
@@ -68,6 +70,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "export": exporting.measure,
     "load": load.measure,
     "store": object_store.measure,
+    "overlap": overlap.measure,
     "report": report.measure,
     "gallery": viewing.measure_gallery,
     "viewer": viewing.measure_viewer,

@@ -296,7 +296,7 @@ def test_with_too_few_samples_the_advice_is_fewer_workers() -> None:
 
 def test_for_a_sidecar_the_advice_also_changes_the_format() -> None:
     warning = too_few_shards(manifest_of([500, 500], "sidecar"), Trainer(gpus=8, workers=4))
-    assert warning and "output.samples_per_shard=31 and output.format=webdataset" in warning
+    assert warning and "--set output.samples_per_shard=31 --set output.format=webdataset" in warning
 
 
 @pytest.mark.parametrize("form", ["parquet", "webdataset"])

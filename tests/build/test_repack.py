@@ -244,6 +244,37 @@ def test_without_changes_nothing_is_counted_and_a_change_makes_a_revision(tmp_pa
     assert build(data) == (second, False)
 
 
+@pytest.mark.parametrize("size", ["source", 4])
+def test_a_rebuild_is_written_while_others_are_generated_once_a_shard_has_changed(
+    size: int | str, tmp_path: Path
+) -> None:
+    """Source shard 1 of six gets new answers after the first build."""
+    for shard in range(6):
+        write_tar(tmp_path / "source" / f"{shard}.tar", [sample(f"{shard}-{i}", jpeg(9 * shard + i)) for i in range(5)])
+    data = data_of(tmp_path, size)
+    answer_all(data)
+    first, _ = build(data)
+    write_tar(tmp_path / "source" / "1.tar", [sample(f"1-{i}", jpeg(70 + i)) for i in range(5)])
+    answer_all(data, put_together=False)
+    shutil.copytree(tmp_path / "out", tmp_path / "late", symlinks=True)
+    pool, at_the_end = LocalPool(3, eager=True), list[int]()
+    made, new = build(data, pool, building=lambda done, total: at_the_end.append(done))
+    late, _ = build(data_of(tmp_path, size, out="late"), LocalPool(4))
+    assert new and made.name == late.name == f"{first.name}-r1"
+    one, other = (
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (made, late)
+    )
+    assert one == other
+    # Shard 0 is unchanged; it is counted or written again as soon as shard 1 is known to have changed.
+    if size == "source":
+        assert pool.ran == ["finish_shard"] * 7 + ["changed_keys"]
+        assert at_the_end[0] == 6
+    else:
+        assert pool.ran.count("survey") == 7
+        assert at_the_end[0] >= 4, "of eight dataset shards"
+
+
 def test_a_stopped_build_is_resumed(answered: Path) -> None:
     data = data_of(answered, 5, holdout={"fraction": 0.3})
     expected = build(data_of(answered, 5, holdout={"fraction": 0.3}, sampling={"k": 3}))[0]

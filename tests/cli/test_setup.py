@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -50,18 +51,31 @@ def test_init_prints_commands_for_its_folder(
 def test_the_commands_that_init_prints_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    script = tmp_path / "bin" / "recaption"  # that of this checkout
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m recaption "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
-    assert main(["init", "start"]) == 0
-    run, doctor = printed_commands(capsys.readouterr().out)
-    inside = run.replace(" start/pipelines/", " pipelines/")
-    assert inside != run
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for folder, line in ((tmp_path, run), (tmp_path / "start", inside), (tmp_path, doctor)):
-        words = [sys.executable, "-m", "recaption", *shlex.split(line)[-2:]]  # the script may be another checkout's
-        words += ["--limit", "1"] if "run" in words else []
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=250, check=False)
+
+    def shell(line: str, folder: Path = tmp_path) -> str:
+        done = subprocess.run(
+            ["bash", "-ec", line], cwd=folder, capture_output=True, text=True, timeout=250, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert (folder / "out" / "demo" / "dataset").exists()
+        return done.stdout
+
+    said = shell("recaption init start && recaption run start/pipelines/demo.yaml --limit 1")
+    run, doctor = printed_commands(said.partition("images in")[0])[:2]
+    assert run == "recaption run start/pipelines/demo.yaml"
+    assert "Nothing to do" in shell(f"{run} --limit 1") and (tmp_path / "out" / "demo" / "dataset").exists()
+    shell(f"{run} --limit 1".replace(" start/", " "), tmp_path / "start")
+    assert (tmp_path / "start" / "out" / "demo" / "dataset").exists()
+    assert "errors: 0" in shell(doctor)
+    following = printed_commands(said.partition("\nnext\n")[2])
+    assert len(following) == 4 and all(line.startswith("recaption ") for line in following)
+    for line in following:
+        shell(line)
 
 
 def test_scenes_are_rendered_only_for_the_demo(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,3 +39,30 @@ def test_each_image_comes_once_with_its_primary_text(found: dict[str, Any], expe
 def test_validation_keeps_the_order(found: dict[str, Any], expected: list[Any]) -> None:
     wanted = [list(tokens) for tokens, _ in wanted_of(found, expected, "val")]
     assert [s["tokens"] for s in found["val"]] == wanted and len(wanted) == 3
+
+
+@pytest.mark.systems
+@pytest.mark.parametrize("release", ["installed", "open_clip_torch-3.2.0"])
+def test_the_training_of_a_release_runs_with_the_printed_arguments(
+    release: str, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the line that `recaption export --to open_clip` prints for releases; a small model, one epoch on a CPU."""
+    from recaption.cli import main
+
+    assert main(["export", str(out / "builds" / "webdataset"), str(tmp_path / "tars"), "--to", "open_clip"]) == 0
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("open_clip (3.2"))
+    arguments = line.partition(":  ")[2]
+    folders = [Path(sys.prefix) / "compat" / "webdataset-0.2.86"]  # what open_clip pins
+    folders += [] if release == "installed" else [Path(sys.prefix) / "compat" / release]
+    more = "--model ViT-S-32-alt --batch-size 2 --workers 1 --epochs 1 --precision fp32 --warmup 1 --device cpu"
+    done = subprocess.run(
+        ["bash", "-ec", f"{sys.executable} -m open_clip_train.main {more} {arguments}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, reversed(folders))), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Train Epoch: 0" in done.stdout + done.stderr and "Start epoch 0" in done.stdout + done.stderr

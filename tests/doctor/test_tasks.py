@@ -9,22 +9,23 @@ from typing import Any
 
 import pytest
 from tiny_models import make_tiny_text
+from toy_tasks import Words
 
 from recaption import config
 from recaption.doctor import tasks
 from recaption.doctor.finding import Finding
-from recaption.tasks.base import Task, Unit
+from recaption.tasks.base import Unit
 from recaption.tasks.output import Output
 
 
-class YesNo(Task):
+class YesNo(Words):
     needs = frozenset({"text"})
 
     def output(self, unit: Unit | None) -> Output:
         return Output(choices=("yes", "no"), logprobs=True)
 
 
-class Sets(Task):
+class Sets(Words):
     needs = frozenset({"text"})
 
     def output(self, unit: Unit | None) -> Output:
@@ -71,6 +72,22 @@ def test_the_tokens_of_yes_and_no(text_model: Path) -> None:
         {"engine": "openai", "model": "m", "engine_args": {"base_url": "http://x/v1"}}, f"{__name__}:YesNo"
     )
     assert server.found == "P(yes), P(no) from the first tokens that the engine returns"
+
+
+def test_a_tokenizer_is_read_once_for_all_generations(text_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    real = tasks._tokenizer
+
+    def tokenizer(folder: Path) -> Any:
+        read.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr(tasks, "_tokenizer", tokenizer)
+    model = {"engine": "vllm", "model": str(text_model)}
+    generations = [{"id": id, "model": "m", "task": f"{__name__}:YesNo", "prompt": "describe_long"} for id in "ab"]
+    given = {"name": "x", "source": {"path": "s"}, "models": {"m": model}, "output": {"path": "o"}}
+    first, second = tasks.look(config.validate({**given, "generate": generations}))
+    assert first.found == second.found and len(read) == 1
 
 
 def test_what_a_model_cannot_do_is_an_error(text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_what_is_not_on_this_machine_counts_as_possible(tmp_path: Path, monkeypa
         (
             "openai",
             Output(likelihood=True),
-            "engine openai does not return the likelihood of a given text; engines that do: vllm, transformers$",
+            "engine openai does not return the likelihood of a given text; engines that do: vllm, transformers\\. Use",
         ),
         (
             "openai",
@@ -145,7 +145,7 @@ def test_a_dual_encoder_and_a_model_that_writes_are_told_apart(tmp_path: Path) -
 def test_a_schema_that_no_grammar_holds_to_is_refused_by_its_keyword() -> None:
     schema = b'{"type":"array","items":{"type":"integer"},"uniqueItems":true}'
     outputs = (Output(json_schema=schema),)
-    with pytest.raises(ConfigError, match=r"engine vllm cannot hold an answer to #/uniqueItems: keyword uniqueItems"):
+    with pytest.raises(ConfigError, match=r"engine vllm cannot enforce #/uniqueItems: keyword uniqueItems"):
         check_capable(EngineSpec(engine="vllm", model="m", outputs=outputs))
     for engine in ("transformers", "openai"):
         check_capable(EngineSpec(engine=engine, model="m", outputs=outputs))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recaption.__main__ import main
 from recaption.errors import UserError
 from recaption.export import MODULES, load
+from recaption.export.base import UNFINISHED, Options
 from recaption.export.dataset import Dataset
 
 FORMATS = Path(__file__).parent.parent.parent / "docs" / "formats.md"
@@ -36,15 +39,12 @@ def test_an_unknown_trainer_is_refused_with_the_known_ones() -> None:
 def test_a_folder_in_use_and_an_empty_split_are_refused(
     build: Callable[..., Dataset], plain: Any, exported: Any, tmp_path: Path
 ) -> None:
-    from recaption.export import load
-    from recaption.export.base import Options
-
     dataset = build([plain])
     used = tmp_path / "used"
     used.mkdir()
     (used / "file").write_text("data")
-    for dest in (used, used / "file"):
-        with pytest.raises(UserError, match="not an empty folder"):
+    for dest, message in ((used, "not an empty folder"), (used / "file", "cannot be"), (used / "file/x", "is a file")):
+        with pytest.raises(UserError, match=message):
             load("flair").export(dataset, str(dest), Options())
     assert (used / "file").read_text() == "data"
     with pytest.raises(UserError, match="no usable samples of split val"):
@@ -59,6 +59,29 @@ def test_a_failed_export_leaves_no_file(build: Any, plain: Any, exported: Any, t
     with pytest.raises(DatasetError):
         exported("flair", dataset)
     assert [path for path in (tmp_path / "one").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["txt", "flair", "recap", "openvision"])
+def test_the_rest_of_an_export_that_was_killed_is_recognised(
+    name: str, build: Any, plain: Any, exported: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = tmp_path / "killed"
+
+    def copy(done: int, total: int) -> None:
+        """The files that a kill of the process at this moment leaves."""
+        if done == 2 and not killed.exists() and folder.exists():
+            shutil.copytree(folder, killed)
+
+    folder = tmp_path / "one" / "two" / f"{name}-0"
+    dataset = build([plain] * 6, per_shard=2)
+    dest, _ = exported(name, dataset, progress=copy)
+    assert dest == folder and not (dest / UNFINISHED).exists() and (killed / UNFINISHED).exists()
+    for path in (killed, *(place for place in killed.iterdir() if place.is_dir())):
+        assert main(["validate", str(path), "--for", name]) == 1
+        said = " ".join(capsys.readouterr().out.split())
+        assert "its export did not end" in said and said.endswith("1 error")
+    with pytest.raises(UserError, match="a part of an export that was killed"):
+        load(name).export(dataset, str(killed), Options())
 
 
 def test_a_text_without_a_generation_needs_a_map(without_pixels: Any, plain: Any, exported: Any) -> None:

@@ -37,7 +37,7 @@ def test_negatives_that_are_true_are_left_out(without_pixels: Any, plain: Any, e
     _, texts, flags = trainers.ce_clip(dest)[0]
     assert texts[1:] == [f"A kite number {n} flies over Dunes." for n in (6, 7, 1, 5)], "number 0 is true"
     assert flags == [1, 1, 1, 1]
-    assert "negatives with a mean p_true of at least 0.5 in the table verified_negatives are left out" in done.notes
+    assert "left out: 1 negatives with a mean p_true of at least 0.5 in the table verified_negatives" in done.notes
 
 
 def test_a_path_of_coco_and_a_build_without_negatives_are_refused(

@@ -63,7 +63,7 @@ def test_a_box_with_fewer_than_ten_false_negatives_has_none(without_pixels: Any,
     assert [box["flag_short_neg"] for box in row["bbox_info"]] == [0, 0]
     assert "--add_box_loss True --use_hard_neg False" in done.usage[0].arguments
     assert any("no box has 10 negatives" in note for note in done.notes)
-    assert "negatives with a mean p_true of at least 0.5 in the table verified_negatives are left out" in done.notes
+    assert "left out: 1 negatives with a mean p_true of at least 0.5 in the table verified_negatives" in done.notes
 
 
 def test_captions_of_regions_are_the_texts_of_their_boxes(

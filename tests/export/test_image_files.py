@@ -16,7 +16,7 @@ from recaption.export import MODULES, WITHOUT_IMAGE_FILES, load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import as_jpeg
-from recaption.export.pixels import ImageFile
+from recaption.export.images import ImageFile
 from recaption.output.index import index_to_table
 from recaption.output.paths import index_file
 from recaption.types import Image as Listed

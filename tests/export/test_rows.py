@@ -15,9 +15,9 @@ from recaption.errors import StoreError, UserError
 from recaption.export.base import Options, Usage
 from recaption.export.rows import (
     PLACE,
-    Layout,
+    ExportFiles,
+    ExportSample,
     Made,
-    Sample,
     csv_file,
     export_rows,
     json_list,
@@ -58,7 +58,7 @@ def test_csv_files_are_those_of_the_csv_module(tmp_path: Path) -> None:
     assert (tmp_path / "table.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
 
 
-def one_row(sample: Sample) -> Made:
+def one_row(sample: ExportSample) -> Made:
     return [("x.json", {"image": sample.image, "path": sample.path})]
 
 
@@ -66,7 +66,7 @@ def one_row(sample: Sample) -> Made:
 def test_paths_and_arguments_name_the_folder_of_the_images(images: Any, build: Any, plain: Any, tmp_path: Path) -> None:
     dest = tmp_path / "a folder"
     usage = Usage(program="p", arguments=f"--data {path_of(str(dest), 'x.json')} --images {PLACE}")
-    layout = Layout(kinds={"x.json": json_list}, usage=(usage,))
+    layout = ExportFiles(kinds={"x.json": json_list}, usage=(usage,))
     done = export_rows(build([plain]), str(dest), Options(images=images), layout, one_row)
     (row,) = json.loads((dest / "x.json").read_bytes())
     folder = f"{dest}/images"
@@ -81,9 +81,9 @@ def test_nothing_is_left_of_an_export_that_fails(
     build: Any, plain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, dest = build([plain] * 3), tmp_path / "dest"
-    layout = Layout(kinds={"x.json": json_list, "y.json": json_list})
+    layout = ExportFiles(kinds={"x.json": json_list, "y.json": json_list})
 
-    def failing(sample: Sample) -> Made:
+    def failing(sample: ExportSample) -> Made:
         if sample.record.row == 2:
             raise RuntimeError("third row")
         return one_row(sample)
@@ -91,8 +91,8 @@ def test_nothing_is_left_of_an_export_that_fails(
     def refuse() -> None:
         raise UserError("of no use")
 
-    too_few = Layout(kinds={"x.json": json_list}, least=4)
-    useless = Layout(kinds={"x.json": json_list}, check=refuse)
+    too_few = ExportFiles(kinds={"x.json": json_list}, least=4)
+    useless = ExportFiles(kinds={"x.json": json_list}, check=refuse)
     for made, row, error in (
         (layout, failing, RuntimeError),
         (too_few, one_row, UserError),
@@ -117,7 +117,7 @@ def test_nothing_is_left_of_an_export_that_fails(
 @pytest.mark.parametrize(("note", "what"), [(f"below {PLACE}", "FOLDER is the folder with"), ("x", "DEST is without")])
 def test_only_a_folder_that_is_named_is_explained(note: str, what: str, build: Any, plain: Any, tmp_path: Path) -> None:
     done = export_rows(
-        build([plain]), str(tmp_path / "x"), Options(), Layout(kinds={"x.json": json_list}, notes=(note,)), one_row
+        build([plain]), str(tmp_path / "x"), Options(), ExportFiles(kinds={"x.json": json_list}, notes=(note,)), one_row
     )
     assert done.notes[-1] == f"{what} the unpacked images, KEY.jpg; --images jpg writes them"
 
@@ -130,12 +130,12 @@ def test_classes_have_no_images_to_name(build: Any, plain: Any, tmp_path: Path) 
         at = table.column_names.index(name)
         table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
     pq.write_table(table, path)
-    done = export_rows(dataset, str(tmp_path / "x"), Options(), Layout(kinds={"x.json": json_list}), one_row)
+    done = export_rows(dataset, str(tmp_path / "x"), Options(), ExportFiles(kinds={"x.json": json_list}), one_row)
     assert (done.samples, done.left_out) == (1, {"it is a class, without an image": 1})
 
 
 def test_an_export_without_samples_is_refused_with_the_reasons(build: Any, plain: Any, tmp_path: Path) -> None:
-    layout = Layout(kinds={"x.json": json_list})
+    layout = ExportFiles(kinds={"x.json": json_list})
     with pytest.raises(UserError, match=r"no sample can be exported\n  left out: 1 \(no box\)"):
         export_rows(build([plain]), str(tmp_path / "x"), Options(), layout, lambda sample: "no box")
     assert not (tmp_path / "x" / "x.json").exists()

@@ -33,25 +33,25 @@ def test_a_build_without_its_tables_is_refused(without_pixels: Any, plain: Any, 
         exported("structure_clip", without_pixels([plain]))
 
 
-ROW = {"image": "a.jpg", "text": "A red kite.", "triples": [["kite", "in", "sky"]], "pairs": [["kite", "red"]],
-       "neg_text": "A blue kite."}  # fmt: skip
+ROW = {"image_path": "a.jpg", "true_caption": "A red kite.", "false_caption": "A blue kite.",
+       "true_triples": [["kite", "in", "sky"]], "false_triples": []}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("change", "kind", "error"),
     [
-        ({"text": None}, "missing text", None),
-        ({"triples": None}, "no triples", TypeError),
-        ({"triples": [["kite", "in"]]}, "broken triples", IndexError),
-        ({"triples": [["kite", "in", 1]]}, "broken triples", AssertionError),
-        ({"pairs": [["kite"]]}, "broken pairs", IndexError),
-        ({"neg_text": "A red kite."}, "negative is the text", None),
+        ({"true_caption": None}, "missing text", None),
+        ({"true_triples": None}, "no true_triples", TypeError),
+        ({"true_triples": [["kite", "in"]]}, "broken true_triples", IndexError),
+        ({"true_triples": [["kite", "in", 1]]}, "broken true_triples", AssertionError),
+        ({"false_triples": [["kite"]]}, "broken false_triples", IndexError),
+        ({"false_caption": "A red kite."}, "negative is the text", None),
     ],
 )
 def test_rows_that_end_its_training_are_problems(
     change: dict[str, Any], kind: str, error: type[Exception] | None, tmp_path: Path, problems: Any
 ) -> None:
-    path = tmp_path / "x.json"
+    path = tmp_path / structure_clip.FILE
     path.write_text(json.dumps([ROW, {**ROW, **change}]))
     assert problems("structure_clip", path) == {kind: "error"}
     if error is not None:
@@ -59,3 +59,11 @@ def test_rows_that_end_its_training_are_problems(
             trainers.structure_clip(path)
     path.write_text("[]")
     assert problems("structure_clip", path) == {"no rows": "error"}
+
+
+def test_the_name_of_the_file_decides_what_the_training_reads(tmp_path: Path, problems: Any) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps([ROW]))
+    assert problems("structure_clip", path) == {"name of the file": "error"}
+    with pytest.raises(AssertionError, match="Visual Genome"):
+        trainers.structure_clip(path)

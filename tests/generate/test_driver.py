@@ -247,6 +247,39 @@ def test_engines_are_released_while_the_last_requests_are_in_another_one(dies: b
     assert last.gpu_seconds < transport.clock + engines * 80
 
 
+class GpusJoinLater(SimTransport):
+    """The nodes with GPUs join after ten minutes; an engine on GPUs starts then."""
+
+    JOIN = 600.0
+
+    def gpus(self) -> list[int]:
+        return [0, *(super().gpus() if self.clock >= self.JOIN else [])]
+
+    def call(self, actor: int, method: str, *args: Any) -> int:
+        if method == "start" and self.clock < self.JOIN:
+            return self._later(self.JOIN + 60 - self.clock, lambda: (self._capacity, {}))
+        return super().call(actor, method, *args)
+
+
+def test_a_run_that_waits_for_gpu_nodes_says_so_and_counts_no_gpu_time() -> None:
+    found, progress = list[dict[str, Any]](), list[PassProgress]()
+
+    def emit(event: str, level: str = "info", **fields: Any) -> None:
+        found.append({"event": event, "level": level, **fields})
+
+    transport = GpusJoinLater(4, 2)
+    work = ModelPass(sim_plan(), sim_job(1), transport=transport, emit=emit, report=progress.append, expects_gpus=True)
+    assert len(list(work.run())) == 1
+    (waiting,), (available,) = of(found, "waiting_for_gpus"), of(found, "gpus_available")
+    assert waiting == {"event": "waiting_for_gpus", "level": "warning", "model": "m", "needed": 1, "nodes": [0]}
+    assert available["seconds"] == pytest.approx(transport.JOIN, abs=5)
+    names = [each["event"] for each in found]
+    assert names.index("waiting_for_gpus") < names.index("gpus_available") < names.index("engine_started")
+    waits = [each.gpu_wait_seconds for each in progress if each.waits_for_gpus]
+    assert max(waits) == pytest.approx(transport.JOIN, abs=5) and progress[-1].gpu_wait_seconds == 0
+    assert progress[-1].gpu_seconds < 4 * (transport.clock - transport.JOIN + 5), "waiting costs nothing"
+
+
 def test_listing_takes_as_many_shards_at_a_time_as_the_cluster_has_room_for() -> None:
     assert [list_ahead(cpus) for cpus in ([], [2], [16], [64], [128] * 8, [128] * 64)] == [4, 4, 4, 16, 128, 256]
     transport, shards = SimTransport(64, 0), 2_000  # complete shards: their listings have no chunks

@@ -33,9 +33,9 @@ class Nodes(SimTransport):
         self.clock += NODES_SECONDS
 
 
-def fleet(nodes: Nodes, *, had_gpus: bool = False, **model: object) -> Fleet:
+def fleet(nodes: Nodes, *, expects_gpus: bool = False, **model: object) -> Fleet:
     config = Model.model_validate({"engine": "vllm", "model": "m", **model})
-    return Fleet(replace(plan(), config=config), job(0), nodes, {}, had_gpus=had_gpus)
+    return Fleet(replace(plan(), config=config), job(0), nodes, {}, expects_gpus=expects_gpus)
 
 
 def lose_all(fleet: Fleet) -> None:
@@ -62,13 +62,18 @@ def test_if_all_nodes_with_gpus_are_lost_one_engine_waits_for_the_next(
     assert nodes.spawned == [2] * 8 and engines.running == 4
 
 
-def test_the_next_pass_waits_for_nodes_with_gpus_as_well() -> None:
+def test_engines_that_expect_gpus_wait_for_the_first_node_that_has_them() -> None:
     nodes = Nodes(0)
-    engines = fleet(nodes, had_gpus=True, tensor_parallel=2)
+    engines = fleet(nodes, expects_gpus=True, tensor_parallel=2)
     engines.grow()
+    assert nodes.spawned == [2] and (engines.running, engines.had_gpus) == (0, False)
+    nodes.become(0)
+    engines.grow()
+    assert (engines.waits_for_gpus, engines.gpu_wait_seconds) == (True, NODES_SECONDS)
     nodes.become(0, 4)
     engines.grow()
     assert nodes.spawned == [2, 2] and engines.had_gpus
+    assert (engines.waits_for_gpus, engines.gpu_wait_seconds, engines.running) == (False, 0.0, 2)
 
 
 def test_without_gpus_an_engine_runs_on_the_cpu() -> None:
@@ -78,17 +83,10 @@ def test_without_gpus_an_engine_runs_on_the_cpu() -> None:
     assert nodes.spawned == [0] and not engines.had_gpus
 
 
-@pytest.mark.parametrize("had_gpus", [False, True])
-def test_a_tensor_parallel_larger_than_any_node_is_an_error(had_gpus: bool) -> None:
+@pytest.mark.parametrize("expects_gpus", [False, True])
+def test_a_tensor_parallel_larger_than_any_node_is_an_error(expects_gpus: bool) -> None:
     with pytest.raises(UserError, match=r"tensor_parallel is 8, but no node has that many GPUs \(the largest has 4"):
-        fleet(Nodes(4, 2), tensor_parallel=8, had_gpus=had_gpus).grow()
-
-
-def test_an_own_engine_does_not_wait_for_gpus_that_it_may_not_need() -> None:
-    nodes = Nodes(0)
-    engines = fleet(nodes, had_gpus=True, engine="package.module:Class")
-    engines.grow()
-    assert nodes.spawned == [0]
+        fleet(Nodes(4, 2), tensor_parallel=8, expects_gpus=expects_gpus).grow()
 
 
 def test_engines_whose_nodes_leave_after_their_release_are_not_missed_twice() -> None:

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from samples import jpeg, sample, write_tar
+from toy_tasks import Words
 
 from recaption import config
 from recaption.errors import ConfigError, MissingExtra
-from recaption.generate.plan import Plan, fingerprint, fitting_tasks, make_plan, reachable
+from recaption.generate.plan import Plan, fingerprint, fitting_tasks, make_plan
 from recaption.run.check import faults, prompt_faults
 from recaption.tasks.base import Parsed, Task, Unit
 from recaption.tasks.output import Output
@@ -124,11 +125,9 @@ def test_a_model_that_takes_no_images_is_refused_before_it_is_loaded(data: dict[
     llama = changed(changed(data, "models.m.engine", "transformers"), "models.m.model", str(folder))
     with pytest.raises(ConfigError, match="takes no images: name a vision-language model"):
         make_plan(config.validate(llama))
-    with pytest.raises(ConfigError, match="takes no images"):  # as `recaption doctor` checks it
-        reachable(config.validate(llama).models["m"])
 
 
-class TextTask(Task):
+class TextTask(Words):
     """About the caption of the source, without the image."""
 
     needs = frozenset({"text"})
@@ -167,6 +166,31 @@ def test_a_text_only_model_fits_a_task_that_needs_text(data: dict[str, Any], eng
         make_plan(of_task(data, ScoreTask, engine, llama))
     with pytest.raises(ConfigError, match="takes no requests without an image"):
         make_plan(of_task(data, TextTask, "fake_engine:FakeEngine", llama))
+
+
+def test_an_engine_that_cannot_do_a_task_is_reported_with_the_generation_and_all_else(
+    data: dict[str, Any], tmp_path: Path
+) -> None:
+    llama = model_folder(tmp_path / "llama", architectures=["LlamaForCausalLM"])
+    data["models"] = {"m": {"engine": "fake_engine:FakeEngine", "model": "scene"}}
+    data["models"]["t"] = {"engine": "vllm", "model": str(llama)}
+    scores = {"id": "scores", "model": "m", "prompt": "describe_long", "task": f"{__name__}:ScoreTask"}
+    seen = {"id": "seen", "model": "t", "prompt": "describe_long"}
+    repeated = {"id": "fixed", "model": "t", "task": "repair"}
+    with pytest.raises(
+        ConfigError, match=r"^generate scores: engine .* does not return scores; engines that do: dual_"
+    ):
+        make_plan(config.validate(data | {"generate": [scores]}))
+    found = [
+        str(one)
+        for one in faults(config.Parts.of(config.validate(data | {"generate": [scores, seen, repeated]})), None)
+    ]
+    for start in (
+        "generate scores: engine fake_engine:FakeEngine does not return scores; engines that do: dual_encoder. Use a",
+        f"generate seen: model '{llama}' takes no images: name a vision-language model",
+        "generate fixed: task repair needs `over`, a generation that makes verifications",
+    ):
+        assert any(one.startswith(start) for one in found), found
 
 
 def test_scores_need_a_dual_encoder(data: dict[str, Any], tmp_path: Path) -> None:

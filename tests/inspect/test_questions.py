@@ -108,6 +108,10 @@ def test_shares_of_unsupported_sub_captions_have_wilsons_interval(verified: Path
         of = [s for s in subs if lemma in s["tag_lemmas"] and s["generation"] != "raw"]
         assert found["object", lemma]["verified"] == len(of)
     assert found["kind", "colour"]["verified"] > found["kind", "material"]["verified"] > 0
+    generated = {s["sub_id"] for s in subs if s["generation"] != "raw"}
+    tags = [tag for tag in pq.read_table(verified / "tags").to_pylist() if tag["sub_id"] in generated]
+    coloured = [tag["sub_id"] for tag in tags for words in tag["attributes"] if {*words.lower().split()} & {*COLOURS}]
+    assert found["kind", "colour"]["verified"] == len({*coloured}) < len(coloured), "two colours of a sentence are one"
     assert sum(name == "object" for name, _ in found) == sum(name == "attribute" for name, _ in found) == 10
 
 

@@ -249,7 +249,7 @@ def test_many_files_are_listed_in_order(tmp_path: Path, count: int) -> None:
     assert list(LocalStore(tmp_path).list("many")) == [f"many/{number:06d}" for number in range(count)]
 
 
-# On an object store; what only a real S3 shows is in test_store_s3.py.
+# On an object store; what only a real S3 shows is in test_objectstore.py.
 
 
 def test_a_flaky_object_store_is_asked_again_and_a_dead_one_reported(

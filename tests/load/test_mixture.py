@@ -13,7 +13,7 @@ from loading import lines_until, raw_text, two_texts
 from samples import jpeg, sample, write_tar
 
 from recaption.errors import DatasetError, UserError
-from recaption.load import CaptionDataset, Mixture, loader, policy
+from recaption.load import CaptionDataset, Mixture, loader, policy, shards
 from recaption.load.mixture import _PERIOD, _schedule
 
 Built = Callable[[str], Path]
@@ -35,13 +35,14 @@ def mixed(
     weights: tuple[float, float] = (3, 1),
     rank: int = 0,
     world_size: int = 1,
+    lanes: int = 0,
     **options: Any,
 ) -> Mixture:
     common: dict[str, Any] = {
         "batch_size": 16 // world_size, "rank": rank, "world_size": world_size, "strings": True, "policy": policy.raw(2)
     }  # fmt: skip
-    ours = CaptionDataset(built("webdataset"), **{**common, "policy": two_texts})
-    theirs = CaptionDataset(raw_only, **common)
+    ours = CaptionDataset(built("webdataset"), **{**common, "policy": two_texts, "lanes": lanes})
+    theirs = CaptionDataset(raw_only, **common)  # of the same lanes if it is read in pieces, too
     return Mixture([(ours, weights[0]), (theirs, weights[1])], **options)
 
 
@@ -77,9 +78,10 @@ def test_batches_lead_to_their_records(built: Built, raw_only: Path) -> None:
     assert (batch["step"], batch["epoch"], batch["skipped"]) == (5, 1, 0)  # of (48 + 20) // 16 steps
 
 
-def test_neither_ranks_nor_workers_enter(built: Built, raw_only: Path) -> None:
-    alone = mixed(built, raw_only)
-    ranks = [mixed(built, raw_only, rank=rank, world_size=4) for rank in range(4)]
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_neither_ranks_nor_workers_enter(built: Built, raw_only: Path, lanes: int) -> None:
+    alone = mixed(built, raw_only, lanes=lanes)
+    ranks = [mixed(built, raw_only, rank=rank, world_size=4, lanes=lanes) for rank in range(4)]
     for step in (0, 3, 7):
         whole = alone.batch(step)
         parts = [one.batch(step) for one in ranks]
@@ -88,11 +90,11 @@ def test_neither_ranks_nor_workers_enter(built: Built, raw_only: Path) -> None:
         assert torch.equal(torch.cat([part["dataset"] for part in parts]), whole["dataset"])
     expected = [line(alone.batch(step)) for step in range(9)]
     for stop, workers in ((1, 0), (4, 2), (5, 1)):
-        first = loader(mixed(built, raw_only), num_workers=workers)
+        first = loader(mixed(built, raw_only, lanes=lanes), num_workers=workers)
         seen = lines_until(first, stop, line)
         state = first.state_dict()
         first.close()
-        second = loader(mixed(built, raw_only), num_workers=2 - workers)
+        second = loader(mixed(built, raw_only, lanes=lanes), num_workers=2 - workers)
         second.load_state_dict(state)
         seen += lines_until(second, 9, line)
         second.close()
@@ -106,6 +108,52 @@ def test_a_state_of_another_mixture_is_refused(built: Built, raw_only: Path) -> 
     with pytest.raises(UserError, match="saved with seed 0, and this dataset has 1"):
         mixed(built, raw_only, seed=1).load_state_dict(state)
     mixed(built, raw_only, (6, 2), rank=1, world_size=2).load_state_dict(state)
+    with pytest.raises(DatasetError, match="saved with other data"):
+        mixed(built, raw_only, lanes=2).load_state_dict(state)
+    state = mixed(built, raw_only, lanes=2).state_dict()
+    with pytest.raises(UserError, match="saved with lanes 2, and this dataset has 1"):
+        mixed(built, raw_only, lanes=1).load_state_dict(state)
+
+
+def test_with_lanes_every_sample_comes_once_an_epoch_and_shares_hold(built: Built, raw_only: Path) -> None:
+    made = mixed(built, raw_only, lanes=2)
+    seen: tuple[list[str], list[str]] = [], []
+    for step in range(160):  # 16 lanes: 3 samples of 48 in each, and 1 or 2 of 20
+        batch = made.batch(step)
+        assert 10 <= batch["dataset"].tolist().count(0) <= 14
+        for key, which in zip(batch["keys"], batch["dataset"].tolist(), strict=True):
+            seen[which].append(key)
+    assert len(seen[0]) / 2560 == pytest.approx(0.75, abs=0.01)
+    for keys, size in zip(seen, (48, 20), strict=True):
+        counts = Counter(keys)
+        assert len(counts) == size
+        if size == 48:  # lanes of equal size are equally far, but for their parts of a batch
+            assert max(counts.values()) - min(counts.values()) <= 2
+
+
+def test_with_lanes_ranks_and_workers_read_different_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        rows = [sample(f"{name}{i}", jpeg(i, (16, 12)), f"alt {i}") for i in range(320)]
+        write_tar(tmp_path / name / "0.tar", rows)
+    size = (tmp_path / "one" / "0.tar").stat().st_size
+    monkeypatch.setattr(shards, "PIECE_BYTES", size // 32)
+    reads = Counter[str]()
+    real = shards.TarShards._piece
+
+    def piece(self: Any, file: int, first: int, stop: int) -> Any:
+        reads[self._data[file].path] += 1
+        return real(self, file, first, stop)
+
+    monkeypatch.setattr(shards.TarShards, "_piece", piece)
+    monkeypatch.setattr(Mixture, "_workers", staticmethod(lambda: 8))
+    steps = 640 // 16
+    for rank, worker in ((rank, worker) for rank in range(2) for worker in range(8)):
+        options: dict[str, Any] = {"batch_size": 8, "rank": rank, "world_size": 2, "policy": raw_text, "block": 1}
+        made = Mixture([(CaptionDataset(tmp_path / name, lanes=2, **options), 1) for name in ("one", "two")])
+        for step in range(worker, steps, 8):
+            made.batch(step)
+    pieces = sum(len(dataset._shards.units) for dataset in made.datasets)
+    assert pieces > 60 and reads.total() <= 1.6 * pieces, "one epoch of each; a lane has 20 samples, in 2 to 4 pieces"
 
 
 def test_epochs_are_as_long_as_one_likes(built: Built, raw_only: Path) -> None:
@@ -134,8 +182,12 @@ def test_what_does_not_go_together(built: Built, raw_only: Path) -> None:
             Mixture([(one, weight) for weight in weights])
     with pytest.raises(UserError, match=r"dataset 1 has batch_size, rank and world_size \(5, 0, 1\)"):
         Mixture([(one, 1), (of(raw_only, batch_size=5), 1)])
-    with pytest.raises(UserError, match=r"dataset 1 has lanes=2 .*Open the dataset with cache=FOLDER, .*lanes=0"):
-        Mixture([(one, 1), (of(raw_only, lanes=2), 1)])
+    with pytest.raises(UserError, match=r"dataset 0 has lanes=1, dataset 1 has lanes=2; give all datasets the same"):
+        Mixture([(of(built("webdataset"), lanes=1), 1), (of(raw_only, lanes=2), 1)])
+    with pytest.raises(
+        UserError, match=r"dataset 1 has 20 samples, fewer than the 32 lanes .*\(8 x lanes, which is 4\)"
+    ):
+        Mixture([(one, 1), (of(raw_only, lanes=4), 1)])
     with pytest.raises(UserError, match="dataset 0 has split 'val'"):
         Mixture([(of(built("webdataset"), split="val"), 1)])
     with pytest.raises(UserError, match="epoch_samples is 0"):

@@ -154,9 +154,10 @@ def test_an_output_without_held_out_images_is_exported_whole(
     found = outputs.open_set(f"{built}/out")
     only = Images(found.records, found.images.sha256[:7], np.arange(7), train=7)
     monkeypatch.setattr(outputs, "open_set", lambda out: replace(found, images=only))
-    assert main(["probe", "out", "--seeds", "1", "--export-arms", str(tmp_path / "arms")]) == 0
+    out = f"{built}/out"
+    assert main(["probe", out, "--seeds", "1", "--export-arms", str(tmp_path / "arms")]) == 0
     assert len([path for path in (tmp_path / "arms" / "images").rglob("*") if path.is_file()]) == 7
-    assert main(["probe", "out", "--out", str(tmp_path)]) == 2
+    assert main(["probe", out, "--out", str(tmp_path)]) == 2
     assert "has no held-out images" in " ".join(capsys.readouterr().err.split())
 
 
@@ -192,6 +193,31 @@ def test_unknown_images_and_encoders_are_refused(built: Path, tmp_path: Path, ru
     np.savez(tmp_path / "few.npz", keys=["000000000"], features=np.ones((1, 3), np.float32))
     code, _, error = run(out, encoder=str(tmp_path / "few.npz"))
     assert code == 2 and "has no features of image" in error
+
+
+def test_all_wrong_options_are_reported_before_an_output_is_read(
+    built: Path, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(out: str) -> None:
+        raise AssertionError("the records are read before the options are checked")
+
+    monkeypatch.setattr(outputs, "open_set", read)
+    code, _, error = run(
+        *(f"{built}/out", f"{tmp_path}/nowhere", "--policy", "best", "--queries", "all", "--text", "small"),
+        encoder=f"{tmp_path}/none.npz",
+    )
+    said = error.replace("\n", " ")
+    wanted = (
+        "nowhere",
+        "best",
+        "--queries all: give",
+        "--text small: it can be",
+        "--encoder .*none.npz cannot be read",
+    )
+    assert code == 2 and all(re.search(one, said) for one in wanted)
+    np.savez(tmp_path / "named.npz", images=["000000000"])
+    code, _, error = run(f"{built}/out", encoder=f"{tmp_path}/named.npz")
+    assert code == 2 and "it has no keys and features" in error.replace("\n", " ")
 
 
 def test_a_share_of_raw_captions_needs_raw_captions() -> None:

@@ -74,6 +74,7 @@ def test_a_line_lists_existing_problems_only() -> None:
         "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
     )
     assert "the store has not answered for 12 s, 1 engine failed" in plain(state(engine_deaths=1, store_silent=12.0))
+    assert "waiting for a node with GPUs for 3 min" in plain(state(phase="starting engine", gpu_wait_seconds=180.0))
     assert "store" not in plain(state(store_silent=3.0))
     nothing = PassProgress(model="qwen", generations={"long": GenerationProgress()})
     assert plain(nothing) == "qwen: listing images"

@@ -1,6 +1,7 @@
 """Several Ray nodes on this machine, each with one GPU on paper, in a process of their own, where no test's Ray is.
 
 python nodes.py    starts a head node; says its address
+python nodes.py no-gpu     starts one without a GPU
 add                on standard input: starts another node; says its id
 kill               ends the node added last, as a power cut would; says its id
 end of input       ends them all
@@ -15,8 +16,8 @@ from ray.cluster_utils import Cluster
 
 
 def add(cluster: Cluster, **options: Any) -> Any:
-    options = {"include_dashboard": False, **options}
-    return cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=100 * 2**20, **options)
+    options = {"include_dashboard": False, "num_gpus": 1, **options}
+    return cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20, **options)
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
         add(cluster, include_dashboard=True, dashboard_port=0)
         print(f"http://{cluster.webui_url}", flush=True)
     else:
-        add(cluster, _system_config=quick)
+        add(cluster, _system_config=quick, num_gpus=int(sys.argv[1:] != ["no-gpu"]))
         print(cluster.address, flush=True)
     try:
         for line in sys.stdin:

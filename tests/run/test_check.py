@@ -20,7 +20,7 @@ from recaption.tasks.verify import VerifyTask
 FAULTS = {  # what is changed, and what the message says of it
     "source.path": ("/nowhere/*.tar", "no file matches '/nowhere/*.tar'"),
     "models.m.model": ("/no/such/model", "model '/no/such/model': there is no such folder"),
-    "generate.0.prompt": ("no_such_prompt", "prompt 'no_such_prompt' not found"),
+    "generate.0.prompt": ("no_such_prompt", "generate long: prompt 'no_such_prompt' not found"),
     "annotate.spacy_model": ("xx_nope_sm", "annotate.spacy_model: xx_nope_sm"),
     "annotate.vocabulary": ("/no/v.json", "annotate.vocabulary: /no/v.json cannot be read"),
     "annotate.tokenizers": (["/no/t.json"], "annotate.tokenizers: '/no/t.json'"),

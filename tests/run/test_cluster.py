@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,11 +102,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pipeline(source: Path, out: Path, **engine_args: Any) -> dict[str, Any]:
+def pipeline(source: Path, out: Path, model: dict[str, Any] | None = None, **engine_args: Any) -> dict[str, Any]:
     return {
         "name": "test",
         "source": {"path": f"{source}/*.tar"},
-        "models": {"fake": {"engine": "node_engine:NodeEngine", "model": "scene", "engine_args": engine_args}},
+        "models": {
+            "fake": {"engine": "node_engine:NodeEngine", "model": "scene", "engine_args": engine_args, **(model or {})}
+        },
         "generate": [
             {"id": "long", "model": "fake", "prompt": "describe_long"},
             {"id": "short", "model": "fake", "prompt": "describe_short"},
@@ -188,6 +191,10 @@ class Run:
             if path.is_file() and not path.name.startswith(".tmp-")  # what a lost node was writing
         }
 
+    def events(self) -> list[str]:
+        log = self.out / "metrics" / "log.jsonl"
+        return [json.loads(line)["event"] for line in log.read_text().splitlines()] if log.exists() else []
+
     def counts(self) -> dict[str, int]:
         counts: dict[str, int] = json.loads((self.out / "dataset" / "manifest.json").read_text())["counts"]
         return counts
@@ -224,6 +231,26 @@ def test_a_node_that_joins_a_run_gets_engines(
     finally:
         nodes.order("kill")
     assert len(run.engines()) == 2, "one engine on each node"
+    assert run.answers() == undisturbed.answers()
+
+
+@pytest.mark.slow
+def test_a_run_that_requires_gpus_waits_for_the_first_node_that_has_one(
+    drivers_code: Path, source: Path, undisturbed: Run, tmp_path: Path
+) -> None:
+    nodes = Nodes("no-gpu")
+    try:
+        run = Run(tmp_path / "run", nodes, drivers_code, source, "generate", model={"require_gpu": True}, latency=0.002)
+        deadline = time.monotonic() + 90
+        while "waiting_for_gpus" not in run.events():
+            assert run.process.poll() is None and time.monotonic() < deadline, run.log.read_text()
+            time.sleep(0.2)
+        assert not run.engines(), "none was started on the head node"
+        joined = nodes.order("add")
+        assert run.finish().nodes_asked() == {joined}
+    finally:
+        nodes.close()
+    assert "gpus_available" in run.events()
     assert run.answers() == undisturbed.answers()
 
 
@@ -343,6 +370,41 @@ def test_a_submitted_job_runs_with_the_code_that_it_brings(
     (said,) = (json.loads(log.read_text()) for log in faults.glob("node-*"))
     assert "py_modules_files" in said["code"]
     assert (said["version"] == DRIVERS_VERSION) == (brings == "recaption")
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> Iterator[Nodes]:
+    nodes = Nodes("dashboard")
+    yield nodes
+    nodes.close()
+
+
+@pytest.mark.systems
+@pytest.mark.parametrize(("code", "state"), [(1, "STOPPED"), (75, "FAILED"), (0, "SUCCEEDED")])
+def test_the_state_of_a_ray_job_is_what_kuberay_decides_by(
+    tmp_path: Path, dashboard: Nodes, code: int, state: str
+) -> None:
+    run = tmp_path / "recaption"
+    run.write_text(f"#!/bin/bash\nexit {code}\n")
+    run.chmod(0o755)
+    ray_command = str(Path(sys.executable).parent / "ray")
+    environment = {**os.environ, **ACCESS, "RAY_TMPDIR": str(dashboard.folder)}
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    job = ["--address", dashboard.address, "--no-wait", "--submission-id", f"job-{code}"]
+    env = json.dumps({"env_vars": {"PATH": path, **ACCESS}})
+    entry = ["bash", str(ROOT / "deploy" / "kuberay-run.sh"), "run", "p.yaml"]
+    subprocess.run(
+        [ray_command, "job", "submit", *job, "--runtime-env-json", env, "--", *entry],
+        env=environment,
+        check=True,
+        timeout=120,
+    )
+    deadline, found = time.monotonic() + 120, ""
+    while time.monotonic() < deadline and not re.search("SUCCEEDED|FAILED|STOPPED", found, re.IGNORECASE):
+        status = [ray_command, "job", "status", "--address", dashboard.address, f"job-{code}"]
+        found = subprocess.run(status, env=environment, capture_output=True, text=True, timeout=60).stdout
+        time.sleep(0.5)
+    assert state.lower() in found.lower()
 
 
 def test_a_lost_task_names_the_daemon_that_ended() -> None:

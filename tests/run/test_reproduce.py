@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -23,7 +26,7 @@ from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.lookup import find_image
 from recaption.run import reproduce as module
-from recaption.run.reproduce import Reproduced, print_reproduced
+from recaption.run.reproduce import Reproduced, Shown, print_reproduced
 from recaption.source import open_source
 from recaption.types import Attempt
 
@@ -105,6 +108,39 @@ def test_a_different_answer_is_shown_as_a_diff_and_is_no_error(output: Path) -> 
     assert "not an error" in said and "share a batch" in said and "\x1b" not in said
     picture = shown([result], terminal=True)
     assert "\x1b[32m dark" in picture and "stored" in picture and "\x1b[31m dark" not in picture
+
+
+def test_answers_about_units_are_shown_with_their_units_and_values(tmp_path: Path) -> None:
+    write_source(tmp_path, shards=1)
+    data = pipeline_data(tmp_path)
+    (tmp_path / "side.md").write_text("---\nid: side\nversion: 1\n---\nWhat is on the {{ side }}?\n")
+    sides = {"id": "sides", "model": "moody", "task": "toy_tasks:Sides", "prompt": str(tmp_path / "side.md")}
+    answer_all(data | {"generate": [data["generate"][0], sides]})
+    left, right = reproduce(str(tmp_path / "out"), "cat00", generation="sides")
+    assert (left.unit, right.unit) == ("left", "right") and left.equal and right.equal
+    said = shown([left, right])
+    head = said.splitlines()[0]
+    assert (
+        head.startswith("cat00 · sides · left  seed ")
+        and head.endswith("max_tokens 320")
+        and "What is on the right?" in said
+    )
+    assert f"value: {left.stored.value}" in said and left.stored.value == json.dumps(
+        left.stored.text.split(), separators=(",", ":")
+    )
+    other = replace(left, now=replace(left.now, value='["blue"]'))
+    assert not other.equal and re.search("\x1b\\[32m[^\x1b]*blue", shown([other], terminal=True))
+
+
+def test_scores_and_embeddings_are_compared_by_their_values() -> None:
+    scored = Shown(text="", how="stop", value='{"score":0.5}')
+    embedded = Shown(text="", how="stop", embedding=np.array([0.5, 1, 2, 3, 4], "<f2").tobytes())
+    for one, text in ((scored, 'value: {"score":0.5}'), (embedded, "embedding of 5 numbers: 0.5, 1, 2, 3, …")):
+        same = Reproduced(
+            key="k", generation="g", unit="", prompt="", sampling="", stored=one, now=replace(one, how="2")
+        )
+        assert same.equal and shown([same]).endswith(f"  {text}\nequal\n")
+        assert not replace(same, now=Shown(text="", how="stop", value="{}")).equal
 
 
 def test_a_reject_is_shown_with_its_reason_and_the_new_answer(tmp_path: Path) -> None:

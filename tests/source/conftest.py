@@ -7,6 +7,7 @@ import json
 import random
 import tarfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image as Pictures
 
 from recaption.config import Source as SourceConfig
 from recaption.io.store import Store
+from recaption.output.folder_rule import recorded_rule
 from recaption.source import Source, open_source
 from recaption.source.base import Row
 from recaption.source.folder import FolderSource
@@ -80,7 +82,7 @@ def img2dataset_sample(picture: Callable[..., bytes]) -> Callable[..., Members]:
 @pytest.fixture
 def source() -> Callable[..., Source]:
     def make(path: object, *, store: Store | None = None, rule: FolderRule | None = None, **settings: object) -> Source:
-        made = open_source(SourceConfig(path=str(path), **settings), store)
+        made = open_source(SourceConfig(path=str(path), **settings), partial(recorded_rule, store))
         return FolderSource(made.config, rule) if rule and isinstance(made, FolderSource) else made
 
     return make

@@ -16,9 +16,10 @@ import pytest
 from recaption.errors import ImageError, SourceError
 from recaption.io.files import REQUESTS, read_all
 from recaption.io.store import LocalStore
+from recaption.output.folder_rule import record_rule
 from recaption.output.index import index_to_table
 from recaption.source import Source
-from recaption.source.keys import POSITIONS, FolderRule, path_key, record_rule
+from recaption.source.keys import POSITIONS, FolderRule, path_key
 from recaption.types import Image
 
 Build = Callable[..., Source]

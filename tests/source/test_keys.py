@@ -1,17 +1,13 @@
-"""Keys are unique and plain, and the rule of a folder is recorded."""
+"""Keys are unique and plain."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recaption.errors import DatasetError
-from recaption.io.store import LocalStore
-from recaption.source.keys import POSITIONS, RECORD, FolderRule, assign_keys, path_key, record_rule, recorded_rule
+from recaption.source.keys import assign_keys, path_key
 
 KEYS = st.sampled_from(
     ["a", "b", "", "ä", "000003_000000", "000003_000001", "000003_000002", "000003_000003", "x" * 129]
@@ -30,35 +26,6 @@ def test_keys_are_unique_and_plain_for_all_source_keys(source_keys: list[str]) -
 def test_plain_unique_keys_are_kept_and_others_are_positions() -> None:
     assert assign_keys(3, ["a", "b", "b", "ä", "a\n"]) == ["a", "000003_000001", "000003_000002", "000003_000003", "000003_000004"]  # fmt: skip  # noqa: E501
     assert assign_keys(0, ["000000_000001", "ä", "c"]) == ["000000_000000", "000000_000001", "c"]
-
-
-def test_a_new_output_has_no_rule_and_an_output_without_a_record_the_old_one(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    store.put("pipeline.yaml", b"")
-    assert recorded_rule(store) is None
-    store.put("index/photos-000000.parquet", b"")
-    assert recorded_rule(store) == POSITIONS
-    store.delete("index/photos-000000.parquet")
-    store.put("answers/long-0/.parts/photos-000000/000000.000001-0000.parquet", b"")
-    assert recorded_rule(store) == POSITIONS
-
-
-def test_a_recorded_rule_is_kept(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    rule = FolderRule(keys="path", shards=7, beside=True)
-    record_rule(store, rule)
-    store.put("index/photos-000000.parquet", b"")
-    assert recorded_rule(store) == rule
-
-
-@pytest.mark.parametrize(
-    "record", [b"{", b"[]", b"{}", b'{"keys": "hash", "shards": 1}', b'{"keys": "path", "shards": 0}']
-)
-def test_a_broken_record_is_an_error(tmp_path: Path, record: bytes) -> None:
-    store = LocalStore(tmp_path)
-    store.put(RECORD, record)
-    with pytest.raises(DatasetError, match=r"source\.json"):
-        recorded_rule(store)
 
 
 NAMES = st.lists(

@@ -58,7 +58,7 @@ def test_one_change_is_found(other: str, category: Category, new: str, replaced:
         ("A red kite never flew over an old house.", "action", "negation"),
         ("A blue kite flies over an old barn.", "attribute", "more than 5 words"),
         ("An old kite flies over a red house.", "attribute", "swaps words"),
-        ("A blue kite flies over an old house.", "swap", "is no swap"),
+        ("A blue kite flies over an old house.", "swap", "does not only swap words, but its category is swap"),
         ("Something else.", "object", "more than 5 words"),
         ("", "object", "only adds or removes"),
         ("...", "object", "only adds or removes"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recaption.tasks.cleaning import RULES, clean
+from recaption.tasks.cleaning import RULES, clean, ends_thought, opens_thought
 from recaption.text import LONGEST, normalise
 
 CAP = "A red square lies on a white table. Beside it stands a small blue cup."
@@ -145,66 +144,6 @@ REMOVED = {
         f"详细描述：{CAP}",
         f"画像の説明：{CAP}",
         f"이미지 설명: {CAP}",
-    ],
-    "fence": [
-        f"```\n{CAP}\n```",
-        f"```markdown\n{CAP}\n```",
-        f"```{CAP}```",
-        f"```text\n{CAP}",
-        f"```yaml\n{CAP}\n```",
-    ],
-    "json": [
-        json.dumps({"caption": CAP}),
-        json.dumps({"tags": ["a", "b"], "Caption": CAP, "score": 0.5}),
-        json.dumps({"image": {"detailed_caption": CAP}}),
-        json.dumps([{"caption": CAP}]),
-        json.dumps({"title": "Square", "about": CAP}),
-        '{"caption": "' + CAP,
-        '{"caption": "' + CAP + '", "tags": ["squ',
-        '{"caption": "' + CAP + '"',
-        '{"caption": "' + CAP + '",\n',
-        "{'caption': '" + CAP + "'}",
-        '{caption: "' + CAP + '"}',
-        json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": CAP}}]}),
-        'Here is the caption: {"caption": "' + CAP + '"}',
-    ],
-    "wrapper": [
-        f"<answer>{CAP}</answer>",
-        f"<caption>\n{CAP}\n</caption>",
-        f"I see a square and a cup.\n<answer>{CAP}</answer>",
-        f"<answer>{CAP}",
-        f"{CAP}</answer>",
-        f"\\boxed{{{CAP}}}",
-        f"$$\\boxed{{\\text{{{CAP}}}}}$$",
-        f"\\text{{{CAP}}}",
-        f"[ANSWER]{CAP}[/ANSWER]",
-        f"<p>{CAP}</p>",
-        f'<caption lang="en">{CAP}</caption>',
-        f"<detailed_caption>{CAP}</detailed_caption>",
-        f"<MORE_DETAILED_CAPTION>{CAP}",
-        f"<FinalAnswer>{CAP}</FinalAnswer>",
-        f"<assistant>{CAP}</assistant>",
-        f"<b>{CAP}</b>",
-        f"<content>{CAP}</content>",
-        f"<reply>\n{CAP}\n</reply >",
-        f"<image-description>{CAP}</image-description>",
-        f"<imageCaption>{CAP}",
-        f"<![CDATA[{CAP}]]>",
-        f"<![CDATA[{CAP}",
-        f"<answer><![CDATA[{CAP}]]></answer>",
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<caption>{CAP}</caption>',
-        f"<!DOCTYPE html>\n<html><body>{CAP}</body></html>",
-        f"<tool_call>{CAP}</tool_call>",
-        f"<tool_call>\n{CAP}",
-        f"{CAP}\n<tool_call>\n{{}}\n</tool_call>",
-        f'{CAP}\n<tool_call>\n{{"name": "look", "arg',
-        f'<tool_call>{{"name": "a"}}</tool_call>\n{CAP}\n<tool_response>None</tool_response>',
-        '<tool_call>{"name": "say", "arguments": "' + json.dumps({"text": CAP}).replace('"', '\\"') + '"}</tool_call>',
-        f"Sure!\n<caption>{CAP}</caption>",
-        f"<caption>{CAP}</caption>\n\nLet me know if you need more.",
-        f"**{CAP}**",
-        f"<caption>{CAP}</caption>\n<tags>square, cup</tags>",
-        f"<summary>Two things.</summary><caption>A cup.</caption><conclusion>{CAP}</conclusion>",
     ],
     "quotes": [f'"{CAP}"', f"“{CAP}”", f"'{CAP}'", f"«{CAP}»", f'"""{CAP}"""', f"`{CAP}`"],
     "markup": [f"> {CAP}", f"---\n{CAP}\n---", f"{CAP}\n\n* * *"],
@@ -392,6 +331,34 @@ def test_content_is_not_changed(answer: str) -> None:
 )
 def test_an_answer_without_visible_text_is_empty(answer: str) -> None:
     assert clean(answer).text == ""
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["<think>\n", "<think>", "◁think▷", "[THINK]", "<seed:think>", "<|START_THINKING|>", "<|begin_of_thought|>\n"],
+)
+def test_a_prompt_that_ends_with_the_tag_of_a_thought_opens_it(tag: str) -> None:
+    assert opens_thought(f"<|im_start|>user\nDescribe it.<|im_end|>\n<|im_start|>assistant\n{tag}")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        "<|im_start|>assistant\n",
+        "<|im_start|>assistant\n<think>\n\n</think>\n\n",
+        "<|im_start|>user\nWhat does <think> mean?<|im_end|>\n<|im_start|>assistant\n",
+    ],
+)
+def test_other_prompts_open_no_thought(prompt: str) -> None:
+    assert not opens_thought(prompt)
+
+
+def test_an_answer_within_a_thought_is_a_caption_only_if_the_thought_ends() -> None:
+    assert not ends_thought("Okay, the user wants a caption. I see a red square on a")
+    assert not ends_thought("The page has `</think>` in it, and the user wants")
+    for answer in (f"I see a square.\n</think>\n\n{CAP}", f"hm<|channel|>final<|message|>{CAP}"):
+        assert ends_thought(answer) and clean(answer).text == CAP
 
 
 def test_a_long_answer_is_cut_at_a_character() -> None:

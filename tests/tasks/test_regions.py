@@ -90,7 +90,7 @@ def test_the_prompt_of_qwen_lists_the_phrases() -> None:
     ("settings", "message"),
     [
         ({"format": "yolo"}, "format"),
-        ({"format": "molmo", "ask": "image"}, "use ask: phrase"),
+        ({"format": "molmo", "ask": "image"}, "set ask: phrase"),
         ({"labels": ["a", "a"]}, "labels must differ"),
         ({"labels": [" "]}, "labels must differ and must not be blank"),
         ({"labels": ["a\nb"]}, "each label must be one line"),

@@ -92,7 +92,9 @@ def test_a_class_of_a_user_gets_its_settings(own: Any) -> None:
         "class Settings(Section):\n"
         "    n: int = 3\n"
         "class Many(Task):\n"
-        "    settings = Settings\n",
+        "    settings = Settings\n"
+        "    def parse(self, unit, completion): ...\n"
+        "    def rows(self, generation, image, inputs, answers): ...\n",
     )
     task = registry.load("own_good:Many", {"n": 5})
     assert isinstance(task, Task)
@@ -127,6 +129,62 @@ def test_a_class_that_cannot_be_used_is_a_mistake_of_the_user(
     with pytest.raises(ConfigError) as error:
         registry.load(name, {})
     assert str(error.value).startswith(f"task '{name}' {message}")
+    advice = (
+        "put the folder of the package into PYTHONPATH" if "imported" in message else "Make it one, or name another"
+    )
+    assert str(error.value).endswith(advice)
+
+
+TASK = """
+from recaption.tasks.base import Parsed, Rows, TableSpec, Task
+from recaption.tasks.output import Output
+import pyarrow as pa
+
+SPEC = TableSpec(name="moods", columns=pa.schema([pa.field("n", pa.int64())]), parent="image", description="moods")
+
+class Whole(Task):
+    def parse(self, unit, completion):
+        return Parsed(finish="stop")
+    def rows(self, generation, image, inputs, answers):
+        return Rows()
+
+class Many(Whole):
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "    def __init__(self): pass",
+            "it cannot be made: TypeError: .* A task has a subclass of Section as `settings`",
+        ),
+        ("    settings = dict", "it cannot be made: AttributeError: .* A task has a subclass of Section as `settings`"),
+        (
+            "    def output(self, unit): return unit.variables['n']",
+            r"output\(None\) fails: AttributeError: .* for unit None$",
+        ),
+        ("    def output(self, unit): return 'yes', 'no'", r"output\(\) has to return an Output, got \('yes', 'no'\)$"),
+        ("    tables = [SPEC]", r"`tables` has to be a dict of TableSpec by name, got \["),
+        ("    tables = {'moods': 'mood'}", "`tables` has to be a dict of TableSpec by name, got {'moods': 'mood'}"),
+        ("    tables = {'mood': SPEC}", r"`tables` .* TableSpec under its name; 'mood' is named 'moods'$"),
+        ("    parse = Task.parse", r"it has no parse\. Write these methods$"),
+        ("    parse, rows = Task.parse, Task.rows", r"it has no parse and no rows\. Write these methods$"),
+    ],
+)
+def test_a_task_that_would_fail_at_each_image_is_refused_by_name(own: Any, text: str, message: str) -> None:
+    own("own_faulty", TASK + text)
+    with pytest.raises(ConfigError, match=f"^task own_faulty:Many: {message}"):
+        registry.load("own_faulty:Many", {})
+
+
+def test_a_form_that_no_engine_returns_is_reported_with_the_task(own: Any) -> None:
+    own(
+        "own_form",
+        TASK + "    def output(self, unit): return Output(choices=('a', 'a'))",
+    )
+    with pytest.raises(ConfigError, match=r"^task own_form:Many: output.choices must differ"):
+        registry.load("own_form:Many", {})
 
 
 def test_settings_that_do_not_fit_together_are_a_mistake_of_the_user(own: Any) -> None:

@@ -224,6 +224,18 @@ def test_sentences_without_an_answer_stay() -> None:
     assert some.text == "A red kite flies. A girl runs. A dog sits on a mat."
 
 
+def test_an_image_without_anything_to_repair_has_what_is_required() -> None:
+    made = task()
+    given = {"check": check({"long/0#0": 0.9, "long/0#1": 0.9}, LONG)}
+    units = made.units(IMAGE, given)
+    assert units == [] and made.has_result((), made.rows(FIX, IMAGE, given, ()))
+    given = {"check": check({"long/0#0": 0.1}, LONG)}
+    units = made.units(IMAGE, given)
+    for value in (None, {"sentence": None}):
+        found = answered(units, [value])
+        assert made.has_result(found, made.rows(FIX, IMAGE, given, found)) == (value is not None)
+
+
 def test_a_caption_that_two_generations_verified_is_repaired_once() -> None:
     made = task()
     given = {"check": check({"long/0#0": 0.1}, LONG), "other": check({"long/0#0": 0.2}, LONG)}

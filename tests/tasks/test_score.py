@@ -125,7 +125,8 @@ def test_a_row_is_about_a_caption_a_sub_caption_or_an_object() -> None:
         ("k/long/0", "k/long/0#1", "runs", 0.3),
     ]
     assert [row["is_cut"] for row in rows] == [True, False, False, False, False]
-    assert [row["f_clip_score"] for row in rows] == [None, pytest.approx(2.5), None, None, None]
+    # The sentence about a boy has no answer. The caption has one, and so have its three objects.
+    assert [row["f_clip_score"] for row in rows] == [pytest.approx(2.875), pytest.approx(2.5), None, None, None]
     assert {row["model"] for row in rows} == {"judge"}
     for row in rows:
         assert list(row) == SCORES.columns.names
@@ -140,6 +141,21 @@ def test_f_clip_score_needs_the_sentence_and_all_of_its_objects() -> None:
         "k/long/0#0": None,
         "k/long/0#1": pytest.approx(4.0),
     }
+
+
+@pytest.mark.parametrize(
+    ("sky", "expected"),
+    [(2.0, (6.0 + 1.0 + 2.0) / 3), (None, None)],  # sentences have no part in it, and an object counts once
+)
+def test_f_clip_score_of_a_caption_needs_all_of_its_objects(sky: float | None, expected: float | None) -> None:
+    twice = with_sub(LONG, 1, tags=(tag("kite"),))
+    made = task(of=["captions", "objects"])
+    units = list(made.units(IMAGE, inputs(twice)))
+    assert [unit.id for unit in units] == ["long/0", "long/0#0:kite", "long/0#0:sky", "long/0#1:kite"]
+    kite = value(0.1, 1.0)
+    rows = table(made, units, [value(0.2, 6.0), kite, None if sky is None else value(0.1, sky), kite])
+    assert rows[0]["f_clip_score"] == (None if expected is None else pytest.approx(expected))
+    assert not any(row["f_clip_score"] for row in rows[1:])
 
 
 def test_f_clip_score_of_a_sentence_without_objects_is_its_logit() -> None:

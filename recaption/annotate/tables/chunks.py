@@ -212,7 +212,7 @@ def _is_verb_form(tokens: Sequence[Token], i: int) -> bool:
 
 
 def _is_verb_behind_comma(tokens: Sequence[Token], i: int, end: int, chunks: Sequence[Chunk]) -> bool:
-    """Whether the single noun at `i` is the verb of a clause without one: "The trees, tall and old, reach up"."""
+    """Whether the single noun at `i` is the verb of a clause that has no other: "The trees, tall and old, reach up"."""
     following = tokens[end].tag if end < len(tokens) else ""
     if end - i != 1 or not chunks or chunks[-1].kind != "comma" or following not in _BEHIND_VERB:
         return False

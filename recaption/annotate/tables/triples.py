@@ -262,8 +262,11 @@ class _Scan:
         return self.subjects or self.last
 
     def _described(self, i: int) -> list[Tag]:
-        """The nouns of the list before `i` that the words at `i` describe: all subjects and all of "men and women", but
-        only the last of objects with determiners ("a door and two eyes")."""
+        """The nouns of the list before `i` that the words at `i` describe.
+
+        They are all nouns of a list of subjects, and of a list without determiners ("men and women"). Otherwise it is
+        the last one ("a door and two eyes").
+        """
         noun = next((chunk for chunk in self.chunks[max(0, i - 2) : i][::-1] if chunk.kind == "noun"), None)
         is_bare = noun is None or noun.end - noun.start == 1
         return self.last if self.listed is None or is_bare else self.last[-1:]

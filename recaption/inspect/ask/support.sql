@@ -20,10 +20,10 @@ tagged AS (
     FROM objects SEMI JOIN subs USING (sub_id) GROUP BY sub_id
 ),
 described AS (
-    SELECT coalesce(attributes, []) AS attributes, coalesce(counted, false) AS counted, p_true
+    SELECT sub_id, coalesce(attributes, []) AS attributes, coalesce(counted, false) AS counted, p_true
     FROM subs LEFT JOIN tagged USING (sub_id)
 ),
-words AS (SELECT unnest(attributes) AS attribute, p_true FROM described),
+words AS (SELECT sub_id, unnest(attributes) AS attribute, p_true FROM described),
 lists AS (
     SELECT
         string_split_regex(trim('
@@ -44,8 +44,9 @@ lists AS (
         '), '\s+') AS materials,
         string_split('small large big tall short long wide narrow tiny huge little thin thick high low', ' ') AS sizes
 ),
-kinds AS (
-    SELECT
+kinds AS (  -- each sub-caption once per kind
+    SELECT DISTINCT
+        sub_id,
         CASE
             WHEN list_has_any(string_split(attribute, ' '), colours) THEN 'colour'
             WHEN list_has_any(string_split(attribute, ' '), sizes) THEN 'size'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from recaption.inspect.statistics import run_progress
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
 from recaption.inspect.writers import atomic_file
+from recaption.output.paths import REPORT
 
 SAMPLES = 60
 LARGE = 1536  # pixels of the longer side of a picture that is a file of its own
@@ -55,16 +57,17 @@ def write_report(
     `connect` does, UserError if the file cannot be written, StoreError if the disk is full.
     """
     output = find(path)
-    target = file or ((output.out and output.out.local("")) or Path.cwd()) / "report.html"
+    target = file or ((output.out and output.out.local("")) or Path.cwd()) / REPORT
     _check(target)
     folder = ImagesFolder.beside(target) if images_folder else None
     pictures = Pictures(large=LARGE, put=folder.put) if folder else IN_THE_PAGE
-    made = replace(
-        gather(output, samples=samples, title=title, pictures=pictures), images=folder.path.name if folder else None
-    )
-    html = render(made).encode("utf-8")
-    with atomic_file(target) as sink:
-        sink.write(html)
+    with folder.removed_on_failure() if folder else nullcontext():
+        made = replace(
+            gather(output, samples=samples, title=title, pictures=pictures), images=folder.path.name if folder else None
+        )
+        html = render(made).encode("utf-8")
+        with atomic_file(target) as sink:
+            sink.write(html)
     if folder:
         folder.remove_others()
     return Written(

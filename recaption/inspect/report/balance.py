@@ -8,17 +8,18 @@ from collections.abc import Sequence
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from recaption.balance import NAME, About, read_about
+from recaption.balance import About, read_about
 from recaption.errors import DatasetError
 from recaption.inspect.balance import lines
 from recaption.inspect.paths import OutputPaths
+from recaption.output.paths import BALANCE
 
 _WIDTH, _HEIGHT, _SIDE, _TOP, _BOTTOM = 420, 190, 40, 22, 34
 
 
 def section(output: OutputPaths, build: str) -> Markup | None:
     """The section as HTML; None without a readable file about this build."""
-    path = output.out.local(NAME) if output.out else None
+    path = output.out.local(BALANCE) if output.out else None
     try:
         with pq.ParquetFile(path) as parquet:
             about = read_about(parquet, str(path))

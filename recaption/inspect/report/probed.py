@@ -7,11 +7,10 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from recaption.inspect.paths import OutputPaths
-
-FOLDER: Final = "probe"
+from recaption.output.paths import PROBE, PROBE_PLOT, PROBE_RESULT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +29,7 @@ class Probed:
 def read(output: OutputPaths) -> Probed | None:
     """None if the output has no probe, or one whose files are damaged or of another version."""
     try:
-        found = json.loads(_file(output, "probe.json"))
+        found = json.loads(_file(output, PROBE_RESULT))
         return _consistency(found) if "consistency" in found else _truth(found, _plot(output))
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -87,7 +86,7 @@ def _mean(values: Sequence[float]) -> str:
 def _plot(output: OutputPaths) -> str | None:
     """As an image, in which browsers run no script."""
     try:
-        return f"data:image/svg+xml;base64,{base64.b64encode(_file(output, 'probe.svg')).decode()}"
+        return f"data:image/svg+xml;base64,{base64.b64encode(_file(output, PROBE_PLOT)).decode()}"
     except FileNotFoundError:
         return None
 
@@ -95,4 +94,4 @@ def _plot(output: OutputPaths) -> str | None:
 def _file(output: OutputPaths, name: str) -> bytes:
     if output.out is None:
         raise FileNotFoundError(name)
-    return output.out.get(f"{FOLDER}/{name}")
+    return output.out.get(f"{PROBE}/{name}")

@@ -54,14 +54,28 @@ def gather(connection: duckdb.DuckDBPyConnection, output: OutputPaths, manifest:
     rows = [Share(*row) for row in fetch(connection, question.sql, question.values({}))]
     if not rows:
         return None
-    groups = [(name, tuple(found)) for name, found in groupby(rows, key=lambda row: row.grouped_by)]
-    repairing = {f"{_IMAGES_WITH}{g['id']}": g["id"] for g in manifest["generations"] if g.get("task") == "repair"}
+    groups = {name: tuple(found) for name, found in groupby(rows, key=lambda row: row.grouped_by)}
+    repairing = [g["id"] for g in manifest["generations"] if g.get("task") == "repair"]
     return Support(
         whole=rows[0],
-        groups=tuple((name, found) for name, found in groups[1:] if not name.startswith(_IMAGES_WITH)),
-        repairs=tuple((repairing[name], found) for name, found in groups if name in repairing),
+        groups=tuple((name, found) for name, found in groups.items() if name != "all" and not _of_images(name)),
+        repairs=tuple((id, found) for id in repairing if (found := _compared(groups, id))),
         worst=_worst(connection, output, manifest["format"]),
     )
+
+
+def _of_images(group: str) -> bool:
+    return group.startswith(_IMAGES_WITH)
+
+
+def _compared(groups: Mapping[str, tuple[Share, ...]], generation: str) -> tuple[Share, ...]:
+    """The shares of all generations in the images with verified captions of this one, which is the last; empty if it
+    has none. If it has captions of all images, these are the shares by generation.
+    """
+    of_all = groups["generation"]
+    own = of_all if any(share.value == generation for share in of_all) else ()
+    found = groups.get(f"{_IMAGES_WITH}{generation}", own)
+    return tuple(sorted(found, key=lambda share: share.value == generation))
 
 
 def _worst(connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str) -> tuple[Row, ...]:

@@ -24,13 +24,13 @@ from recaption.inspect.viewer.server import HOST, Server
 __all__ = ["Limits", "Pages", "Server", "serve"]
 
 
-def serve(path: str, console: Console, *, port: int = 0, limits: Limits | None = None) -> None:
+def serve(path: str, console: Console, *, port: int = 0) -> None:
     """Serve the page of the build at `path` until Ctrl-C, and open it in a browser if one is available.
 
     `port` 0 is any free port. The URL has a token: requests without it are refused. Raises UserError without a build
     and for a port that cannot be used, and like `connect`.
     """
-    with Pages(find(path), limits or Limits()) as pages:
+    with Pages(find(path), Limits()) as pages:
         try:
             server = Server(pages, token=secrets.token_urlsafe(24), port=port)
         except OSError as error:

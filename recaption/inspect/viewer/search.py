@@ -13,10 +13,10 @@ FILTERS: Final[tuple[str, ...]] = ("q", "generation", "model", "status", "flag",
 
 
 def statement(filters: Mapping[str, str], most: int) -> tuple[str, dict[str, str]]:
-    """The statement for up to `most` images, and one more if there are more, and its values.
+    """The statement for `most` + 1 images, and its values. The last image only shows that there are more.
 
-    An image has to meet all conditions, and one of its captions `q`, `generation` and `model` together. `q` is a part
-    of the caption, or the key. Raises UserError for a flag or a weight that does not exist.
+    An image must meet all conditions. `q`, `generation` and `model` must hold for one and the same caption. `q` is a
+    part of the caption, or the key. Raises UserError for a flag or a weight that does not exist.
     """
     values = {name: filters[name] for name in FILTERS if filters.get(name)}
     of_captions = [_OF_CAPTIONS[name] for name in ("generation", "model") if name in values]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from recaption.generate.plan import Plan, make_plan
 from recaption.io.files import is_url, open_stream
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
+from recaption.output.folder_rule import recorded_rule
 from recaption.output.paths import index_file
 from recaption.output.reports import run_reports, shard_ids
 from recaption.progress import Display
@@ -32,6 +34,7 @@ from recaption.run.estimate.figures import (
 from recaption.run.estimate.suggestions import ENGINE_BOUND, suggestions
 from recaption.run.job import run
 from recaption.source import Source, open_source
+from recaption.tasks.question import closure
 from recaption.types import SourceShard
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ def estimate(
     prices = _prices(pipeline, token_prices or {})
     result = run(pipeline, path, display, half="generate", limit=images)
     store = open_store(pipeline.output.path)
-    source = open_source(pipeline.source, store)
+    source = open_source(pipeline.source, partial(recorded_rule, store))
     plan = make_plan(pipeline, path, source)
     reports = run_reports(store)
     rates: list[ModelRate] = []
@@ -69,7 +72,11 @@ def estimate(
     for model in plan.models:
         if model.engine is None:
             continue  # answers from a column cost nothing
-        found = (model_rate(report, model.title, model.config.tensor_parallel) for report in reversed(reports))
+        reads = {question.id: {other.id for other in closure(question.over)} for question in model.questions}
+        found = (
+            model_rate(report, model.title, model.config.tensor_parallel, model=model.name, reads=reads)
+            for report in reversed(reports)
+        )
         rate = next((rate for rate in found if rate is not None), None)
         if rate is None:
             unmeasured.append(model.title)
@@ -152,6 +159,7 @@ def _lengths(store: Store, source: Source, plan: Plan, images: int) -> list[Leng
                 question.generation.sampling.max_tokens,
                 [answer for of_shard in stored for answer in of_shard.answers.values()],
                 [reject for of_shard in stored for reject in of_shard.rejects.values()],
+                is_written=question.output.form in ("text", "json_schema"),
             )
         )
     return found
@@ -276,7 +284,9 @@ def _histogram(of: Lengths) -> list[str]:
     """Statistics of a generation: lengths of answers, and shares of truncated, retried and rejected ones."""
     answers = len(of.output_tokens)
     found = [f"{of.id}: {answers:,} answers"]
-    if answers:
+    if answers and not of.is_written:
+        found.append(f"  prompts take p50 {of.prompt(0.5):,} tokens")
+    elif answers:
         found[0] += f", tokens p50 {of.output(0.5)} · p95 {of.output(0.95)} · max {max(of.output_tokens)}"
         found[0] += f" of {of.max_tokens} allowed"
         found.append(f"  {sparks(histogram(of.output_tokens, _BINS, of.max_tokens))}  0 … {of.max_tokens} tokens")

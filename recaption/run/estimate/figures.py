@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +32,14 @@ class TokenPrice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRate:
-    """The rate of one model in one run. `gpus` is per engine: 0 if it uses none, or runs on a server elsewhere.
+    """The rate of one model in one pass of one run. `gpus` is per engine: 0 if it uses none, or runs on a server
+    elsewhere. `name` is the title of the pass: the name of the model, with a number from its second pass on.
 
     An image counts once, however many generations use it.
     """
 
     name: str
+    model: str
     run: str
     images: int
     seconds: float
@@ -81,7 +83,11 @@ class ModelRate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lengths:
-    """Statistics of one generation's answers and rejects. Tokens are those of the kept attempts, in no order."""
+    """Statistics of one generation's answers and rejects. Tokens are those of the kept attempts, in no order.
+
+    `is_written`: the model writes the answers until it ends them. Else they are one token (a probability of choices),
+    one of a few words, or numbers, and `max_tokens` does not matter.
+    """
 
     id: str
     model: str
@@ -92,6 +98,7 @@ class Lengths:
     rejects: dict[str, int]  # by reason
     again: int  # answers and rejects with more than one attempt
     failed: dict[str, int]  # finish reasons of attempts that were discarded
+    is_written: bool = True
 
     @property
     def results(self) -> int:
@@ -170,18 +177,38 @@ def total_images(shards: Sequence[tuple[int | None, int | None]]) -> Total | Non
     return Total(images=images + round(more), exact=len(counted) == len(shards))
 
 
-def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> ModelRate | None:
-    """The rate of a model in one run's report (`metrics/run-*.json`); None if it was not used."""
-    progress = PassProgress.model_validate({**(report.get("models", {}).get(name) or {}), "model": name})
-    images = max((generation.fresh_images for generation in progress.generations.values()), default=0)
-    if not images or progress.seconds <= 0:
+def model_rate(
+    report: dict[str, Any],
+    name: str,
+    tensor_parallel: int = 1,
+    *,
+    model: str | None = None,
+    reads: Mapping[str, Collection[str]] = {},
+) -> ModelRate | None:
+    """The rate of a pass in one run's report (`metrics/run-*.json`); None if it was not used.
+
+    `name` is its title, and `model` the name of its model; default: the title. `reads` has the generations that each
+    generation reads, also through others. An image without anything to ask in a later pass counts: the run has answered
+    what the pass reads.
+    """
+    passes = {
+        title: PassProgress.model_validate({**(of or {}), "model": title})
+        for title, of in report.get("models", {}).items()
+    }
+    progress = passes.get(name)
+    if progress is None or progress.seconds <= 0 or not any(of.fresh_images for of in progress.generations.values()):
         return None
+    fresh = {id: of.fresh_images for one in passes.values() for id, of in one.generations.items()}
+    covered = {
+        id: max(fresh[id], *(fresh.get(other, 0) for other in reads.get(id, ())), 0) for id in progress.generations
+    }
     device = progress.engine.get("device") or ""
     engine = " ".join(filter(None, (progress.engine.get("engine"), progress.engine.get("engine_version"))))
     return ModelRate(
         name=name,
+        model=model or name,
         run=str(report.get("run", "")),
-        images=images,
+        images=max(covered.values()),
         seconds=progress.seconds,
         engines=max(1, progress.engines_used),
         gpus=tensor_parallel if device and not device.lower().startswith(_NO_GPU) else 0,
@@ -190,11 +217,19 @@ def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> M
         lost={stage: share for stage, share in progress.meter.lost.items() if share},
         prompt_tokens=sum(of.prompt_tokens for of in progress.generations.values()),
         output_tokens=sum(of.output_tokens for of in progress.generations.values()),
-        requests={id: of.fresh / of.finished for id, of in progress.generations.items() if of.finished},
+        requests={id: of.fresh / covered[id] for id, of in progress.generations.items() if of.finished},
     )
 
 
-def lengths(id: str, model: str, max_tokens: int, answers: Sequence[Answer], rejects: Sequence[Reject]) -> Lengths:
+def lengths(
+    id: str,
+    model: str,
+    max_tokens: int,
+    answers: Sequence[Answer],
+    rejects: Sequence[Reject],
+    *,
+    is_written: bool = True,
+) -> Lengths:
     """Statistics of one generation's answers and rejects."""
     failed: Counter[str] = Counter(attempt.finish_reason for answer in answers for attempt in answer.attempts[:-1])
     return Lengths(
@@ -207,4 +242,5 @@ def lengths(id: str, model: str, max_tokens: int, answers: Sequence[Answer], rej
         rejects=dict(Counter(reject.reason for reject in rejects)),
         again=sum(len(answer.attempts) > 1 for answer in answers) + sum(reject.attempts > 1 for reject in rejects),
         failed=dict(failed),
+        is_written=is_written,
     )

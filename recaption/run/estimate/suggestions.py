@@ -28,7 +28,7 @@ def suggestions(estimate: Estimate, pipeline: Pipeline) -> list[str]:
     """What to change before generating for the whole source, the most expensive problems first; may be empty."""
     found: list[str] = []
     for rate in estimate.models:
-        found += _of_rate(rate, pipeline.models[rate.name])
+        found += _of_rate(rate, pipeline.models[rate.model])
     for number, generation in enumerate(pipeline.generate):
         for lengths in estimate.lengths:
             if lengths.id == generation.id:
@@ -48,9 +48,9 @@ def _of_rate(rate: ModelRate, model: Model) -> Iterator[str]:
     text = _STARVED[cause]
     if cause in ("decode", "render"):
         text += (
-            f". Give each engine more CPU cores, or a smaller models.{rate.name}.max_pixels"
+            f". Give each engine more CPU cores, or a smaller models.{rate.model}.max_pixels"
             if model.renderers == "auto"
-            else f". Set models.{rate.name}.renderers to auto, or above {model.renderers} if there are cores"
+            else f". Set models.{rate.model}.renderers to auto, or above {model.renderers} if there are cores"
         )
     yield f"{rate.name}: {percent(fed[cause])} of the engine's maximum rate is lost: {text}"
 
@@ -70,6 +70,12 @@ def _of_lengths(lengths: Lengths, where: str, model: Model) -> Iterator[str]:
         )
     if answers < MIN_ANSWERS:
         return
+    if lengths.is_written:
+        yield from _of_answers(lengths, where)
+    yield from _of_prompts(lengths, model)
+
+
+def _of_answers(lengths: Lengths, where: str) -> Iterator[str]:
     longest, p99 = max(lengths.output_tokens), lengths.output(0.99)
     if lengths.cut_share > CUT:
         yield (
@@ -84,13 +90,13 @@ def _of_lengths(lengths: Lengths, where: str, model: Model) -> Iterator[str]:
             f"--set {where}.sampling.max_tokens={enough} stops an answer that does not end sooner. "
             f"{_REGENERATES}"
         )
-    yield from _of_prompts(lengths, model)
 
 
 def _of_prompts(lengths: Lengths, model: Model) -> Iterator[str]:
     key = f"models.{lengths.model}"
     room = model.max_model_len
-    if room is not None and (most := lengths.prompt(1.0) + lengths.max_tokens) > room:
+    most = lengths.prompt(1.0) + lengths.max_tokens
+    if room is not None and most > room and lengths.is_written:
         yield (
             f"{lengths.id}: prompts of up to {lengths.prompt(1.0)} tokens and max_tokens {lengths.max_tokens} do not "
             f"fit together into {key}.max_model_len={room}: set it to {_round_up(most, 256)}, or lower "

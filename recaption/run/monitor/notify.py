@@ -88,7 +88,8 @@ class Notifier:
         """Send a notice if no answers are stored any more, or if they are stored again."""
         now = self._clock()
         fresh = sum(generation.fresh for generation in progress.generations.values())
-        moved = self._fresh.get(progress.model) != fresh or progress.phase != "generating"
+        idle = progress.phase != "generating" and not progress.waits_for_gpus and not self._stalled
+        moved = self._fresh.get(progress.model) != fresh or idle
         self._fresh[progress.model] = fresh
         if moved:
             if self._stalled:
@@ -96,7 +97,9 @@ class Notifier:
             self._last, self._stalled = now, False
         elif not self._stalled and now - self._last > STALL_SECONDS:
             self._stalled = True
-            self._notify("stalled", f"no answer was stored for {duration(now - self._last)}", answers=self._total)
+            what = "no node has enough GPUs for an engine, and " if progress.waits_for_gpus else ""
+            what += f"no answer was stored for {duration(now - self._last)}"
+            self._notify("stalled", what, answers=self._total)
 
     def building(self, done: int, total: int) -> None:
         """No notice is sent about a build."""

@@ -56,6 +56,9 @@ METRICS: Final[Mapping[str, _Metric]] = {
     "recaption_gpu_seconds": _Metric(
         kind="counter", help="Time of all engines of this run, times their GPUs.", labels=("model",)
     ),
+    "recaption_gpu_wait_seconds": _Metric(
+        kind="gauge", help="Time for which no node has had the GPUs of an engine.", labels=("model",)
+    ),
     "recaption_engine_share_ratio": _Metric(
         kind="gauge", help="Share of the engines' maximum rate that is reached.", labels=("model",)
     ),
@@ -227,6 +230,7 @@ def _samples(progress: PassProgress) -> Samples:
         "recaption_engines": progress.engines,
         "recaption_engine_deaths": progress.engine_deaths,
         "recaption_gpu_seconds": progress.gpu_seconds,
+        "recaption_gpu_wait_seconds": progress.gpu_wait_seconds if progress.waits_for_gpus else 0.0,
         "recaption_quarantined_images": progress.quarantined,
         "recaption_generating_seconds": progress.seconds,
         "recaption_engine_share_ratio": progress.meter.share,

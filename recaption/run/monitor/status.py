@@ -368,6 +368,8 @@ def _remarks(status: Status, model: PassProgress, now: datetime) -> list[str]:
         ]
     if not status.active or model.phase == "done":
         return found
+    if model.waits_for_gpus:
+        found.append(f"waiting for a node with enough GPUs for an engine, for {duration(model.gpu_wait_seconds)}")
     left = model.seconds_left
     if left is None:
         return [*found, "no rate yet, so no estimate of the end"]

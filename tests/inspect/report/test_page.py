@@ -102,6 +102,16 @@ def test_a_repair_is_compared_with_the_captions_of_its_images(verified: Path) ->
     assert "Before and after repair, images with captions of short" in page(verified).text
 
 
+def test_a_repair_of_all_images_is_compared_with_their_captions(verified: Path) -> None:
+    manifest = json.loads((verified / "manifest.json").read_text())
+    manifest["generations"][0] |= {"task": "repair", "over": ["check"]}  # short lacks an image, long does not
+    (verified / "manifest.json").write_text(json.dumps(manifest))
+    report = gather(find(str(verified)))
+    assert report.support is not None
+    long, short = dict(report.support.groups)["generation"]
+    assert report.support.repairs == (("long", (short, long)),)
+
+
 def test_without_verifications_the_page_does_not_mention_them(verified: Path) -> None:
     made = page(GOLDEN)
     assert "support" not in made.ids and "p_true" not in made.text and "Verification" not in made.text

@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 from samples import jpeg
 from small_output import answer_all, pipeline_data, write_source
+from toy_tasks import Words
 
 from recaption import config
 from recaption.errors import UserError
@@ -27,6 +28,9 @@ from recaption.run import estimate as module
 from recaption.run.estimate import as_json, estimate, lines, print_estimate
 from recaption.run.estimate.figures import Estimate, TokenPrice, Total
 from recaption.source import open_source
+from recaption.tasks.base import Parsed, Unit
+from recaption.tasks.output import Output
+from recaption.types import Completion
 
 
 def display() -> Display:
@@ -114,6 +118,28 @@ def test_lengths_of_answers_are_printed_as_a_histogram(ran: dict[str, Any]) -> N
     assert "long: 7 answers, tokens p50 14 · p95 14 · max 14 of 320 allowed" in said
     assert "12 % retried, 12 % rejected (refusal 1)" in said and "█" in said
     assert "$" not in said, "without a price there is no cost"
+
+
+def test_answers_that_are_not_written_have_no_lengths(ran: dict[str, Any]) -> None:
+    data = pipeline_data(ran["folder"])
+    data["generate"][1] |= {"task": f"{__name__}:Mood", "prompt": "describe_short"}
+    pipeline = config.validate(data)
+    answer_all(data)
+    (_, mood) = (found := estimate(pipeline, None, display())).lengths
+    assert not mood.is_written and mood.output_tokens
+    said = "\n".join(lines(replace(found, lengths=(mood,)), pipeline))
+    assert "short: 8 answers\n  prompts take p50 20 tokens" in said
+    assert "truncated" not in said and "█" not in said and "max_tokens" not in said
+
+
+class Mood(Words):
+    """One of the texts that the engine of these tests writes: they stand for choices."""
+
+    def output(self, unit: Unit | None) -> Output:
+        return Output(choices=("a mood",))
+
+    def parse(self, unit: Unit, completion: Completion) -> Parsed:
+        return Parsed(finish="stop", value=[])
 
 
 def test_only_the_shards_of_the_pilot_are_read(ran: dict[str, Any]) -> None:

@@ -58,6 +58,18 @@ def test_unused_tokens_suggest_fewer() -> None:
     assert advice(estimate(of=(some_lengths(output_tokens=(110,) * 100),))) == "", "half of it is room to spare"
 
 
+def test_answers_that_are_not_written_suggest_no_tokens() -> None:
+    """Probabilities of choices, scores and likelihoods: `max_tokens` has no effect on them."""
+    for tokens in ((0,) * 100, (1,) * 100):
+        of = some_lengths(output_tokens=tokens, is_written=False)
+        assert advice(estimate(of=(of,)), max_model_len=max(of.prompt_tokens) + 1) == ""
+
+
+def test_a_second_pass_has_the_settings_of_its_model() -> None:
+    said = advice(estimate(models=(rate(name="qwen (pass 2)"),)), renderers=2)
+    assert said.startswith("qwen (pass 2): 15 % of") and "Set models.qwen.renderers to auto, or above 2" in said
+
+
 def test_few_answers_give_no_suggestion() -> None:
     assert advice(estimate(of=(some_lengths(output_tokens=(320,) * 5, prompt_tokens=(9,) * 5, cut=5),))) == ""
 

@@ -82,6 +82,23 @@ def test_a_stall_is_posted_once_and_its_end_too() -> None:
     assert "15 min" in sent[0]["detail"]
 
 
+def test_waiting_for_gpus_counts_as_a_stall() -> None:
+    now, sent = 0.0, []
+    told = notifier("http://x", clock=lambda: now, send=lambda url, body: sent.append(json.loads(body)))
+    for at, waited, phase, answers in (
+        (0, 0.0, "listing", 0),
+        (899, 890.0, "starting engine", 0),
+        (901, 892.0, "starting engine", 0),
+        (1000, 0.0, "starting engine", 0),  # a node has joined
+        (1100, 0.0, "generating", 1),
+    ):
+        now = float(at)
+        told.generating(progress(answers, phase).model_copy(update={"gpu_wait_seconds": waited}))
+    told.ended(None)
+    assert [body["notice"] for body in sent] == ["stalled", "resumed", "done"]
+    assert sent[0]["detail"] == "no node has enough GPUs for an engine, and no answer was stored for 15 min"
+
+
 def test_a_failing_server_is_tried_again_and_given_up(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     url, got, statuses = server
     monkeypatch.setattr(notify.time, "sleep", lambda seconds: None)

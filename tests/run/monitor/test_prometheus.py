@@ -58,6 +58,14 @@ def progress(answers: int, **changes: Any) -> PassProgress:
     return PassProgress(**given | changes)
 
 
+@pytest.mark.parametrize(("phase", "served"), [("starting engine", 70.0), ("done", 0.0)])
+def test_a_wait_for_gpus_is_served_while_it_lasts(phase: str, served: float) -> None:
+    port = free_port()
+    with PrometheusExporter(port) as exporter:
+        exporter.generating(progress(0, phase=phase, gpu_wait_seconds=70.0))
+        assert value(scrape(port), "recaption_gpu_wait_seconds", model="qwen") == served
+
+
 def test_a_scrape_reads_the_last_update() -> None:
     port = free_port()
     with PrometheusExporter(port, info={"command": "run", "version": "0.1.0"}) as exporter:
@@ -77,6 +85,7 @@ def test_a_scrape_reads_the_last_update() -> None:
         assert value(found, "recaption_answers_total", model="other", generation="tags") == 0
         assert value(found, "recaption_in_flight_requests", model="qwen") == 64
         assert value(found, "recaption_engine_deaths_total", model="qwen") == 1
+        assert value(found, "recaption_gpu_wait_seconds", model="qwen") == 0
         assert value(found, "recaption_left_seconds", model="qwen") == pytest.approx((200 - 72) * 10 / 32, rel=0.1)
         assert value(found, "recaption_shards_built_total") == 3 and value(found, "recaption_shards_to_build") == 8
         assert abs(value(found, "recaption_last_progress_timestamp_seconds") - time.time()) < 60

@@ -321,6 +321,13 @@ def test_a_silent_store_is_reported_and_the_wait_is_bounded(tmp_path: Path, monk
         go.set()
 
 
+def test_a_run_that_waits_for_gpus_shows_it(tmp_path: Path) -> None:
+    data = progress()
+    data["models"]["qwen"] |= {"phase": "starting engine", "engines": 0, "gpu_wait_seconds": 200.0}
+    put(tmp_path, data)
+    assert "waiting for a node with enough GPUs for an engine, for 3 min" in text(read_status(str(tmp_path), NOW))
+
+
 def test_a_run_whose_store_was_silent_shows_it(tmp_path: Path) -> None:
     put(tmp_path, progress(store_silent_seconds=95.0))
     assert read_status(str(tmp_path), NOW).words.endswith("; the store had not answered for 2 min then")

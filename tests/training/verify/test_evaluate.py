@@ -8,7 +8,7 @@ import pytest
 from recaption.demo.scenes import sample_scene
 from training.scene.captions import describe_long
 from training.scene.check import check_sentence
-from training.verify.evaluate import FIT_SEED, auroc, calibration_error, claims_of, evaluate, fit
+from training.verify.evaluate import FIT_SEED, auroc, calibration_error, claims_of, evaluate, fit, most_found
 
 
 def test_auroc():
@@ -50,6 +50,22 @@ def test_a_rule_uses_the_measures_of_its_method():
     assert ((both.probability(measures) < both.threshold) == ~true).all()
 
 
+@pytest.mark.parametrize(
+    ("p", "precision", "threshold"),
+    [
+        ((0.1, 0.2, 0.3, 0.4, 0.9), 0.75, 0.65),  # 3 of the 4 below it are false
+        ((0.1, 0.2, 0.3, 0.4, 0.9), 0.9, 0.25),
+        ((0.1, 0.2, 0.4, 0.4, 0.9), 0.7, 0.65),  # equal probabilities are not separated
+        ((0.1, 0.4, 0.4, 0.4, 0.9), 0.9, 0.25),
+        ((0.4, 0.4, 0.4, 0.4, 0.9), 0.9, 0.65),  # none is precise enough
+        ((0.1, 0.2, 0.3, 0.3, 0.9), 0.1, 0.6),  # a higher one finds no more
+    ],
+)
+def test_the_threshold_finds_most_with_a_precision(p, precision, threshold):
+    true = np.array([False, False, True, False, True])
+    assert most_found(np.array(p), true, precision) == pytest.approx(threshold)
+
+
 def captions(images, question):
     """True captions: the images are those of the scenes in order, twice."""
     seeds = range(captions.seed, captions.seed + len(images))
@@ -77,4 +93,5 @@ def test_figures_of_a_judge_that_misses_shapes():
         assert found["precision"] == 1.0
         assert all(share == (change != "shape") for change, (share, _) in found["recall_by_change"].items())
         assert not any(share for share, _ in found["true_called_false"].values())
+        assert found["at_half"] == {name: found[name] for name in found["at_half"]}, "p is far from both"
     assert result["measured"]["statements"] > result["measured"]["false"] > 0

@@ -1,15 +1,10 @@
-"""A pipeline: one YAML file, validated here. The only place that names its keys and defaults."""
+"""The keys of a pipeline file with their defaults and descriptions. No other module names them."""
 
 from __future__ import annotations
 
-import copy
 import datetime
-import graphlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,20 +12,16 @@ from pydantic import (
     Field,
     FiniteFloat,
     SerializerFunctionWrapHandler,
-    ValidationError,
     WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
 )
 
-from recaption import legacy, strictyaml
-from recaption.errors import ConfigError
-from recaption.resources import find
-from recaption.section import AsYaml, Free, OneOrMore, Section, explain
+from recaption.config.checks import of_generations, of_names, of_output, of_weights
+from recaption.section import AsYaml, Free, OneOrMore, Section
 from recaption.types import FlairList, WholeImage
 
-_S = TypeVar("_S", bound=Section)
 Names = Annotated[
     tuple[str, ...],
     OneOrMore,
@@ -158,6 +149,11 @@ class Model(Section):
         "auto", description="Engines of this model; auto: one per tensor_parallel GPUs"
     )
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine")
+    require_gpu: Annotated[Literal["auto"] | bool, AsYaml] = Field(
+        "auto",
+        description="On a cluster, wait until a node has the GPUs of an engine, instead of using CPUs; auto: if engine "
+        "is vllm, built for GPUs, or tensor_parallel is above 1. On one machine, true makes a missing GPU an error",
+    )
     cpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto",
         description="CPU cores that Ray reserves for a replica; without a GPU also its number of threads. "
@@ -187,6 +183,8 @@ class Model(Section):
     def _model_is_named(self) -> Model:
         if self.engine != "column" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
+        if self.engine in ("column", "openai") and self.require_gpu is True:
+            raise ValueError(f"engine {self.engine} uses no GPU of this cluster: remove require_gpu")
         if self.engine in _ON_TRANSFORMERS and (self.quantization or self.tensor_parallel > 1):
             raise ValueError(
                 f"quantization and tensor_parallel are settings of vLLM; with {self.engine}, use a quantised model"
@@ -522,8 +520,8 @@ class Pipeline(Section):
     @model_validator(mode="after")
     def _names_agree(self) -> Pipeline:
         known = [*(generation.id for generation in self.generate), "raw"]
-        named = [*_of_names(known[:-1], self.generate, self.models), *_of_generations(self.generate, self.models)]
-        if wrong := [*named, *_of_weights(self.annotate.weights, self.generate), *_of_output(self.output, known)]:
+        named = [*of_names(known[:-1], self.generate, self.models), *of_generations(self.generate, self.models)]
+        if wrong := [*named, *of_weights(self.annotate.weights, self.generate), *of_output(self.output, known)]:
             raise ValueError("\n".join(wrong))
         return self
 
@@ -536,249 +534,3 @@ class Pipeline(Section):
     def primary(self) -> tuple[str, ...]:
         """Generations without captions are passed over where a text is wanted."""
         return self.output.primary or (*(generation.id for generation in self.generate), "raw")
-
-
-def _of_names(ids: Sequence[str], generate: Sequence[GenerationConfig], models: Collection[str]) -> Iterator[str]:
-    """Problems of the names of generations and models."""
-    if "raw" in ids:
-        yield "generate: the id raw is reserved for the captions of the source"
-    if len(set(ids)) < len(ids):
-        yield f"generate: ids must differ, got {', '.join(ids)}"
-    for generation in generate:
-        if generation.model not in models:
-            yield f"generate {generation.id}: unknown model {generation.model!r}; models are {', '.join(models)}"
-        if unknown := [other for other in generation.over if other not in ids]:
-            yield f"generate {generation.id}: over has unknown {', '.join(unknown)}; generations are {', '.join(ids)}"
-    if cycle := _cycle({generation.id: generation.over for generation in generate}):
-        yield f"generate: over forms a cycle: {' reads '.join(cycle)}; remove one of them"
-
-
-def _cycle(over: Mapping[str, Sequence[str]]) -> list[str]:
-    """Generations each of which reads the next one, the first one repeated at the end; empty if there is no cycle."""
-    try:
-        graphlib.TopologicalSorter(over).prepare()
-    except graphlib.CycleError as error:
-        return [str(name) for name in error.args[1]][::-1]
-    return []
-
-
-def _of_generations(generate: Sequence[GenerationConfig], models: Mapping[str, Model]) -> Iterator[str]:
-    """Problems of engines, prompts and columns."""
-    for generation in generate:
-        if generation.model not in models:
-            continue
-        from_column = models[generation.model].engine == "column"
-        if from_column and not generation.column:
-            yield f"generate {generation.id}: engine column needs `column`, the source column with the captions"
-        if from_column and generation.over:
-            yield f"generate {generation.id}: engine column reads no other generations; remove `over`"
-        needs_prompt = generation.task == "caption"  # the plan checks the prompts of other tasks
-        if not from_column and (generation.column or (needs_prompt and not generation.prompt)):
-            yield f"generate {generation.id}: needs `prompt`; `column` is for engine column only"
-
-
-def _of_weights(weights: Weights, generate: Sequence[GenerationConfig]) -> Iterator[str]:
-    """Problems of the weights that are computed from the results of a task."""
-    scores = [generation.id for generation in generate if generation.task == "score"]
-    if weights.dissimilar is not None and (named := weights.dissimilar.generation) not in scores:
-        known = f"known are {', '.join(scores)}" if scores else "add one"
-        yield f"annotate.weights.dissimilar.generation: {named!r} is no generation with `task: score`; {known}"
-
-
-def _of_output(output: Output, known: Sequence[str]) -> Iterator[str]:
-    """Problems of the output settings; `known` are the generations."""
-    for name in ("require", "primary"):
-        unknown = [g for g in getattr(output, name) if g not in known]
-        if unknown:
-            yield f"output.{name}: unknown {', '.join(unknown)}; known are {', '.join(known)}"
-    if output.profile and output.format != "webdataset":
-        yield (
-            f"output.profile: {output.profile} is for format webdataset, and output.format is {output.format}; "
-            "set it to webdataset, or write another format and use recaption export"
-        )
-    if output.profile_map and not output.profile:
-        yield "output.profile_map: needs a profile; set output.profile: flair"
-    for name, generation in output.profile_map.items():
-        if generation not in known:
-            yield f"output.profile_map.{name}: unknown {generation!r}; known are {', '.join(known)}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """The valid parts of an invalid pipeline; invalid parts are None or left out."""
-
-    source: Source | None
-    models: Mapping[str, Model]
-    generate: Sequence[GenerationConfig]
-    annotate: Annotate | None
-    output: Output | None
-
-    @classmethod
-    def of(cls, pipeline: Pipeline) -> Parts:
-        return cls(
-            source=pipeline.source,
-            models=pipeline.models,
-            generate=pipeline.generate,
-            annotate=pipeline.annotate,
-            output=pipeline.output,
-        )
-
-
-class InvalidPipeline(ConfigError):
-    """An invalid pipeline file. `parts` are its valid parts; `path` is the path of the file, or None."""
-
-    parts: Parts
-    path: Path | None = None
-
-
-def load(name: str, overrides: tuple[str, ...] = (), preset: str | None = None) -> tuple[Pipeline, Path]:
-    """Read, override and validate a pipeline. Returns it with its file's path.
-
-    The file's `preset` is applied first, then `overrides` (`key.path=value`, values as YAML).
-
-    Raises ConfigError: every problem of the file in one message, each with the key, what was given and what is allowed.
-    """
-    path = find("pipelines", name, ".yaml")
-    data = strictyaml.read(strictyaml.decoded(path.read_bytes(), str(path)), str(path))
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping with name, source, models, generate and output")
-    if preset is not None:
-        _apply(data, preset, str(path))
-    for override in overrides:
-        _set(data, override)
-    try:
-        return validate(data, str(path)), path
-    except InvalidPipeline as error:
-        error.path = path
-        raise
-
-
-def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
-    """The pipeline in `data`. Raises ConfigError as `load` does."""
-    data = legacy.pipeline(data)
-    try:
-        return Pipeline.model_validate(data)
-    except ValidationError as error:
-        parts = _parts(data)
-        found = explain(error.errors(), _section)
-        if not any(line.startswith("pipeline: ") for line in found):  # pydantic stops at the fields
-            ids, models = _names(data)
-            if parts.generate and models:
-                found += [*_of_names(ids, parts.generate, models), *_of_generations(parts.generate, parts.models)]
-            if ids:
-                checks = list(_of_output(parts.output, [*ids, "raw"])) if parts.output else []
-                whole = not any(line.startswith("output.") for line in found)
-                found += checks if whole else [line for line in checks if not line.startswith("output.profile")]
-        lines = [f"  {line}" for line in found]
-        invalid = InvalidPipeline("\n".join([f"{where} is not a valid pipeline:", *lines]))
-        invalid.parts = parts
-        raise invalid from error
-
-
-def _parts(data: dict[str, Any]) -> Parts:
-    def part(kind: type[_S], value: Any, needed: frozenset[str] = frozenset()) -> _S | None:
-        """The section without its invalid keys; None if one of them is `needed`, or the value is not a section."""
-        try:
-            return kind.model_validate(value)
-        except ValidationError as error:
-            wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
-            if not wrong or wrong & needed or not isinstance(value, dict) or not wrong <= set(map(str, value)):
-                return None
-            return part(kind, {name: item for name, item in value.items() if str(name) not in wrong}, needed)
-
-    models, generate = data.get("models"), data.get("generate")
-    of_models = {str(name): part(Model, value, _NEEDED_OF_MODEL) for name, value in _items(models)}
-    of_generate = (
-        [part(GenerationConfig, value, _NEEDED_OF_GENERATION) for value in generate]
-        if isinstance(generate, list)
-        else []
-    )
-    return Parts(
-        source=part(Source, data.get("source")),
-        models={name: model for name, model in of_models.items() if model},
-        generate=[generation for generation in of_generate if generation],
-        annotate=part(Annotate, data.get("annotate", {})),
-        output=part(Output, data.get("output")),
-    )
-
-
-_NEEDED_OF_MODEL = frozenset({"engine", "model", "engine_args"})
-_NEEDED_OF_GENERATION = frozenset({"id", "model", "prompt", "column", "task", "over"})
-
-
-def _names(data: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The ids of generations and the names of models, also of those that are not valid."""
-    generate = data.get("generate")
-    listed = generate if isinstance(generate, list) else []
-    ids = [each["id"] for each in listed if isinstance(each, dict) and isinstance(each.get("id"), str)]
-    return ids, [str(name) for name, _ in _items(data.get("models"))]
-
-
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    return [item for item in value.items() if not str(item[0]).startswith("x-")] if isinstance(value, dict) else []
-
-
-def _apply(data: dict[str, Any], preset: str, where: str) -> None:
-    """Set the values of a preset, in the order of the file. `validate` reports presets that are not mappings."""
-    presets = dict(_items(data.get("presets")))
-    if preset not in presets:
-        raise ConfigError(f"{where} has no preset {preset!r}; its presets are: {', '.join(presets) or 'none'}")
-    for keys, value in _items(presets[preset]):
-        _assign(data, keys, copy.deepcopy(value), f"preset {preset}, {keys!r}")
-
-
-def _set(data: dict[str, Any], override: str) -> None:
-    keys, equals, text = override.partition("=")
-    if not equals or not keys:
-        raise ConfigError(f"--set {override!r}: expected key.path=value, e.g. output.path=out/demo")
-    _assign(data, keys, _value(text.strip(), f"--set {override!r}"), f"--set {override!r}")
-
-
-def _assign(data: dict[str, Any], keys: str, value: Any, where: str) -> None:
-    """Set one value. `keys` is its path; numbers in it select entries of lists."""
-    parents = keys.split(".")
-    node: Any = data
-    for depth, part in enumerate(parents):
-        index = int(part) if isinstance(node, list) and part.isdecimal() else part
-        try:
-            if depth == len(parents) - 1:
-                node[index] = value
-            else:
-                if isinstance(node, dict):
-                    node.setdefault(index, {})
-                node = node[index]
-        except (TypeError, IndexError, KeyError) as error:
-            within = ".".join(parents[:depth]) or "the pipeline"
-            if isinstance(node, list):
-                what = f"a list of {len(node)}; give a position from 0 to {len(node) - 1}" if node else "an empty list"
-            else:
-                what = "not a mapping"
-            raise ConfigError(f"{where}: {part!r} cannot be set, because {within} is {what}") from error
-
-
-def _value(text: str, where: str) -> Any:
-    """A value of --set: YAML for a list, a mapping or a quoted text, otherwise a plain scalar."""
-    if text[:1] not in ("[", "{", '"', "'"):
-        return strictyaml.scalar(text)
-    try:
-        return strictyaml.read(text, where, whole=True)
-    except ConfigError as error:
-        if text[0] in "[{" and "is not YAML" in str(error):
-            raise ConfigError(f"{error}. Quote a text that begins with {text[0]}: \"'{text}'\"") from error
-        raise
-
-
-def _section(loc: tuple[Any, ...]) -> type[Section] | None:
-    """The section that a location in the file belongs to."""
-    top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": GenerationConfig}
-    top |= {"breaker": Breaker, "budget": Budget}
-    deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
-    deep["output", "card"] = Card
-    deep["annotate", "weights"] = Weights
-    deep["output", "trainer"] = Trainer
-    names = tuple(part for part in loc if isinstance(part, str))
-    if not names:
-        return Pipeline
-    if names[0] == "generate" and names[-1] in ("sampling", "retry"):
-        return SamplingConfig if names[-1] == "sampling" else Retry
-    return deep.get(names[:2], top.get(names[0]))  # type: ignore[return-value, arg-type]

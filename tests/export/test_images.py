@@ -21,7 +21,7 @@ from exported_images import with_images
 from recaption.cli import main
 from recaption.errors import DatasetError, ShardError, UserError
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import first_member
+from recaption.export.images import first_member
 from recaption.validate import validate_output
 from recaption.write.webdataset import pieces
 

@@ -1,0 +1,46 @@
+"""Pipeline files: their keys (`pipeline`), checks across sections (`checks`), and how a file is read (`reading`)."""
+
+from recaption.config.pipeline import (
+    Annotate,
+    Breaker,
+    Budget,
+    Card,
+    Dissimilar,
+    GenerationConfig,
+    Holdout,
+    Limits,
+    Model,
+    Output,
+    Pipeline,
+    Retry,
+    SamplingConfig,
+    SamplingPolicy,
+    Source,
+    Trainer,
+    Weights,
+)
+from recaption.config.reading import InvalidPipeline, Parts, load, validate
+
+__all__ = [
+    "Annotate",
+    "Breaker",
+    "Budget",
+    "Card",
+    "Dissimilar",
+    "GenerationConfig",
+    "Holdout",
+    "InvalidPipeline",
+    "Limits",
+    "Model",
+    "Output",
+    "Parts",
+    "Pipeline",
+    "Retry",
+    "SamplingConfig",
+    "SamplingPolicy",
+    "Source",
+    "Trainer",
+    "Weights",
+    "load",
+    "validate",
+]
