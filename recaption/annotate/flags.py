@@ -244,8 +244,12 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     visible = _stated(words, visible)
     if len(visible) > 1 or _WRITING.search(text) or _names_coloured_place(words):
         return False
-    if visible and any(_is_stated_at(words, at) for at in visible):
-        return False
+    is_about = _is_about_picture(words, text, visible, is_fragment=is_fragment)
+    return is_about and not any(_is_stated_at(words, at) for at in visible)
+
+
+def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int], *, is_fragment: bool) -> bool:
+    """Whether the main clause is about the picture. At most one thing is `visible`."""
     if _ABOUT_PICTURE.match(text[:160]) or (" be " in text and _UNDETERMINED.search(text)):
         return True
     if is_fragment and len(words) <= _MAX_HEADING:
