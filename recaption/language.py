@@ -78,6 +78,63 @@ for _lang, _words in _WORDS.items():
 _ONLY_ENGLISH = frozenset(word for word, langs in _LANGUAGES_OF.items() if langs == ["en"])
 _NO_OTHER = frozenset(("the", "and", "of", "with", "there", "its", "this", "that", "from", "has"))
 """English words that are words of no other language of `LANGUAGES`."""
+_CLOSED_CLASS: Final[Mapping[str, frozenset[str]]] = {
+    lang: frozenset(words.split())
+    for lang, words in {
+        "en": "the a an and or but of in on at to from with without by for as is are was were be been has have had it "
+        "its this that these those there here he she they his her their them who which what where when while not no "
+        "into onto over under above below behind beside between near across through against along around before "
+        "after up down out off one two three four five six seven eight nine ten some several many each other another "
+        "all both very more also",
+        "de": "der die das den dem des ein eine einer eines einem einen und oder aber sondern dass ob wenn als wie wo "
+        "was wer ist sind war waren wird werden wurde hat haben hatte sein seine seinen seinem seiner ihr ihre ihren "
+        "ihrem ihrer er sie es wir man sich nicht kein keine keinen mit auf im in am an aus bei beim von vom zu zum "
+        "zur über unter vor hinter neben zwischen für gegen ohne durch um nach bis seit auch noch nur schon sehr mehr "
+        "mehrere viele alle andere zwei drei vier fünf sechs sieben acht neun zehn dieser diese dieses jeder jede",
+        "fr": "le la les un une des du de au aux et ou où mais donc que qui dont ce cet cette ces celui celle son sa "
+        "ses leur leurs il elle ils elles on se y en ne pas plus très tout tous toute toutes est sont était étaient "
+        "être a ont avait avoir dans sur sous avec sans pour par vers chez entre devant derrière près contre dessus "
+        "dessous au-dessus au-dessous à côté autour depuis pendant après avant comme si même aussi deux trois quatre "
+        "cinq six sept huit neuf dix plusieurs quelques chaque autre autres",
+        "es": "el la los las un una unos unas lo de del al y e o u pero que quien donde cuando como si no ni es son "
+        "está están era fue ser estar hay ha han su sus este esta estos estas ese esa aquel se le les a en con sin "
+        "por para sobre bajo entre hacia hasta desde ante tras junto frente detrás delante encima debajo dentro fuera "
+        "muy más también dos tres cuatro cinco seis siete ocho nueve diez varios varias otro otra otros otras cada "
+        "todo todos toda todas mientras",
+        "pt": "o a os as um uma uns umas de do da dos das no na nos nas ao à aos às pelo pela pelos pelas e ou mas "
+        "que quem onde quando como se não é são está estão era foi ser há tem têm seu sua seus suas este esta esse "
+        "essa em com sem por para sobre sob entre até desde ante junto frente atrás dentro fora muito mais também "
+        "dois duas três quatro cinco seis sete oito nove dez vários várias outro outra outros outras cada todo todos "
+        "enquanto num numa",
+        "it": "il lo la i gli le un uno una di del dello della dei degli delle a al allo alla ai agli alle da dal "
+        "dalla in nel nello nella nei negli nelle su sul sullo sulla sui sugli sulle con per tra fra e ed o ma che "
+        "chi cui dove quando come se non è sono era erano essere ha hanno ci si suo sua suoi sue questo questa "
+        "questi queste quello quella sotto sopra davanti dietro accanto dentro fuori vicino verso mentre anche molto "
+        "più due tre quattro cinque sei sette otto nove dieci diversi diverse alcuni alcune altri altre ogni tutto "
+        "tutti",
+        "nl": "de het een van en of maar dat die dit deze is zijn was waren wordt worden heeft hebben had er hij zij "
+        "ze hun haar men niet geen in op met aan bij naar uit voor achter naast tussen onder over door om te tot "
+        "zonder tegen boven rond ook nog veel meer meerdere twee drie vier vijf zes zeven acht negen tien andere elke "
+        "alle als wie wat waar",
+    }.items()
+}
+"""Determiners, pronouns, prepositions, conjunctions, auxiliaries and numbers, for `in_language`. `_WORDS` has fewer,
+because `guess_language` weighs each text against all languages."""
+_ELIDED = {
+    "fr": re.compile(r"(?:[ldnscjmt]|qu)['’]"),
+    "it": re.compile(r"(?:[ldcsn]|un|[dn]ell|[sd]?all|sull|quell)['’]"),
+}
+_LETTERS: Final = {
+    "en": "é",
+    "de": "äöüß",
+    "fr": "àâæçéèêëîïôœùûüÿ",
+    "es": "áéíñóúü",
+    "pt": "áâãàçéêíóôõú",
+    "it": "àèéìîòóù",
+    "nl": "áéèëíïóöúü",
+}
+"""Letters of a language beside a to z."""
+_MARGIN = 2  # more votes that a text has for another language if it is not of the expected one; English: one more
 _OTHER_SCRIPT = re.compile("[\u0370-\u1dff\u2e80-\ud7ff\uf900-\uffef]")
 _MAX_READ = 2000  # characters
 _MIN_WORDS = 6
@@ -120,7 +177,8 @@ def in_language(text: str, lang: str) -> bool:
     """Whether a text may be in `lang`, one of `LANGUAGES`: False if its script or its function words are of another.
 
     For texts in Latin script with fewer than six words, and for languages whose function words are not known, False
-    only means that the text is in another script or in English.
+    only means that the text is in another script or in English. A text with few function words, as captions without
+    articles and verbs have, is not taken for another language: that needs words or letters of another one.
     """
     expected, guess = LANGUAGES[lang][1], guess_language(text)
     if expected not in (*_WORDS, _LATIN) or guess not in _WORDS:
@@ -128,5 +186,17 @@ def in_language(text: str, lang: str) -> bool:
     words = text[:_MAX_READ].lower().split()
     if expected != "en" and 8 * sum(map(_NO_OTHER.__contains__, words)) >= len(words):
         return False
-    votes = _votes(words)
-    return expected == _LATIN or len(words) < _MIN_WORDS or 0 < votes[expected] == max(votes.values())
+    if expected == _LATIN or len(words) < _MIN_WORDS:
+        return True
+    votes = {lang: _function_words(words, lang) for lang in _CLOSED_CLASS}
+    own, others = votes.pop(expected), max(votes.values())
+    if not own:
+        return not others and all(c in _LETTERS[expected] for c in "".join(words) if c.isalpha() and not c.isascii())
+    return votes.get("en", 0) <= own and others < own + _MARGIN
+
+
+def _function_words(words: Sequence[str], lang: str) -> int:
+    """How many of the words are function words of a language. A word with an elided one, as d'un, counts once."""
+    known, elided = _CLOSED_CLASS[lang], _ELIDED.get(lang)
+    stripped = (word.strip('.,;:!?()"“”«»') for word in words)
+    return sum(word in known or (elided is not None and elided.match(word) is not None) for word in stripped)

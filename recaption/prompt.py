@@ -22,6 +22,8 @@ from recaption.types import WholeImage
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 
+_SOURCE = re.compile(rb"^source: .*\r?\n|\r?\nsource: .*\Z", re.MULTILINE)
+
 # The errors that a template raises on a value of the wrong type.
 _VALUE_ERRORS = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
 # A TypeError of a Python function that got an absent value.
@@ -36,6 +38,7 @@ class FrontMatter(Section):
     granularity: WholeImage | None = None
     stop: Annotated[tuple[str, ...], OneOrMore] = ()
     notes: str | None = None
+    source: str | None = None  # the paper or model card that it follows; not part of the identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +185,7 @@ def _front_matter(text: str, path: Path) -> Any:
 
 
 def _identity(data: bytes) -> str:
-    """sha256 of a prompt file with the keys of schema 1.2."""
+    """sha256 of a prompt file with the keys of schema 1.2, and without `source`."""
     head, separator, text = data.partition(b"\n---")
-    return hashlib.sha256(legacy.prompt_identity(head) + separator + text).hexdigest()
+    head = _SOURCE.sub(b"", legacy.prompt_identity(head))
+    return hashlib.sha256(head + separator + text).hexdigest()

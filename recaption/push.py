@@ -6,6 +6,7 @@ folder of the build is uploaded, never the answers, rejects, index or log of the
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,10 +46,15 @@ def push(path: str, repository: str, *, build: str | None = None, private: bool 
     """
     try:
         from huggingface_hub import HfApi
+        from huggingface_hub.utils import HFValidationError, validate_repo_id
     except ImportError as error:
         raise MissingExtra("huggingface_hub", "hub") from error
     if not REPOSITORY.fullmatch(repository):
         raise UserError(f"{repository!r} is not the name of a repository. Write ORG/NAME, or USER/NAME")
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise UserError(f"{repository!r} is not the name of a repository: {_line(error)}. Write ORG/NAME") from error
     folder = _folder(path, build)
     paths = list(_files(folder))
     hub = HfApi()
@@ -69,7 +75,7 @@ def push(path: str, repository: str, *, build: str | None = None, private: bool 
             repo_type="dataset",
             folder_path=folder,
             ignore_patterns=[".*", "**/.*"],
-            delete_patterns=sorted(removed) or None,
+            delete_patterns=sorted(map(glob.escape, removed)) or None,
             commit_message=f"Upload the build {folder.name} with recaption",
         )
     url = str(done.commit_url).split("/commit/")[0]

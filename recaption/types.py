@@ -242,6 +242,7 @@ class Completion:
 
     None: not known. A task that needs it stores it in its value.
     """
+    in_thought: bool = False  # the prompt ends with the opening tag of a thought, so the text begins within it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

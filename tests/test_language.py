@@ -65,5 +65,40 @@ def test_texts_that_are_short_mixed_or_of_the_wrong_script(text: str, lang: str,
     assert in_language(text, lang) == expected
 
 
+CAPTIONS = {
+    "de": (
+        "Großer roter Kreis neben kleinem blauen Quadrat.",
+        "Mehrere Menschen gehen bei Regen spazieren.",
+        "Mann trägt schwarzen Hut, lächelt freundlich.",
+    ),
+    "es": ("Un perro marrón corre sobre hierba verde.", "Tres manzanas rojas junto a un cuchillo."),
+    "fr": (
+        "Trois pommes rouges posées près d'un couteau.",
+        "Un cercle rouge se trouve au-dessus d\u2019un carré bleu.",
+        "Assiette de pâtes, verre de vin, table rustique.",
+        "Chien brun assis devant porte bleue ouverte.",
+        "De nombreux oiseaux volent au-dessus de la mer.",
+    ),
+    "it": ("Uomo sorridente davanti alla sua auto rossa.", "Un cane marrone corre sull'erba verde bagnata."),
+    "nl": ("Meerdere mensen lopen onder paraplu's in regen.", "Drie rode appels naast een mes liggen."),
+    "pt": ("Homem sorridente em frente ao carro vermelho.", "Várias pessoas caminham sob a chuva."),
+}
+"""Correct captions with few articles and verbs, or with words of other languages, such as de, un and se."""
+
+
+@pytest.mark.parametrize(("lang", "text"), [(lang, text) for lang, texts in CAPTIONS.items() for text in texts])
+def test_captions_with_few_or_shared_function_words_are_in_their_language(lang: str, text: str) -> None:
+    assert in_language(text, lang)
+
+
+@pytest.mark.parametrize("lang", ["de", "es", "fr", "it", "nl", "pt"])
+@pytest.mark.parametrize(
+    "text",
+    ["A brown dog runs across green grass.", "Small boat in blue water at sunset.", "Two men with hats on a bench."],
+)
+def test_english_captions_without_the_most_frequent_words_are_in_no_other_language(lang: str, text: str) -> None:
+    assert not in_language(text, lang)
+
+
 def test_each_language_has_a_name() -> None:
     assert all(name[0].isupper() for name, _ in LANGUAGES.values()) and list(LANGUAGES) == sorted(LANGUAGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,26 @@ def test_a_prompt_is_filled_in_with_columns(tmp_path: Path) -> None:
     assert loaded.columns == {"title", "tags"}
     assert loaded.missing({"title"}) == ["tags"]
     assert loaded.fill_in({"title": "Ünïcode {{ x }}", "tags": ["a", "b"]}) == "Title: Ünïcode {{ x }}.\nTags: a, b"
+
+
+def test_the_source_of_a_prompt_is_not_part_of_its_identity(tmp_path: Path) -> None:
+    plain = prompt.load(write(tmp_path, HEAD + "Describe it.\nsource: of the text")).sha256
+    for head in (
+        HEAD.replace("version", "source: A paper (arXiv:2304.08485), its appendix.\nversion"),
+        HEAD.replace("long\n", "long\nsource: A model card.\n"),
+    ):
+        assert prompt.load(write(tmp_path, head + "Describe it.\nsource: of the text")).sha256 == plain
+    assert prompt.load(write(tmp_path, HEAD + "Describe it.")).sha256 != plain
+
+
+def test_each_shipped_prompt_for_captions_names_what_it_follows() -> None:
+    pages = (Path(__file__).parent.parent / "docs" / "pipelines.md").read_text("utf-8")
+    table = pages.split("These shipped prompts make captions", 1)[1].split("\n\n", 2)[1]
+    names = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines()[2:]))
+    assert len(names) > 15
+    for name in names:
+        text = prompt.load(name).path.read_text("utf-8").split("\n---", 1)[0]
+        assert re.search(r"arXiv[: ]\d{4}\.\d{5}|huggingface\.co/", text), name
 
 
 def test_a_used_prompt_can_be_pickled(tmp_path: Path) -> None:

@@ -111,6 +111,11 @@ def test_a_public_repository_does_not_get_a_private_dataset(hub: Hub, out: Path)
     [
         ("scenes", None, "'scenes' is not the name of a repository. Write ORG/NAME"),
         ("a/b/c", None, "is not the name of a repository"),
+        ("-org/scenes", None, "'-org/scenes' is not the name of a repository: "),
+        ("../scenes", None, "is not the name of a repository: "),
+        ("org/sc--enes", None, "is not the name of a repository: "),
+        ("org/sc\u00e8nes", None, "is not the name of a repository"),
+        ("org/sce nes", None, "is not the name of a repository"),
         ("forbidden/scenes", None, "refuses to write forbidden/scenes: You don't have the rights"),
         (NAME, "nosuch", "has no build 'nosuch'. It has: parquet, sidecar, webdataset"),
     ],

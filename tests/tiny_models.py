@@ -105,9 +105,10 @@ def make_tiny_qwen(folder: Path) -> Path:
 
 TEXT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is false %}<>{% endif %}{% endif %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is false %}<>{% endif %}"
+    "{% if enable_thinking is true %}<think>\n{% endif %}{% endif %}"
 )
-"""With enable_thinking=False, two characters follow: two tokens."""
+"""With enable_thinking=False, two characters follow: two tokens. With True, the opening tag of a thought follows."""
 
 
 def make_tiny_text(folder: Path, *, hidden_size: int = 128, layers: int = 2, vocab_size: int = 320) -> Path:

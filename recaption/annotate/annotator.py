@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from recaption.tasks.base import TableSpec
 
-VERSION = "5"
+VERSION = "6"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
 MAX_CHARACTERS = 65_536
@@ -255,6 +255,8 @@ class Annotator:
             found = tuple(replace(tag, kind="meta") if tag.kind == "object" else tag for tag in found)
         objects = tuple(tag for tag in found if tag.kind == "object")
         visible = [tag.char_start for tag in found if _is_visible(tag)]
+        if opener and not visible and not text[:opener].rstrip().endswith(":"):
+            visible = [tag.char_start for tag in found if tag.kind == "name"]  # "The image shows Porto Salvo"
         if opener and is_tagged and not visible:  # "It is an image of solitude", "Photo: J. Doe"
             is_meta = text[:opener].rstrip().endswith(":")
             opener, content = 0, _content_tokens(sentence, text, 0)
@@ -316,7 +318,7 @@ class Annotator:
 
 def _is_visible(tag: Tag) -> bool:
     """Whether a tag is content: an event, a view of a kind of place, or another object not about the picture."""
-    of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
+    of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape" and not (tag.lemma == "character" and tag.plural)
     if tag.kind == "object" and not of_picture:
         return True
     names_place = tag.lemma in lex.PICTURES or tag.lemma in ("environment", "setting")

@@ -55,10 +55,10 @@ _MOST_NAMED = 2  # names that pronouns of the other may stand for
 _SYNONYMS = dict(
     pair.split(":")
     for pair in words("""
-    sat:sit sitting:sit stood:stand lain:lie lying:lie lies:lie rests:lie resting:lie rested:lie full:fill
-    upward:up upwards:up downward:down downwards:down laid:lay held:hold hung:hang ran:run running:run written:write
-    wrote:write drawn:draw drew:draw grey:gray colour:color centre:center middle:center not:no isn:no aren:no wasn:no
-    weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no
+    sat:sit sitting:sit stood:stand lain:lie lying:lie lies:lie rests:lie resting:lie rested:lie full:fill upward:up
+    upwards:up downward:down downwards:down laid:lay held:hold hung:hang ran:run running:run written:write wrote:write
+    drawn:draw drew:draw grey:gray colour:color centre:center middle:center central:center not:no isn:no aren:no
+    wasn:no weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no
     beneath:under underneath:under next:beside alongside:beside upon:on large:big couch:sofa bike:bicycle
     bikes:bicycle kid:child kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator
     rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm

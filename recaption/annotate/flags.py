@@ -116,8 +116,10 @@ _LOOKS = word_set("""
 _LIGHT_EFFECTS = frozenset(
     form for noun in _LIGHT | {"shadow", "highlight", "ray", "beam"} for form in (noun, f"{noun}s")
 )
-_WRITING = re.compile(r"""["“][^"“”]*[A-Z0-9][^"“”]*["”]""")
-"""A quotation with a capital or a digit: a text in the picture."""
+_WRITING = re.compile(
+    r"""["“][^"“”]*[A-Z0-9][^"“”]*["”]|(?:signed|reads?|reading|says?|labell?ed|written|inscribed|titled)\ ["“]"""
+)
+"""A text in the picture: a quotation with a capital or a digit, or after "reads"."""
 _MADE = word_set("made crafted constructed built carved woven fashioned formed sculpted molded moulded")
 _ASPECTS = word_set("color colour hue shade texture shape pattern tone size material")
 """What can be seen of a thing: "the color of the surface"."""
@@ -131,8 +133,15 @@ _EFFECT_FORMS = {f"{verb.removesuffix('e')}ing" for verb in _EFFECT_VERBS} | {"w
 """Words that begin an effect on the viewer or the picture."""
 _CONJUNCTIONS = frozenset(("as", "because", "since", "while", "and", "but", "that"))
 _PHRASE_TAGS = NOUNS | {"DT", "PDT", "PRP$", "CD", "POS", "HYPH", "JJ", "JJR", "JJS", "VBN"}
-_INTRODUCES = lex.COPULAS | {"be"} | word_set("suggests suggest indicates indicate reveals reveal resembles resemble")
+_INTRODUCES = (
+    lex.COPULAS
+    | {"be"}
+    | word_set("""
+    suggests suggest indicates indicate reveals reveal resembles resemble has have features feature
+""")
+)
 """Verbs whose object is what the sentence states: "The atmosphere suggests a train station"."""
+_FOCUS = (["focus"], ["point"], ["subject"], ["center"], ["centre"], ["star"])
 _KINDS_OF_PLACES = frozenset(("environment", "space", "area", "scene"))
 _PICTURE_MADE = word_set("""
     taken shot captured photographed filmed snapped composed framed painted drawn rendered created made done achieved
@@ -145,6 +154,8 @@ _INWARD = word_set("""
 """Verbs that tell how a scene is felt, not what is seen: "with people enjoying the music"."""
 _EACH = frozenset(("each", "every", "both"))
 _SHOWN = word_set("seen visible shown displayed positioned located situated angled tilted")
+_SIDES = frozenset(("left", "right", "top", "bottom", "middle", "upper", "lower"))
+_OBJECTS_TOO = frozenset(("piece", "frame", "graphic"))
 _MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
 _MAKER_VERBS = word_set("""
     uses used chooses chose chosen employs employed frames framed captures captured places placed conveys conveyed
@@ -264,7 +275,8 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     if first in _PRONOUNS or heads[0] == "one" or words[start].tag == "PRP$":
         return False  # "Its texture is rough": a property of a thing
     if heads[0] in lex.PLACES:
-        return not visible and words[start].tag != "IN" and _BLURRED.search(text) is not None
+        is_coloured = any(word.text in lex.COLOURS for word in words)  # "a blurred green"
+        return not visible and not is_coloured and words[start].tag != "IN" and _BLURRED.search(text) is not None
     if (heads[0] in lex.PICTURES and _is_in_scene(words, start, verb, text)) or (heads[0] in _HUNG and visible):
         return False
     if heads[0] in _ASPECTS and _is_of_thing(words, start, verb):
@@ -294,7 +306,9 @@ def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bo
         return False
     head = next(i for i in range(start, verb) if words[i].tag in NOUNS and lemma_of(words[i]) in lex.PICTURES)
     is_plural = words[head].tag in PLURAL and words[start].tag in ("DT", "CD")  # but "Few pictures convey"
-    is_one_of_several = is_plural or words[start].text in _EACH
+    is_one_of_several = is_plural or words[start].text in _EACH or any(w.text in _SIDES for w in words[start:verb])
+    if lemma_of(words[head]) in _OBJECTS_TOO and any(word.text in lex.COLOURS for word in words[start:verb]):
+        return True
     if is_one_of_several or any(word.text in lex.MATERIALS for word in words[start:head]):
         return True
     if verb >= len(words) or words[verb].text not in lex.COPULAS:
@@ -334,7 +348,8 @@ def _stated(words: Sequence[Token], visible: Sequence[int]) -> Sequence[int]:
             for word, after in pairwise(words)
             if word.text in _LIGHT_EFFECTS and word.tag in NOUNS and after.tag != "HYPH"  # not "a light-colored room"
         }
-        visible = [at for at in visible if at not in light]
+        things = [at for at in visible if at not in light]
+        visible = visible if things and "shadow" in texts else things  # "a shadow on the plate", but "soft shadows"
     if _EFFECT_FORMS.isdisjoint(texts[1:]):
         return visible  # the usual case
     of_light = not _LIGHT.isdisjoint(texts)  # "The light is low, so the boats throw long shadows"
@@ -373,6 +388,8 @@ def _is_stated_at(words: Sequence[Token], at: int) -> bool:
         end += 1
     before, verb = words[start - 1].text, words[end] if end < len(words) else None
     is_effect = verb is not None and (_verb_lemma(verb) in _INWARD or _has_effect(words, end))
+    if verb is not None and verb.text in lex.COPULAS and _heads(words, end, min(len(words), end + 7))[:1] in _FOCUS:
+        return False  # "and the toilet is the focal point"
     if before in _CONJUNCTIONS:
         if start < 2 or verb is None or verb.tag not in FINITE or is_effect:
             return False
@@ -384,8 +401,11 @@ def _is_stated_at(words: Sequence[Token], at: int) -> bool:
         is_clause = (start > 1 and words[start - 2].text == ",") or (verb is not None and verb.tag == "VBG")
         is_coloured = any(word.text in lex.COLOURS for word in words[end + 1 : end + 8])  # "the sky being a deep blue"
         return (is_new or is_coloured) and is_clause and not is_effect
+    is_scene = head in _KINDS_OF_PLACES or lex.is_event(head)
+    if is_scene and before in ("of", "in", "on", "at", "during") and words[start].tag == "DT":
+        return True  # "the excitement of a baseball game"
     if before == "of":
-        return start > 1 and words[start - 2].text in ("that", "typical")
+        return start > 1 and words[start - 2].text in ("that", "typical", "presence", "impression")
     return before in _INTRODUCES
 
 

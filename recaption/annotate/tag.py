@@ -225,7 +225,7 @@ class _Scan:
         is_last = k == end - 1
         following = tokens[k + 1].tag if k + 1 < len(tokens) else ""
         if token.tag == "NNS":
-            if before.tag != "NN":
+            if before.tag != "NN" and (before.tag != "NNP" or is_last):
                 return False
             if is_last and phrase.count == 1 and singular(token.text) != token.text:
                 return True  # after "a" no plural can follow
@@ -262,7 +262,7 @@ class _Scan:
         for token in self.tokens[k + 1 : k + 1 + _MAX_CLAUSE]:
             if token.tag in FINITE:
                 return True
-            if token.tag in (",", "WDT", "WP") or token.text in _CLAUSE:
+            if token.tag in (",", "WDT", "WP") or token.text in _CLAUSE or token.text in _BEFORE_SUBJECTS:
                 return False
         return False
 
@@ -270,6 +270,8 @@ class _Scan:
         """Add the phrase whose nouns are tokens[i:end]. Returns whether its presence is denied."""
         tokens = self.tokens
         nouns = tokens[i:end]
+        if len(nouns) > 1 and nouns[-1].text == "present" and lex.is_thing(lemma_of(nouns[-2])):
+            nouns = nouns[:-1]  # "There is an umbrella present in the scene"
         attributes: Sequence[Token] = phrase.attributes
         measured, self.measured = self.measured, None
         material, self.material = self.material, -1
@@ -695,7 +697,9 @@ def _is_one(tokens: Sequence[Token], i: int) -> bool:
 
 def _is_look(token: Token) -> bool:
     is_noun = token.text in lex.COLOURS or token.text in lex.MATERIALS
-    return (token.tag in ADJECTIVES and token.text not in lex.NOT_ATTRIBUTES) or is_noun
+    return token.text not in lex.NUMBERS and (
+        (token.tag in ADJECTIVES and token.text not in lex.NOT_ATTRIBUTES) or is_noun
+    )
 
 
 def _is_several(found: _Found) -> bool:

@@ -20,7 +20,7 @@ from recaption.generate.plan import prompts_beside
 from recaption.inspect import questions
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find
-from recaption.inspect.sql import Row, fetch, fetch_rows, has_view
+from recaption.inspect.sql import Row, fetch_rows, has_view
 from recaption.inspect.stoppable import closing
 from recaption.progress import Display
 from recaption.prompt import Prompt
@@ -29,11 +29,6 @@ from recaption.run.estimate import estimate
 from recaption.run.estimate.figures import Estimate, TokenPrice
 from recaption.run.job import run
 
-# Within a generation: `dup_of` may be a sub-caption of another prompt.
-_REPEATS: Final = """
-SELECT generation, round(100 * (1 - count(DISTINCT (key, lower(text))) / count(*)), 1)
-FROM sub_captions GROUP BY generation
-"""
 SUFFIX: Final = "-prompts"  # of the pilot's output: that of the pipeline is not changed
 _COLUMNS: Final = (  # of the question `generations`
     *("captions", "words", "sub_captions", "objects", "cut", "meta", "hedged", "negation", "fragment", "repeats"),
@@ -154,7 +149,6 @@ def _texts(out: str) -> dict[str, dict[str, Row]]:
     """The rows of questions about captions, by question and generation."""
     found: dict[str, dict[str, Row]] = {"generations": {}, "copied": {}, "support": {}}
     with closing(open_outputs(find(out))) as connection:
-        repeats = dict(fetch(connection, _REPEATS))
         for name, rows in found.items():
             question = questions.load(name)
             if question.needs is not None and not has_view(connection, question.needs[0]):
@@ -164,8 +158,6 @@ def _texts(out: str) -> dict[str, dict[str, Row]]:
                     rows[row.generation] = row
                 elif row.grouped_by == "generation":
                     rows[row.value] = row
-    for id, row in found["generations"].items():
-        row.repeats = repeats.get(id, 0.0)
     return found
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from recaption.errors import RequestError
 from recaption.tasks.output import TEXT, Output
 from recaption.types import Box, Completion, ImageLimits, Logprobs, Modality, Sampling
+
+LAST_TOKENS: Final = 16
+"""Tokens at the end of a prompt that hold the opening tag of a thought, if it has one there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +54,8 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """A request as the input of a certain engine. `scored`: with `output.likelihood`; `shown`: see `Completion`."""
+    """A request as the input of a certain engine. `scored`: with `output.likelihood`; `shown` and `in_thought`: see
+    `Completion`."""
 
     engine_input: Any
     sampling: Sampling
@@ -59,6 +63,7 @@ class Rendered:
     output: Output = TEXT
     scored: Scored | None = None
     shown: tuple[int, int] | None = None
+    in_thought: bool = False
     decode_seconds: float = 0.0  # CPU time; 0 where the image was decoded for an earlier prompt
     render_seconds: float = 0.0  # CPU time without decoding
 

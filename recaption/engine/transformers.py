@@ -20,11 +20,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from recaption.engine import budget
-from recaption.engine.base import Completion, EngineSpec, Logprobs, Request
+from recaption.engine.base import LAST_TOKENS, Completion, EngineSpec, Logprobs, Request
 from recaption.engine.capabilities import check_accepts
 from recaption.engine.logprobs import likeliest_choice, spellings, token_bytes, with_likelihood, with_statement
 from recaption.engine.micro_batch import Job, MicroBatchEngine
 from recaption.errors import ConfigError, RequestError
+from recaption.tasks.cleaning import opens_thought
 from recaption.tasks.output import Output
 
 if TYPE_CHECKING:
@@ -153,9 +154,17 @@ class TransformersEngine(MicroBatchEngine):
         grids = inputs.get("image_grid_thw")
         shown = [budget.shown_size(grid, self._patch) for grid in ([None] * len(jobs) if grids is None else grids)]
         return [
-            self._completion(job.request.output, row, length, text(row.tokens), size)
-            for job, row, length, size in zip(jobs, rows, lengths, shown, strict=True)
+            self._completion(job.request.output, row, length, text(row.tokens), size, within)
+            for job, row, length, size, within in zip(
+                jobs, rows, lengths, shown, self._in_thought(inputs["input_ids"]), strict=True
+            )
         ]
+
+    def _in_thought(self, prompts: Any) -> list[bool]:
+        """Whether each of these prompts, which end in the last column, ends within a thought."""
+        if self._starts:
+            return [False] * len(prompts)
+        return [opens_thought(self._tokenizer.decode(ids)) for ids in prompts[:, -LAST_TOKENS:].tolist()]
 
     def _inputs(self, jobs: Sequence[Job]) -> Any:
         """The model's inputs for requests of one `_kind`, padded, on the device."""
@@ -237,7 +246,13 @@ class TransformersEngine(MicroBatchEngine):
         return self._spellings[choices]
 
     def _completion(
-        self, output: Output, row: Row, prompt_tokens: int, text: str, shown: tuple[int, int] | None
+        self,
+        output: Output,
+        row: Row,
+        prompt_tokens: int,
+        text: str,
+        shown: tuple[int, int] | None,
+        in_thought: bool,
     ) -> Completion:
         """`text` is that of all tokens of the row."""
         completion = Completion(
@@ -247,6 +262,7 @@ class TransformersEngine(MicroBatchEngine):
             prompt_tokens=prompt_tokens,
             output_tokens=len(row.tokens),
             shown=shown,
+            in_thought=in_thought,
         )
         if row.spellings:
             return likeliest_choice(completion, output.choices, row.choice_logprobs)

@@ -44,6 +44,7 @@ from typing import Any
 from recaption.decode import Decoder
 from recaption.engine import budget
 from recaption.engine.base import (
+    LAST_TOKENS,
     Completion,
     EngineSpec,
     Gauge,
@@ -67,6 +68,7 @@ from recaption.engine.logprobs import (
 from recaption.engine.packing import Packed, pack, unpack
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
 from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
+from recaption.tasks.cleaning import opens_thought
 from recaption.tasks.output import TEXT, Output
 from recaption.types import ImageLimits, Modality, Sampling
 
@@ -143,9 +145,14 @@ class VllmRenderer:
             output=request.output,
             scored=scored,
             shown=budget.shown_size(_grid(engine_input), self._patch),
+            in_thought=opens_thought(self._end_of(engine_input)),
             decode_seconds=decoded - started,
             render_seconds=time.thread_time() - decoded,
         )
+
+    def _end_of(self, engine_input: Any) -> str:
+        """The last tokens of a rendered prompt as a text."""
+        return str(self._tokenizer.decode(list(engine_input["prompt_token_ids"])[-LAST_TOKENS:]))
 
     def _image(self, request: Request, data: bytes) -> dict[str, Any]:
         image = self._decoder.decode(data, request.sha256, request.pixel_share, request.orientation, request.crop)
@@ -311,6 +318,7 @@ class VllmEngine:
             output_tokens=len(answer.token_ids),
             cached_tokens=last.num_cached_tokens or 0,
             shown=work.shown,
+            in_thought=work.in_thought,
         )
         if ids:
             first = _found(answer.logprobs)[0]

@@ -45,7 +45,7 @@ def load(given: str, images: Path | None) -> list[Query]:
 
 
 def has_images(given: str) -> bool:
-    """Whether these queries may be NAME:PATH with images in a folder that can be given."""
+    """Whether the images of these queries are in a folder that the user may name."""
     return given.partition(":")[0] != "scenes" and not given.endswith(".parquet")
 
 

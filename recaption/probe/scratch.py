@@ -157,7 +157,7 @@ OBJECTIVES: Final[Mapping[str, Callable[[Model, _Batch], Tensor]]] = {
 
 
 def train(pixels: Tensor, arm: Arm, seed: int, training: Training, scratch: Scratch) -> Trained:
-    """Train on a part of the images; see `tower.train`. On a GPU with bfloat16, where numbers of equal seeds differ
+    """Train on a part of the images; see `tower.train`. A GPU is used with bfloat16: results of equal seeds then differ
     slightly. pixels: uint8 [N, S, S, 3]."""
     on = device()
     with torch.random.fork_rng(devices=None if on == "cuda" else []):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
 from recaption.scrub import public_text
 from recaption.tasks.base import Inputs, Parsed, Rows, Task, Unit, UnitAnswer
-from recaption.tasks.cleaning import clean, published
+from recaption.tasks.cleaning import clean, ends_thought, published
 from recaption.text import cut, normalise
 from recaption.types import Caption, Completion, FinishReason, Generation, Image
 
@@ -23,6 +23,9 @@ _REFUSAL = re.compile(
     r"|analy[sz]e|caption|fulfil)\b",
     re.IGNORECASE | re.DOTALL,
 )
+_CUT_THOUGHT: Final = (
+    "the model's thought was cut off before the answer: turn thinking off (chat_template_kwargs), or raise max_tokens"
+)
 _QUOTED = re.compile(r"([\"'*“_]+)(.*)[\"'*”_]+", re.DOTALL)
 _REFUSAL_WORDS = 60  # a longer text that begins like a refusal still holds a description
 
@@ -33,7 +36,7 @@ class CaptionTask(Task):
     makes_captions = True
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        return Parsed(finish=classify(completion))
+        return parse_text(completion)
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         made = (caption_of(generation, image.key, n, found) for n, found in enumerate(answers))
@@ -89,16 +92,27 @@ def reworded(caption: Caption, generation: Generation, key: str, number: int, te
 
 
 def classify(completion: Completion) -> FinishReason:
-    """The finish reason, but `empty` for a text that cleaning empties, and `refusal` for a refusal.
+    """The finish reason, but `empty` for a text that cleaning empties and for a thought that was cut off, and `refusal`
+    for a refusal.
 
     The cleaned text only decides this. The model's own text is stored. `completion` has a `FinishReason`.
     """
     text, finish = clean(completion.text).text, cast(FinishReason, completion.finish_reason)
-    if not text:
+    if not text or is_cut_thought(completion):
         return finish if finish in ("refusal", "error") else "empty"
     if finish in ("stop", "length") and is_refusal(text):
         return "refusal"
     return finish
+
+
+def parse_text(completion: Completion) -> Parsed:
+    """A completion whose text is the answer."""
+    return Parsed(finish=classify(completion), detail=_CUT_THOUGHT if is_cut_thought(completion) else None)
+
+
+def is_cut_thought(completion: Completion) -> bool:
+    """Whether the text is a thought that was cut off. Its opening tag is in the prompt, so cleaning cannot see it."""
+    return completion.in_thought and completion.finish_reason == "length" and not ends_thought(completion.text)
 
 
 def is_refusal(text: str) -> bool:

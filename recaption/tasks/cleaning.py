@@ -107,6 +107,7 @@ _FINAL = re.compile(r"<\|channel\|>\s*final\b[^<\n]*(?:<\|message\|>)?")
 _ANALYSIS = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary)")
 _PLAIN_ANALYSIS = re.compile(r"analysis(?=[A-Z\s])")  # the same after a tokenizer has removed its special tokens
 _PLAIN_FINAL = "assistantfinal"
+_LONGEST_TAG = 200  # characters
 
 
 def _thought(text: str) -> str:
@@ -142,6 +143,23 @@ def _closes(text: str, start: int, end: int) -> bool:
     """Whether a closing tag without an opening one ends a thought, rather than being mentioned in a sentence."""
     before, behind = text[:start].rstrip(" ")[-1:], text[end : end + 1]
     return not before or before in ENDS or not behind or behind == "\n" or behind.isalnum()
+
+
+def opens_thought(prompt: str) -> bool:
+    """Whether a rendered prompt ends with the opening tag of a thought, so that the answer begins within it.
+
+    Templates of some thinking models end so. Only the end of the prompt is needed.
+    """
+    end = prompt.rstrip()[-_LONGEST_TAG:]
+    return any(match.end() == len(end) for match in _OPEN.finditer(end))
+
+
+def ends_thought(answer: str) -> bool:
+    """Whether an answer that begins within a thought ends it. Otherwise, all of it is a thought."""
+    if _FINAL.search(answer):
+        return True
+    mentioned = mentions(answer)
+    return any(not mentioned(match) and _closes(answer, *match.span()) for match in _CLOSE.finditer(answer))
 
 
 # control tokens

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recaption.section import Section
 from recaption.tasks.base import Inputs, Parsed, Rows, Task, Unit, UnitAnswer
-from recaption.tasks.caption import caption_of, classify
+from recaption.tasks.caption import caption_of, parse_text
 from recaption.tasks.region_table import REGIONS
 from recaption.types import Box, Caption, Completion, Generation, Granularity, Image
 
@@ -51,7 +51,7 @@ class CropTask(Task):
         return units
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        return Parsed(finish=classify(completion))
+        return parse_text(completion)
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         made: list[Caption] = []

@@ -39,7 +39,9 @@ class NegativesSettings(Section):
     method: Literal["rules", "model"] = Field(
         "rules", description="rules: from the tags, without requests; model: by a text model"
     )
-    n: int = Field(10, ge=1, le=50, description="Number of sentences for each sub-caption; rules: at most")
+    n: int = Field(
+        10, ge=1, le=50, description="Number of sentences for each sub-caption; with rules, at most this many"
+    )
     spare: int = Field(2, ge=0, le=20, description="model: further sentences in an answer, which replace unusable ones")
     categories: tuple[Category, ...] = Field(CATEGORIES, min_length=1, description=", ".join(CATEGORIES))
 

@@ -15,7 +15,7 @@ _FAR = re.compile(r"[,;:()]|(?:\s+[^\s]+){5,}")  # between two objects of which 
 
 
 def swaps(sentence: TaggedSentence, known: Set[str]) -> Iterator[Change]:
-    """Two objects in a row exchange their nouns, unless the words between are symmetric, or their attributes."""
+    """Neighbouring objects exchange their attributes, or their nouns if the words between them are not symmetric."""
     for one, two in pairwise(sentence.objects):
         first, second = sentence.name(one), sentence.name(two)
         if first is None or second is None or _FAR.search(sentence.text, first[1], sentence.span(two)[0]):

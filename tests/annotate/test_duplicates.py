@@ -68,6 +68,19 @@ SET_APART = {
     "also, of someone else": "His arms are bent at the elbows. A boy sits there. His arms are also bent at the elbows.",
     "a pronoun for someone else": "A man stands at the gate. He has short gray hair. "
     "A woman walks by with a boy. He has short gray hair.",
+    "another posture": "Two goats standing in a stony field. Two goats grazing in a stony field.",
+    "another number": "There is a white cup on the tray. There are two white cups on the tray.",
+    "another number in digits": "At least 14 boats lie in the harbour. At least 13 boats lie in the harbour.",
+    "one and several": "A rider waits at the old gate. Several riders wait at the old gate.",
+    "they and he": "They are wearing white uniforms. He is wearing a white uniform.",
+    "people and horses": "Two people are pulling a cart. Two horses are pulling a cart.",
+    "another look": "He faces the window with a serious expression. He faces the window with a puzzled expression.",
+    "further ones": "A bicycle leans against the wall. An additional bicycle leans against the wall.",
+    "a quotation in capitals": "Below is the word EXIT in tall letters. Below is the word ENTER in tall letters.",
+    "a quotation in single quotes": "The text 'STOP' is on the board. The text 'GO' is on the board.",
+    "another that was counted": "There are many lamps, with another one further down the street. "
+    "Another lamp stands further down the street.",
+    "central": "The figure on the left has a round face. The central figure has a round face.",
 }
 
 

@@ -37,6 +37,9 @@ def test_sentences_with_a_negation(subs: Subs, text: str) -> None:
         "A 'no parking' sign.",
         "A no left turn signal hangs above the street.",
         "The do not enter sign is red.",
+        "A red no-stopping sign marks the lane.",
+        "A no fishing placard stands on the pier.",
+        "The parcel has small text that is not legible.",
         "A cyclist rides along the road, but his face is not clearly visible.",
         "Several boats lie at the pier, although their names cannot be seen.",
     ],
@@ -112,6 +115,25 @@ def test_sentences_that_only_start_like_an_assistants(subs: Subs, text: str) -> 
         "The light is low, so the boats throw long shadows on the water.",
         "The photo is set against a pale green backdrop, enhancing the mood.",
         "This long shot presents a quiet coastal scene.",
+        # a clause beside the statement about the picture
+        "The mood is festive, as the guests are dancing and clapping.",
+        "The shot is taken from the side, and the rider is in mid-air.",
+        "The scene is busy, with several waiters carrying trays.",
+        "The photo is taken at dusk, with the sea being a deep blue.",
+        "The setting seems to be outdoors, as there is a lamp post in the background.",
+        "The scene is tense as the goalkeeper attempts to stop the ball.",
+        # what a word for the picture is said to be
+        "The atmosphere is that of a rock concert.",
+        "The scene suggests a busy bus station.",
+        "The overall mood suggests a crowded urban environment.",
+        "The frame is filled by a giant sunflower.",
+        "The scene captures the thrill of a tennis match.",
+        "The backdrop is a blurred green, contrasting with the moth.",
+        "The lighting, probably artificial, casts a shadow on the left side of the jar, adding depth.",
+        "Chinese characters are visible on the banner, adding an element of intrigue.",
+        "The image on the left depicts a frown, the image on the right a grin.",
+        "Small black and white photos are hanging in two rows.",
+        "In addition, there is a lamp present in the scene.",
     ],
 )
 def test_a_sentence_that_states_something_visible_is_content(subs: Subs, text: str) -> None:
@@ -154,6 +176,11 @@ def test_a_thing_in_the_scene_is_content_though_its_noun_may_mean_the_picture(su
         "This interplay of light and shadow adds a sense of depth to the image.",
         "The background is blurred, which keeps the focus on the food.",
         "The photograph's composition and lighting contribute to a compelling visual narrative.",
+        "The photo is taken from a low angle, and the kettle is the focal point.",
+        "The atmosphere is lively, with people enjoying the music.",
+        "The palette is restrained, with the red scarf providing the only accent.",
+        "The lighting is diffuse, casting soft shadows that add depth.",
+        "The image is grainy and was taken with a phone.",
     ],
 )
 def test_an_effect_on_the_viewer_is_no_content(subs: Subs, text: str) -> None:

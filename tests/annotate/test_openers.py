@@ -36,6 +36,11 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("It's a black and white photo of a dog.", "a dog."),
         ("This appears to be a photograph of a kitchen.", "a kitchen."),
         ("The photograph, taken at night, offers a view of the ruins.", "the ruins."),
+        ("The image centers on a ceramic vase.", "a ceramic vase."),
+        ("The viewer sees a stone bridge.", "a stone bridge."),
+        ("Taken at night, the photo shows a bridge.", "a bridge."),
+        ("The image you sent contains a barcode.", "a barcode."),
+        ("The photograph showcases the beauty of Porto Salvo in Italy.", "Porto Salvo in Italy."),
         ("The image captures a football match.", "a football match."),  # an event is content
         ("A photo of a dog that sleeps on a bed.", "a dog that sleeps on a bed."),
     ],

@@ -23,6 +23,8 @@ from recaption.engine.base import Gauge
 from recaption.engine.completion import complete
 from recaption.engine.micro_batch import Job
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError
+from recaption.tasks import registry
+from recaption.tasks.base import WHOLE_IMAGE
 from recaption.tasks.output import TEXT, Output
 from recaption.types import ImageLimits, Sampling
 
@@ -376,7 +378,22 @@ def test_variables_of_the_chat_template_are_in_the_prompt_of_a_batch(tiny_text: 
         return str(engine._processor.decode(engine._inputs(jobs)["input_ids"][0]))
 
     assert prompt(enable_thinking=False).startswith(prompt())
-    assert prompt(enable_thinking=False) != prompt() == prompt(enable_thinking=True)
+    assert prompt(enable_thinking=False) != prompt() == prompt(enable_thinking=None)
+
+
+def test_a_thought_that_the_prompt_opens_and_that_is_cut_off_is_no_caption(tiny_text: Path) -> None:
+    plain = dataclasses.replace(spec(tiny_text), needs=frozenset({"text"}))
+    thinking = dataclasses.replace(plain, chat_template_kwargs=(("enable_thinking", True),))
+    request = text_request("Number 1", max_tokens=8, ignore_eos=True)
+    (before,), (within,) = ask(plain, [request]), ask(thinking, [request])
+    assert (before.in_thought, within.in_thought) == (False, True)
+    assert before.finish_reason == within.finish_reason == "length"
+    caption_task = registry.load("caption", {})
+    found = caption_task.parse(WHOLE_IMAGE, dataclasses.replace(within, text="Okay, I see"))
+    assert found.finish == "empty" and "thought was cut off" in str(found.detail)
+    ended = dataclasses.replace(within, text="Okay.</think>A red")
+    assert caption_task.parse(WHOLE_IMAGE, ended).finish == "length"
+    assert caption_task.parse(WHOLE_IMAGE, dataclasses.replace(before, text="Okay, I see")).finish == "length"
 
 
 def test_special_tokens_are_kept_where_the_request_asks_for_them(tiny_text: Path, tmp_path: Path) -> None:

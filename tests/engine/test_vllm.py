@@ -55,21 +55,21 @@ def test_sampling_becomes_vllms() -> None:
 def test_variables_of_the_chat_template_are_in_the_rendered_prompt(tiny_text: Path) -> None:
     """Of a renderer: the engine is not started."""
 
-    def prompt(**variables: Any) -> list[int]:
+    def rendered(**variables: Any) -> Any:
         variables_of = tuple(variables.items())
         engine = build(
             dataclasses.replace(spec(tiny_text), needs=frozenset({"text"}), chat_template_kwargs=variables_of)
         )
         renderer = engine.renderer()
         assert renderer is not None
-        rendered = renderer.build().render(
+        return renderer.build().render(
             Request(image=None, sha256="", prompt="Number 1", sampling=Sampling(max_tokens=4))
         )
-        tokens: list[int] = unpack(rendered.engine_input)["prompt_token_ids"]
-        return tokens
 
-    plain, switched = prompt(), prompt(enable_thinking=False)
+    made = [rendered(), rendered(enable_thinking=False), rendered(enable_thinking=True)]
+    plain, switched, thinking = (unpack(one.engine_input)["prompt_token_ids"] for one in made)
     assert switched[: len(plain)] == plain and len(switched) == len(plain) + 2
+    assert thinking[: len(plain)] == plain and [one.in_thought for one in made] == [False, False, True]
 
 
 def test_outputs_become_vllms() -> None:

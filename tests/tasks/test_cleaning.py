@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recaption.tasks.cleaning import RULES, clean
+from recaption.tasks.cleaning import RULES, clean, ends_thought, opens_thought
 from recaption.text import LONGEST, normalise
 
 CAP = "A red square lies on a white table. Beside it stands a small blue cup."
@@ -331,6 +331,34 @@ def test_content_is_not_changed(answer: str) -> None:
 )
 def test_an_answer_without_visible_text_is_empty(answer: str) -> None:
     assert clean(answer).text == ""
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["<think>\n", "<think>", "◁think▷", "[THINK]", "<seed:think>", "<|START_THINKING|>", "<|begin_of_thought|>\n"],
+)
+def test_a_prompt_that_ends_with_the_tag_of_a_thought_opens_it(tag: str) -> None:
+    assert opens_thought(f"<|im_start|>user\nDescribe it.<|im_end|>\n<|im_start|>assistant\n{tag}")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        "<|im_start|>assistant\n",
+        "<|im_start|>assistant\n<think>\n\n</think>\n\n",
+        "<|im_start|>user\nWhat does <think> mean?<|im_end|>\n<|im_start|>assistant\n",
+    ],
+)
+def test_other_prompts_open_no_thought(prompt: str) -> None:
+    assert not opens_thought(prompt)
+
+
+def test_an_answer_within_a_thought_is_a_caption_only_if_the_thought_ends() -> None:
+    assert not ends_thought("Okay, the user wants a caption. I see a red square on a")
+    assert not ends_thought("The page has `</think>` in it, and the user wants")
+    for answer in (f"I see a square.\n</think>\n\n{CAP}", f"hm<|channel|>final<|message|>{CAP}"):
+        assert ends_thought(answer) and clean(answer).text == CAP
 
 
 def test_a_long_answer_is_cut_at_a_character() -> None:

@@ -1,13 +1,13 @@
 -- Generations side by side: lengths, objects per caption, and problems in percent.
 -- objects: different ones. cut: captions that end at max_tokens. meta to repeats: shares of sub-captions.
--- hedged: with a word such as "appears", "seems", "likely". repeats: of an earlier sub-caption of the image.
+-- hedged: with a word such as "appears", "seems", "likely". repeats: of another one of the same generation and image.
 -- rejected: requests without an answer; refused, looped: those that ended in a refusal or a repetition.
 -- if empty: there are no captions yet
 WITH subs AS (
     SELECT
         generation, count(*) AS subs,
         count(*) FILTER (is_meta OR is_boilerplate) AS meta, count(*) FILTER (is_negation) AS negation,
-        count(*) FILTER (is_fragment) AS fragment, count(*) FILTER (dup_of IS NOT NULL) AS repeats,
+        count(*) FILTER (is_fragment) AS fragment, count(*) - count(DISTINCT hash(key, lower(text))) AS repeats,
         count(*) FILTER (regexp_matches(
             lower(text), '\b(appears?|seems?|likely|possibly|probably|perhaps|might|may be|could be|suggest(s|ing))\b'
         )) AS hedged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,12 +61,13 @@ def write_report(
     _check(target)
     folder = ImagesFolder.beside(target) if images_folder else None
     pictures = Pictures(large=LARGE, put=folder.put) if folder else IN_THE_PAGE
-    made = replace(
-        gather(output, samples=samples, title=title, pictures=pictures), images=folder.path.name if folder else None
-    )
-    html = render(made).encode("utf-8")
-    with atomic_file(target) as sink:
-        sink.write(html)
+    with folder.removed_on_failure() if folder else nullcontext():
+        made = replace(
+            gather(output, samples=samples, title=title, pictures=pictures), images=folder.path.name if folder else None
+        )
+        html = render(made).encode("utf-8")
+        with atomic_file(target) as sink:
+            sink.write(html)
     if folder:
         folder.remove_others()
     return Written(

@@ -317,8 +317,14 @@
     else if (near.matches("tr")) for (const sub of subs(near.cells[0].textContent)) lit.add(sub);
     if (!within) for (const sub of lit) for (const tag of sub.querySelectorAll("[data-thing]")) things.add(tag.dataset.thing);
     const { region } = near.dataset;
+    // Of several boxes with the same object, those that were located for this sub-caption.
+    const from = near.matches("rect") ? null : target.closest(".sub") || [...lit].find((node) => node.matches(".sub"));
+    const boxes = [...viewer.querySelectorAll(".boxes rect")];
+    const own = near.matches("rect") ? [near] : boxes.filter((box) => from && box.dataset.sub === from.dataset.sub);
     for (const node of viewer.querySelectorAll("[data-thing], .caption[data-region]")) {
-      if ((node.dataset.thing && things.has(node.dataset.thing)) || (region && node.dataset.region === region)) lit.add(node);
+      if ((node.dataset.thing && things.has(node.dataset.thing)) || (region && node.dataset.region === region)) {
+        if (!own.length || !boxes.includes(node) || own.includes(node)) lit.add(node);
+      }
     }
     for (const node of lit) {
       node.classList.add("lit");

@@ -34,6 +34,7 @@ from recaption.run.estimate.figures import (
 from recaption.run.estimate.suggestions import ENGINE_BOUND, suggestions
 from recaption.run.job import run
 from recaption.source import Source, open_source
+from recaption.tasks.question import closure
 from recaption.types import SourceShard
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ def estimate(
     for model in plan.models:
         if model.engine is None:
             continue  # answers from a column cost nothing
+        reads = {question.id: {other.id for other in closure(question.over)} for question in model.questions}
         found = (
-            model_rate(report, model.title, model.config.tensor_parallel, model=model.name)
+            model_rate(report, model.title, model.config.tensor_parallel, model=model.name, reads=reads)
             for report in reversed(reports)
         )
         rate = next((rate for rate in found if rate is not None), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,23 +178,37 @@ def total_images(shards: Sequence[tuple[int | None, int | None]]) -> Total | Non
 
 
 def model_rate(
-    report: dict[str, Any], name: str, tensor_parallel: int = 1, *, model: str | None = None
+    report: dict[str, Any],
+    name: str,
+    tensor_parallel: int = 1,
+    *,
+    model: str | None = None,
+    reads: Mapping[str, Collection[str]] = {},
 ) -> ModelRate | None:
     """The rate of a pass in one run's report (`metrics/run-*.json`); None if it was not used.
 
-    `name` is its title, and `model` the name of its model; default: the title.
+    `name` is its title, and `model` the name of its model; default: the title. `reads` has the generations that each
+    generation reads, also through others. An image without anything to ask in a later pass counts: the run has answered
+    what the pass reads.
     """
-    progress = PassProgress.model_validate({**(report.get("models", {}).get(name) or {}), "model": name})
-    images = max((generation.fresh_images for generation in progress.generations.values()), default=0)
-    if not images or progress.seconds <= 0:
+    passes = {
+        title: PassProgress.model_validate({**(of or {}), "model": title})
+        for title, of in report.get("models", {}).items()
+    }
+    progress = passes.get(name)
+    if progress is None or progress.seconds <= 0 or not any(of.fresh_images for of in progress.generations.values()):
         return None
+    fresh = {id: of.fresh_images for one in passes.values() for id, of in one.generations.items()}
+    covered = {
+        id: max(fresh[id], *(fresh.get(other, 0) for other in reads.get(id, ())), 0) for id in progress.generations
+    }
     device = progress.engine.get("device") or ""
     engine = " ".join(filter(None, (progress.engine.get("engine"), progress.engine.get("engine_version"))))
     return ModelRate(
         name=name,
         model=model or name,
         run=str(report.get("run", "")),
-        images=images,
+        images=max(covered.values()),
         seconds=progress.seconds,
         engines=max(1, progress.engines_used),
         gpus=tensor_parallel if device and not device.lower().startswith(_NO_GPU) else 0,
@@ -203,7 +217,7 @@ def model_rate(
         lost={stage: share for stage, share in progress.meter.lost.items() if share},
         prompt_tokens=sum(of.prompt_tokens for of in progress.generations.values()),
         output_tokens=sum(of.output_tokens for of in progress.generations.values()),
-        requests={id: of.fresh / of.finished for id, of in progress.generations.items() if of.finished},
+        requests={id: of.fresh / covered[id] for id, of in progress.generations.items() if of.finished},
     )
 
 

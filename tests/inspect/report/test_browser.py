@@ -65,7 +65,17 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 def many(report: Report) -> Report:
     """The samples twice, on two pages; a box on the first one shows its first object."""
     first, *others = report.samples
-    box = {"x0": 0.5, "y0": 0.25, "x1": 1.0, "y1": 0.75, "score": 0.5, "region_id": "r#0", "phrase": "box", "thing": 0}
+    box = {
+        "x0": 0.5,
+        "y0": 0.25,
+        "x1": 1.0,
+        "y1": 0.75,
+        "score": 0.5,
+        "region_id": "r#0",
+        "sub_id": None,
+        "phrase": "box",
+        "thing": 0,
+    }
     again = [Row(**{**vars(sample), "key": f"{sample.key}-again"}) for sample in report.samples]
     return replace(report, samples=(Row(**{**vars(first), "boxes": [Row(**box)]}), *others, *again))
 
@@ -323,6 +333,31 @@ def test_a_sub_caption_its_objects_and_their_boxes_light_up_together(
     other = viewer.locator("#words .tag[data-thing='1']").first
     other.hover()
     assert "lit" in other.get_attribute("class").split() and "lit" not in tag.get_attribute("class").split()
+
+
+def test_of_two_boxes_with_one_object_those_of_the_sub_caption_light_up(
+    opened: Callable[..., Any], golden: Report
+) -> None:
+    several = [(sample, caption.subs) for sample in golden.samples for caption in sample.captions]
+    first, (one, other, *_) = next(found for found in several if len(found[1]) > 1)
+    about = {"y0": 0.25, "y1": 0.75, "score": 0.5, "phrase": "box", "thing": 0}
+    boxes = [
+        Row(**about, x0=0.0, x1=0.4, region_id="r#0", sub_id=one.sub_id),
+        Row(**about, x0=0.6, x1=1.0, region_id="r#1", sub_id=other.sub_id),
+    ]
+    page = opened(replace(golden, samples=(Row(**{**vars(first), "boxes": boxes}),)))
+    viewer = enlarge(page)
+    rects = viewer.locator(".boxes rect")
+
+    def lit() -> list[bool]:
+        return ["lit" in (rects.nth(n).get_attribute("class") or "").split() for n in range(2)]
+
+    viewer.locator(f"[data-sub='{one.sub_id}']").first.focus()
+    assert lit() == [True, False]
+    rects.nth(1).hover()
+    assert lit() == [False, True]
+    viewer.locator(".chip[data-thing='0']").hover()
+    assert lit() == [True, True]
 
 
 def test_pictures_in_a_folder_are_loaded_from_there(browser: Any, tmp_path: Path) -> None:

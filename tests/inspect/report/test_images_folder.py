@@ -6,6 +6,7 @@ import pytest
 
 from recaption.cli import main
 from recaption.errors import UserError
+from recaption.inspect import report
 from recaption.inspect.report import write_report
 from recaption.inspect.report.images_folder import ImagesFolder
 
@@ -27,6 +28,26 @@ def test_only_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     again.put(b"new")
     again.remove_others()
     assert sorted(file.read_bytes() for file in folder.path.iterdir()) == [b"new", b"of the user"]
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_report_that_fails_leaves_the_folder_as_it_was(
+    tmp_path: Path, existed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, folder = tmp_path / "report.html", tmp_path / "report-images"
+    if existed:
+        write_report(str(GOLDEN), page, images_folder=True, samples=2)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    def failing(report: object) -> str:
+        assert len(list(folder.iterdir())) > len(before)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "render", failing)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(str(GOLDEN), page, images_folder=True, samples=9)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    assert folder.exists() == existed
 
 
 def test_a_file_in_place_of_the_folder_is_a_user_error(tmp_path: Path) -> None:

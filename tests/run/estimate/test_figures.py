@@ -39,6 +39,21 @@ def test_an_engine_without_a_gpu_costs_no_gpu_hours(engine: dict[str, str]) -> N
     assert estimate(models=(found,)).cost is None
 
 
+def test_an_image_without_anything_to_ask_in_a_later_pass_counts() -> None:
+    """6 images are captioned and verified, and 2 of them have sentences to repair."""
+    fixed = {"total": 6, "resumed": 4, "finished": 2, "answers": 4}
+    passes = {"qwen (pass 2)": {"seconds": 3.0, "engines": 1, "generations": {"fixed": fixed}}}
+    above = {"long": {"answers": 5, "rejects": {"refusal": 1}}}
+    of = {**report(generations=above)["models"], **passes}
+    reads = {"fixed": {"long", "check"}}
+    found = model_rate({"models": of}, "qwen (pass 2)", model="qwen", reads=reads)
+    assert found is not None and (found.name, found.model) == ("qwen (pass 2)", "qwen")
+    assert (found.images, found.requests) == (6, {"fixed": pytest.approx(4 / 6)})
+    assert found.seconds_for(600) == pytest.approx(300)
+    alone = model_rate({"models": passes}, "qwen (pass 2)", reads=reads)
+    assert alone is not None and alone.images == 2, "what it reads was there before this run"
+
+
 def test_engines_that_were_released_before_the_end_count() -> None:
     found = model_rate(report(engines=1, engines_released=3), "qwen")
     assert found is not None and found.engines == 4

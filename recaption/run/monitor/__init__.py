@@ -1,0 +1,1 @@
+"""Watching a run: its progress, log, metrics, budget and notices."""
