@@ -68,7 +68,7 @@ def test_the_commands_that_init_prints_work(
     said = shell("recaption init start && recaption run start/pipelines/demo.yaml --limit 1")
     run, doctor = printed_commands(said.partition("images in")[0])[:2]
     assert run == "recaption run start/pipelines/demo.yaml"
-    assert "Nothing to do" in shell(f"{run} --limit 1") and (tmp_path / "out" / "demo" / "dataset").exists()
+    assert (tmp_path / "out" / "demo" / "dataset").exists()
     shell(f"{run} --limit 1".replace(" start/", " "), tmp_path / "start")
     assert (tmp_path / "start" / "out" / "demo" / "dataset").exists()
     assert "errors: 0" in shell(doctor)
