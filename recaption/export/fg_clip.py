@@ -29,7 +29,7 @@ from recaption.export.base import (
 )
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
-from recaption.export.needs import NEGATIVES, REGIONS, absent, maker, texts_only
+from recaption.export.needs import BOX, NEGATIVES, REGIONS, absent, maker, texts_only
 from recaption.export.rows import PLACE, ExportFiles, ExportSample, FileKind, Made, Row, export_rows, json_list, path_of
 from recaption.problems import Problem
 
@@ -112,18 +112,15 @@ def boxes_of(sample: ExportSample) -> list[Row]:
     for sub_id, text in sample.tables.get(NEGATIVES.table, Rows()).values("sub_id", "text"):
         negatives.setdefault(sub_id, []).append(text)
     made = []
-    for region in sorted(sample.tables[REGIONS.table], key=itemgetter("rank")):
-        if region["is_point"]:
+    regions = sample.tables[REGIONS.table].values("rank", "is_point", "region_id", "sub_id", "phrase", "score", *BOX)
+    for _, is_point, region_id, of, phrase, score, *corners in sorted(regions, key=itemgetter(0)):
+        if is_point:
             continue
-        own = [caption for caption in captions if caption.region_id == region["region_id"]]
-        texts = [caption.text for caption in own] or [
-            region["phrase"],
-            sentences.get(region["sub_id"], region["phrase"]),
-        ]
-        corners = [region[name] for name in ("x0", "y0", "x1", "y1")]
-        box: Row = {"bbox": corners if region["score"] is None else [*corners, region["score"]]}
+        own = [caption for caption in captions if caption.region_id == region_id]
+        texts = [caption.text for caption in own] or [phrase, sentences.get(of, phrase)]
+        box: Row = {"bbox": corners if score is None else [*corners, score]}
         box |= {"short_expr": _lower(texts[0]), "long_expr": _lower(texts[-1]), "flag_short_neg": 0}
-        changed = [f"{caption.caption_id}#0" for caption in own] or [region["sub_id"]]
+        changed = [f"{caption.caption_id}#0" for caption in own] or [of]
         for sub_id in filter(sentences.__contains__, changed):
             false = list(dict.fromkeys(map(_lower, negatives.get(sub_id, ()))))
             false = [text for text in false if text != sentences[sub_id]][:NEGATIVE_TEXTS]

@@ -21,13 +21,14 @@ from recaption.export.needs import require_translations
 from recaption.export.rows import PLACE, ExportSample, Made, Row, json_list, path_of
 from recaption.io import files
 from recaption.problems import Problem
+from recaption.types import Granularity
 
 WRITES: Final = "en/fgclip2.json as fg_clip writes it, cn/fgclip2.json with Chinese captions and is_cn"
 READ_BY: Final = "FG-CLIP 2"
 PROGRAM: Final = "FG-CLIP 2 (main since 2025-10; v1.0 reads English only, as fg_clip writes it)"
 ENGLISH: Final = "en/fgclip2.json"
 CHINESE: Final = "cn/fgclip2.json"
-_KINDS: Final = {"caption": "long", "short_caption": "short"}
+_KINDS: Final[dict[str, Granularity]] = {"caption": "long", "short_caption": "short"}
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
@@ -38,10 +39,8 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
     def rows(sample: ExportSample, row: Row) -> Made | str:
         nonlocal chinese
-        texts = {
-            name: next((c.text for c in sample.record.captions if _is_chinese(c.lang) and c.granularity == kind), None)
-            for name, kind in _KINDS.items()
-        }
+        found = {c.granularity: c.text for c in reversed(sample.record.captions) if _is_chinese(c.lang)}
+        texts = {name: found.get(kind) for name, kind in _KINDS.items()}
         if None in texts.values():
             return [(ENGLISH, row)]
         chinese += 1
