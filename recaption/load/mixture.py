@@ -127,7 +127,8 @@ class Mixture(ResumableDataset):
         return worker.num_workers if worker else 1
 
     def _identity(self) -> dict[str, int]:
-        return {**super()._identity(), "lanes": self._lanes.lanes // Lanes.PHASES if self._lanes else 0}
+        # `lanes` is first: with others, the fingerprint differs as well, and its message is about other data.
+        return {"lanes": self._lanes.lanes // Lanes.PHASES if self._lanes else 0, **super()._identity()}
 
     def _fingerprint(self) -> int:
         """A number below 2^63 that identifies the datasets, their orders and their shares."""
