@@ -109,7 +109,7 @@ def test_a_state_of_another_mixture_is_refused(built: Built, raw_only: Path) -> 
         mixed(built, raw_only, seed=1).load_state_dict(state)
     mixed(built, raw_only, (6, 2), rank=1, world_size=2).load_state_dict(state)
     del state["lanes"]  # as earlier versions saved it
-    with pytest.raises(UserError, match="saved with lanes 0, and this dataset has 2. Give the same setting"):
+    with pytest.raises(UserError, match=r"saved with lanes 0, and this dataset has 2\. Give the same setting"):
         mixed(built, raw_only, (6, 2), lanes=2).load_state_dict(state)
     mixed(built, raw_only, (6, 2)).load_state_dict(state)
     state = mixed(built, raw_only, lanes=2).state_dict()
