@@ -58,7 +58,9 @@ def look(pipeline: Pipeline | None = None) -> list[Finding]:
         present = gpus()
     except NoDriverError as problem:
         return [error("gpu", str(problem), "reboot after a driver update; in a container, start it with --gpus all")]
-    wanted = pipeline is None or any(model.engine in _ON_A_GPU for model in pipeline.models.values())
+    wanted = pipeline is None or any(
+        model.engine in _ON_A_GPU or model.require_gpu is True for model in pipeline.models.values()
+    )
     if not present:
         return [_without(pipeline, wanted)]
     names = [f"{count} × {name}" for name, count in Counter(gpu.name for gpu in present).items()]
