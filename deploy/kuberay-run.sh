@@ -12,7 +12,7 @@ code=$?
 case "$code" in
 1 | 2)
   echo "recaption ended with exit code $code; the Ray job is stopped, so that KubeRay does not repeat the run"
-  id=$(python -c '
+  id=$(python3 -c '
 import json, os
 print(json.loads(os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"]["job_submission_id"])')
   ray job stop --no-wait "$id" && sleep 60 # Ray ends this script

@@ -325,7 +325,8 @@ def test_kuberay_repeats_a_run_that_failed_and_none_that_ended_at_a_limit(
     stand_ins = {
         "recaption": f"exit {code}",
         "ray": "kill -TERM $PPID",
-        "python": f'exec "{sys.executable}" "$@"',
+        "python": "exit 127",  # images have only python3
+        "python3": f'exec "{sys.executable}" "$@"',
     }
     job = Job(tmp_path, stand_ins, RAY_JOB_CONFIG_JSON_ENV_VAR=config)
     job.environment["PATH"] = f"{tmp_path}/.venv/bin:{os.environ['PATH']}"
@@ -342,7 +343,7 @@ def test_kuberay_repeats_a_run_that_failed_and_none_that_ended_at_a_limit(
 
 
 def test_a_job_that_cannot_be_stopped_keeps_its_exit_code(tmp_path: Path) -> None:
-    stand_ins = {"recaption": "exit 1", "ray": "exit 1", "python": "exit 1"}
+    stand_ins = {"recaption": "exit 1", "ray": "exit 1", "python3": "exit 1"}
     job = Job(tmp_path, stand_ins, PATH=f"{tmp_path}/.venv/bin:{os.environ['PATH']}")
     done = subprocess.run(["bash", str(DEPLOY / "kuberay-run.sh")], env=job.environment, capture_output=True)
     assert done.returncode == 1

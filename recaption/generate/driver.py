@@ -365,7 +365,8 @@ class ModelPass:
         capacity, self._provenance = reply.result()
         if engine.number not in self._engines:
             return  # released meanwhile
-        self.fleet.capacity += capacity
+        self.fleet.ready(capacity)
+        self._report_gpu_wait()
         self.scheduler.actor_ready(engine.number, capacity)
         self._events.engine_started(engine, self._provenance)
         self._phase = "generating"

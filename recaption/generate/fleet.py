@@ -124,6 +124,12 @@ class Fleet:
             engine.useful = True
         self.any_useful, self._fruitless_failures = True, 0
 
+    def ready(self, capacity: int) -> None:
+        """An engine has started. It has its GPUs, although the nodes may not have been read since they joined."""
+        self.capacity += capacity
+        if self.waits_for_gpus:
+            self._without_nodes, self._has_fitted = None, True
+
     def removed(self, engine: EngineState) -> None:
         """An engine is removed: kill its actor."""
         self.capacity -= engine.capacity

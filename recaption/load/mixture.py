@@ -39,8 +39,8 @@ class Mixture(ResumableDataset):
     Within a global batch the samples are in random order. The sample at (step, slot) depends only on the seed, the
     global batch and the datasets. If datasets are read in pieces (`lanes`, the default on object stores), each rank and
     worker reads other pieces of all of them: then the order depends on the lanes too, the samples of each rank are in
-    random order, and a lane may be an epoch of a dataset ahead of another one. Raises UserError if the datasets cannot
-    be mixed.
+    random order, and a lane with one sample fewer than another comes to later epochs of a dataset first. Raises
+    UserError if the datasets cannot be mixed.
     """
 
     def __init__(
@@ -127,7 +127,8 @@ class Mixture(ResumableDataset):
         return worker.num_workers if worker else 1
 
     def _identity(self) -> dict[str, int]:
-        return {**super()._identity(), "lanes": self._lanes.lanes // Lanes.PHASES if self._lanes else 0}
+        # `lanes` is first: with others, the fingerprint differs as well, and its message is about other data.
+        return {"lanes": self._lanes.lanes // Lanes.PHASES if self._lanes else 0, **super()._identity()}
 
     def _fingerprint(self) -> int:
         """A number below 2^63 that identifies the datasets, their orders and their shares."""

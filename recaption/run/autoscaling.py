@@ -8,13 +8,13 @@ until the next one, also after its job has ended. Without an autoscaler, a reque
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 from recaption.config import Model
 from recaption.errors import ClusterLost, UserError
+from recaption.run.connect import cluster_address
 
 
 def expects_gpus(model: Model, *, had_gpus: bool) -> bool:
@@ -27,14 +27,14 @@ def expects_gpus(model: Model, *, had_gpus: bool) -> bool:
         return model.require_gpu
     if model.engine in ("column", "openai") or ":" in model.engine:  # a user's own engine may need none
         return False
-    if had_gpus or not _on_cluster():
+    if had_gpus or cluster_address() is None:
         return had_gpus
     return model.tensor_parallel > 1 or (model.engine == "vllm" and _vllm_is_for_gpus())
 
 
 def check_gpu(name: str, model: Model) -> None:
     """Raise UserError if this machine lacks the GPU that the model requires, and no node can join. Ray must run."""
-    if model.require_gpu is not True or _on_cluster():
+    if model.require_gpu is not True or cluster_address() is not None:
         return
     import ray
 
@@ -43,10 +43,6 @@ def check_gpu(name: str, model: Model) -> None:
             f"models.{name}.require_gpu is true, but this machine has no GPU. Remove it, or set RAY_ADDRESS to a "
             "cluster with GPUs"
         )
-
-
-def _on_cluster() -> bool:
-    return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def _vllm_is_for_gpus() -> bool:
@@ -64,7 +60,7 @@ class GpuRequest:
     """
 
     def __init__(self, model: Model) -> None:
-        self._wanted = _on_cluster() and model.replicas != "auto" and model.engine != "openai"
+        self._wanted = cluster_address() is not None and model.replicas != "auto" and model.engine != "openai"
         self._model, self._made = model, False
 
     def make(self) -> None:

@@ -55,7 +55,7 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": True}
-    address = os.environ.get("RAY_ADDRESS")
+    address = connect.cluster_address()
     supervise.divert_native_stderr()
     if not address:
         options["address"] = "local"  # never a cluster that happens to run on this machine
@@ -70,9 +70,8 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
             _start(options)
     else:
         connect.check_address(address)
-        if address != "local":
-            connect.check_listening(address)
-            connect.use_auth_mode(connect.auth_mode(address))
+        connect.check_listening(address)
+        connect.use_auth_mode(connect.auth_mode(address))
         with TemporaryDirectory(prefix="recaption-") as folder:
             options["runtime_env"] = runtime_env(os.environ, Path(folder), plan.pipeline)
             _start(options)
@@ -187,8 +186,8 @@ def _start(options: dict[str, Any]) -> None:
             return
         except Exception as error:  # ray.init raises plain Exception
             ray.shutdown()
-            if attempt == 2 or os.environ.get("RAY_ADDRESS"):
-                where = os.environ.get("RAY_ADDRESS") or "this machine (its logs: /tmp/ray/session_latest/logs)"
+            if attempt == 2 or connect.cluster_address():
+                where = connect.cluster_address() or "this machine (its logs: /tmp/ray/session_latest/logs)"
                 raise ClusterError(f"Ray cannot be used on {where}: {error}") from error
 
 

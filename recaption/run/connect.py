@@ -33,6 +33,12 @@ ray.init(address=address, logging_level="ERROR", log_to_driver=False, include_da
 """
 
 
+def cluster_address() -> str | None:
+    """RAY_ADDRESS; None if it is not set, or is `local`: then a run starts Ray on this machine."""
+    address = os.environ.get("RAY_ADDRESS")
+    return None if address == "local" else address or None
+
+
 def check_address(address: str) -> None:
     """Raise ConfigError for an address of Ray Client or of the dashboard, or one that is not host:port."""
     if "://" in address:
@@ -42,7 +48,7 @@ def check_address(address: str) -> None:
             "ray job submit --address http://HEAD:8265 -- recaption run …"
         )
     host, _, port = address.rpartition(":")
-    if address not in ("auto", "local") and not (host and port.isdecimal() and 0 < int(port) < 65536):
+    if address != "auto" and not (host and port.isdecimal() and 0 < int(port) < 65536):
         raise ConfigError(
             f"RAY_ADDRESS is {address}. Set it to auto (the cluster on this node) or host:port (6379 by default), or "
             "unset it to use this machine"

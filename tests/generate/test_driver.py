@@ -250,14 +250,14 @@ def test_engines_are_released_while_the_last_requests_are_in_another_one(dies: b
 class GpusJoinLater(SimTransport):
     """The nodes with GPUs join after ten minutes; an engine on GPUs starts then."""
 
-    JOIN = 600.0
+    JOIN, START = 600.0, 60.0  # START: seconds until the engine is ready
 
     def gpus(self) -> list[int]:
         return [0, *(super().gpus() if self.clock >= self.JOIN else [])]
 
     def call(self, actor: int, method: str, *args: Any) -> int:
         if method == "start" and self.clock < self.JOIN:
-            return self._later(self.JOIN + 60 - self.clock, lambda: (self._capacity, {}))
+            return self._later(self.JOIN + self.START - self.clock, lambda: (self._capacity, {}))
         return super().call(actor, method, *args)
 
 
@@ -278,6 +278,22 @@ def test_a_run_that_waits_for_gpu_nodes_says_so_and_counts_no_gpu_time() -> None
     waits = [each.gpu_wait_seconds for each in progress if each.waits_for_gpus]
     assert max(waits) == pytest.approx(transport.JOIN, abs=5) and progress[-1].gpu_wait_seconds == 0
     assert progress[-1].gpu_seconds < 4 * (transport.clock - transport.JOIN + 5), "waiting costs nothing"
+
+
+def test_an_engine_that_starts_at_once_ends_the_wait_although_it_takes_all_work() -> None:
+    """No work is left to start engines for, so that the nodes are not read again."""
+    found, progress = list[str](), list[PassProgress]()
+
+    def emit(event: str, level: str = "info", **fields: Any) -> None:
+        found.append(event)
+
+    transport = GpusJoinLater(1, 1)
+    transport.START = 0.1
+    work = ModelPass(sim_plan(), sim_job(1), transport=transport, emit=emit, report=progress.append, expects_gpus=True)
+    assert len(list(work.run())) == 1
+    assert found.index("waiting_for_gpus") < found.index("gpus_available") < found.index("engine_started")
+    assert not any(each.waits_for_gpus for each in progress if each.phase == "generating")
+    assert progress[-1].gpu_seconds >= progress[-1].seconds > 0
 
 
 def test_listing_takes_as_many_shards_at_a_time_as_the_cluster_has_room_for() -> None:

@@ -117,9 +117,10 @@ def test_engines_wait_for_gpus_if_they_need_them_and_nodes_may_join(
     given = Model.model_validate(model)
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert expects_gpus(given, had_gpus=False) == cluster
-    monkeypatch.delenv("RAY_ADDRESS")
-    assert expects_gpus(given, had_gpus=False) == alone
-    assert expects_gpus(given, had_gpus=True) == had
+    for address in ("", "local"):  # both start Ray on this machine
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert expects_gpus(given, had_gpus=False) == alone
+        assert expects_gpus(given, had_gpus=True) == had
 
 
 def test_one_machine_without_a_required_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +129,10 @@ def test_one_machine_without_a_required_gpu_is_an_error(monkeypatch: pytest.Monk
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     check_gpu("m", Model.model_validate(VLLM))
     required = Model.model_validate(VLLM | {"require_gpu": True})
-    with pytest.raises(UserError, match=r"models\.m\.require_gpu is true, but this machine has no GPU"):
-        check_gpu("m", required)
+    for address in ("", "local"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match=r"models\.m\.require_gpu is true, but this machine has no GPU"):
+            check_gpu("m", required)
     resources["GPU"] = 1.0
     check_gpu("m", required)
     resources.clear()

@@ -27,7 +27,7 @@ def test_malformed_addresses_are_errors(address: str) -> None:
         check_address(address)
 
 
-@pytest.mark.parametrize("address", ["auto", "local", "head:6379", "[::1]:6379"])
+@pytest.mark.parametrize("address", ["auto", "head:6379", "[::1]:6379"])
 def test_addresses_of_a_cluster_are_accepted(address: str) -> None:
     check_address(address)
 

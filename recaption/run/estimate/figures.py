@@ -188,8 +188,8 @@ def model_rate(
     """The rate of a pass in one run's report (`metrics/run-*.json`); None if it was not used.
 
     `name` is its title, and `model` the name of its model; default: the title. `reads` has the generations that each
-    generation reads, also through others. An image without anything to ask in a later pass counts: the run has answered
-    what the pass reads.
+    generation reads, also through others. If the pass is complete, an image without anything to ask in it counts: the
+    run has answered what the pass reads. Of an interrupted pass, only images with answers count.
     """
     passes = {
         title: PassProgress.model_validate({**(of or {}), "model": title})
@@ -199,8 +199,9 @@ def model_rate(
     if progress is None or progress.seconds <= 0 or not any(of.fresh_images for of in progress.generations.values()):
         return None
     fresh = {id: of.fresh_images for one in passes.values() for id, of in one.generations.items()}
+    above = reads if progress.phase == "done" else {}
     covered = {
-        id: max(fresh[id], *(fresh.get(other, 0) for other in reads.get(id, ())), 0) for id in progress.generations
+        id: max(fresh[id], *(fresh.get(other, 0) for other in above.get(id, ())), 0) for id in progress.generations
     }
     device = progress.engine.get("device") or ""
     engine = " ".join(filter(None, (progress.engine.get("engine"), progress.engine.get("engine_version"))))

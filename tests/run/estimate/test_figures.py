@@ -42,7 +42,7 @@ def test_an_engine_without_a_gpu_costs_no_gpu_hours(engine: dict[str, str]) -> N
 def test_an_image_without_anything_to_ask_in_a_later_pass_counts() -> None:
     """6 images are captioned and verified, and 2 of them have sentences to repair."""
     fixed = {"total": 6, "resumed": 4, "finished": 2, "answers": 4}
-    passes = {"qwen (pass 2)": {"seconds": 3.0, "engines": 1, "generations": {"fixed": fixed}}}
+    passes = {"qwen (pass 2)": {"phase": "done", "seconds": 3.0, "engines": 1, "generations": {"fixed": fixed}}}
     above = {"long": {"answers": 5, "rejects": {"refusal": 1}}}
     of = {**report(generations=above)["models"], **passes}
     reads = {"fixed": {"long", "check"}}
@@ -52,6 +52,15 @@ def test_an_image_without_anything_to_ask_in_a_later_pass_counts() -> None:
     assert found.seconds_for(600) == pytest.approx(300)
     alone = model_rate({"models": passes}, "qwen (pass 2)", reads=reads)
     assert alone is not None and alone.images == 2, "what it reads was there before this run"
+
+
+def test_an_interrupted_pass_has_not_covered_all_images_that_it_reads() -> None:
+    """1,000 images are captioned, and the run is interrupted when 10 of them are repaired."""
+    fixed = {"total": 1000, "finished": 10, "answers": 15}
+    stopped = {"phase": "generating", "seconds": 3.0, "engines": 1, "generations": {"fixed": fixed}}
+    of = report(generations={"long": {"answers": 1000}})["models"] | {"qwen (pass 2)": stopped}
+    found = model_rate({"models": of}, "qwen (pass 2)", reads={"fixed": {"long"}})
+    assert found is not None and (found.images, found.requests) == (10, {"fixed": 1.5})
 
 
 def test_engines_that_were_released_before_the_end_count() -> None:
