@@ -136,17 +136,19 @@ def removed_on_failure(store: Store) -> Iterator[None]:
 
 
 def unfinished(path: str) -> Iterator[Problem]:
-    """The problem of a dataset at `path`, a file or folder, whose export was killed. Raises UserError."""
+    """The problem of a dataset at `path`, a file or folder, whose export was killed.
+
+    If the mark cannot be looked up, there is none: the folder above a dataset may be no place that can be read, as
+    that of hf://datasets/ORG/NAME.
+    """
     here = path.rstrip("/")
-    try:
-        for folder in (here, here.rpartition("/")[0] or "."):
+    for folder in (here, here.rpartition("/")[0] or "."):
+        with suppress(RecaptionError):
             if files.is_file(f"{folder}/{UNFINISHED}"):
                 yield from found_in(
                     folder, [("its export did not end", "Delete the folder, and export again", "unfinished export")]
                 )
                 return
-    except RecaptionError as error:
-        raise UserError(f"cannot check {path}: {error}") from error
 
 
 def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool = False) -> Store:
