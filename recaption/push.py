@@ -90,7 +90,9 @@ def _folder(path: str, build: str | None) -> Path:
     else:
         found = locate(path)
         if found.kind != "output" or found.out is None:
-            raise UserError(f"--build chooses among the builds of an output, and {path} is not an output. Leave it out")
+            raise UserError(
+                f"--build chooses among the builds of an output, and {path} is not an output. Leave out --build"
+            )
         names = sorted(found.out.folders(BUILDS))
         if build not in names:
             raise UserError(f"{path} has no build {build!r}. It has: {', '.join(names) or 'none'}")

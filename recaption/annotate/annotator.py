@@ -121,7 +121,7 @@ class Annotator:
         return described(self._tables)
 
     def provenance(self) -> dict[str, str]:
-        """Everything beside the captions that determines the sub-captions. Enters the build fingerprint."""
+        """Everything that determines the sub-captions, apart from the captions. Enters the build fingerprint."""
         version = split.FLAIR_VERSION if self._settings.splitter == "flair_regex" else split.VERSION
         ours = {"splitter": f"{self._settings.splitter}-{version}", "annotator": VERSION}
         if self._vocabulary:

@@ -371,7 +371,7 @@ def _stated(words: Sequence[Token], visible: Sequence[int]) -> Sequence[int]:
 
 
 def _is_stated_at(words: Sequence[Token], at: int) -> bool:
-    """Whether a clause beside the main one, or its complement, states the visible thing at this offset.
+    """Whether a clause other than the main one, or its complement, states the visible thing at this offset.
 
     "…, as the people chat", "…, and the man is in mid-air", "…, with many birds in the air", "The mood is that of a
     rock concert". Not "…, with the red coat as the only accent": a thing that is known already.

@@ -65,7 +65,7 @@ class Tagger:
                 raise ConfigError(
                     f"annotate.spacy_model: {self.nlp.meta['lang']}_{self.nlp.meta['name']} has neither a tagger with "
                     "Penn tags (NN, NNS, JJ, …) nor universal parts of speech (a morphologizer or an attribute_ruler). "
-                    "Use a pipeline such as en_core_web_sm, or leave it out for the shipped one"
+                    "Use a pipeline such as en_core_web_sm, or leave out the setting to use the shipped one"
                 )
             self.nlp, _ = _load(path, _UNIVERSAL)
         for _, component in self.nlp.pipeline:
@@ -178,7 +178,8 @@ def _find(name: str | None) -> Path:
     if name is None or not is_package(name):
         raise ConfigError(
             f"annotate.spacy_model: {name or SHIPPED} is neither a folder nor an installed spaCy pipeline. "
-            f"Install it (python -m spacy download {name or 'en_core_web_sm'}), or leave it out for the shipped one"
+            f"Install it (python -m spacy download {name or 'en_core_web_sm'}), or leave out the setting "
+            "to use the shipped one"
         )
     return next(iter(sorted(get_package_path(name).glob(f"{name}-*/meta.json"))), Path()).parent
 

@@ -4,8 +4,8 @@ First the text is divided into blocks (`blocks.py`): lines, list items, headings
 markers. Then each block is divided into sentences: every run of full stops is a candidate, and its context decides.
 
 Spans are exact (`text[start:end]`), ordered and disjoint; only white space and list markers (`is_gap`) are outside
-them. A model would help only with texts without punctuation: on long captions, the rules make a sixth of the errors of
-a trained sentence splitter.
+them. A model would help only with texts without punctuation: on long captions, the rules make a sixth as many errors
+as a trained sentence splitter.
 """
 
 from __future__ import annotations

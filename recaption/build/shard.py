@@ -216,7 +216,7 @@ def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfil
 
 @lru_cache(maxsize=1)
 def _annotator(settings: Annotate) -> Annotator:
-    """Once per process: loading spaCy and a tagger takes about a second."""
+    """Made once per process, because loading spaCy and a tagger takes about a second."""
     return Annotator(settings)
 
 

@@ -58,7 +58,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     Images are always written, except with `options.in_place`: then text files are written beside those of the source.
     """
     if options.captions == "lines" and options.map:
-        raise UserError("--map is for --captions one and tags; with lines, all captions are used. Leave it out")
+        raise UserError("--map is for --captions one and tags; with lines, all captions are used. Leave out --map")
     sources = {} if options.captions == "lines" else one_text(dataset, TEXTS, options)
     texts = _Texts(
         tables={"one": {}, "tags": {"tags": _OF_TAGS}, "lines": {SUB_CAPTIONS: Select()}}[options.captions],

@@ -437,7 +437,7 @@ class EngineHost:
 
     @staticmethod
     def _copy(error: EngineDead, rows: tuple[int, ...] = (), keys: tuple[str, ...] = ()) -> EngineDead:
-        """The same error for another assignment, with the rows of it that were in the engine."""
+        """A copy of the error for one assignment, with that assignment's rows and keys that were in the engine."""
         copy = EngineDead(*error.args)
         copy.rows, copy.keys = rows, keys
         return copy

@@ -146,8 +146,8 @@ def _check_tables(questions: Sequence[Question]) -> None:
             other, known = made.setdefault(name, (question.id, spec))
             if known != spec:
                 raise ConfigError(
-                    f"generate {question.id}: its task makes a table {name}, and so does the task of {other}, with "
-                    "other columns. Give one of them another name"
+                    f"generate {question.id}: its task makes a table {name}, and so does the task of {other}, but the "
+                    "two tables differ. Give one of the tables another name"
                 )
 
 

@@ -82,7 +82,7 @@ class OutputPaths:
 def find_all(paths: Sequence[str]) -> list[OutputPaths]:
     """The outputs at `paths`; a pattern (`out/*`, also in a URL) is replaced by the outputs that match it.
 
-    Raises UserError if a pattern matches no output, and like `find`.
+    Raises UserError if a pattern matches no output, and whatever `find` raises.
     """
     return [output for given in paths for output in _expanded(given)]
 

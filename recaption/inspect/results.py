@@ -113,7 +113,7 @@ def _stdin() -> str:
 def output_diff(one: str, other: str, form: ResultFormat, console: Console, *, show: bool = False) -> None:
     """Compare two outputs and print a page or, with format json, one JSON object; with `show`, print the SQL only.
 
-    Raises UserError for other formats, and like `diff`.
+    Raises UserError for other formats, and whatever `diff` raises.
     """
     if show:
         for part in PARTS:
@@ -155,7 +155,7 @@ def print_question_result(
 ) -> None:
     """Print a question's description and a table of up to `limit` rows or, without rows, the question's `if_empty`.
 
-    `image` prints a page with the image. Raises UserError for an unknown key, and like `run_sql`.
+    `image` prints a page with the image. Raises UserError for an unknown key, and whatever `run_sql` raises.
     """
     if question.name == "image" and len(outputs) == 1:
         print_image(connection, outputs[0], str(values["key"]), out)

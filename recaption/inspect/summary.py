@@ -103,7 +103,7 @@ def summarise(path: str) -> Summary:
 def read_manifest(output: OutputPaths) -> dict[str, Any]:
     """The build's manifest. Raises UserError without a build, DatasetError like `locate.read_manifest`."""
     if output.build is None:
-        raise UserError(f"{output.given} has no build yet. Finish it: recaption run, or recaption build, its pipeline")
+        raise UserError(f"{output.given} has no build yet. Make one with recaption run or recaption build")
     return locate.read_manifest(output.build)
 
 

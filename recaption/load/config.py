@@ -111,6 +111,6 @@ class LoaderConfig:
         if self.lanes and self.block == 0:
             raise UserError(f"lanes is {self.lanes}, and block is 0, which shuffles everything. Leave one of them out")
         if self.balance is not None and self.split != "train":
-            raise UserError(f"balance is for split train, and split is {self.split}. Leave it out")
+            raise UserError(f"balance is for split train, and split is {self.split}. Leave out balance")
         if self.batch_size < 1:
             raise UserError(f"batch_size is {self.batch_size}; it has to be at least 1")

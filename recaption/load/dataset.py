@@ -297,5 +297,5 @@ def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int,
         else:
             rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if not 0 <= rank < world_size:
-        raise UserError(f"rank is {rank} of world_size {world_size}; ranks count from 0")
+        raise UserError(f"rank is {rank} and world_size is {world_size}; ranks run from 0 to world_size - 1")
     return rank, world_size

@@ -348,7 +348,7 @@ class CaptionLoader:
                 f"{', '.join(sorted(given))}: the dataset makes whole batches. Give these settings to the dataset"
             )
         if options.get("in_order") is False:
-            raise UserError("in_order=False: the order of batches would not be reproducible. Leave it out")
+            raise UserError("in_order=False: the order of batches would not be reproducible. Leave out in_order")
         self.dataset = dataset
         self.skipped = 0  # samples of delivered batches that could not be read
         self.texts, self.cut = 0, 0  # texts of delivered batches that became ids; the number of them that were cut

@@ -1,4 +1,4 @@
-"""The index of a source shard as a table (`recaption.schema.INDEX`) and back, and its digest."""
+"""Turns the index of a source shard into a table (`recaption.schema.INDEX`) and back, and computes its digest."""
 
 from __future__ import annotations
 

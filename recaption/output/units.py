@@ -185,7 +185,7 @@ def pending_identity(question: Question, image: Image) -> Identity:
 
 @lru_cache(maxsize=1)
 def annotator(settings: Annotate) -> Annotator:
-    """Once per process: loading spaCy and a tagger takes about a second."""
+    """Made once per process, because loading spaCy and a tagger takes about a second."""
     from recaption.annotate import Annotator
 
     return Annotator(settings)

@@ -34,7 +34,7 @@ _AT_ONCE: Final = 512  # images of queries that are encoded together
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scratch:
-    """Settings of the towers beside those of `Training`, such as `width`. The defaults are ViT-S/32 at 160 px."""
+    """The towers' settings that `Training` does not have (it has `width`). The defaults are ViT-S/32 at 160 px."""
 
     objective: str
     side: int = 160  # pixels

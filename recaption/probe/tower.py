@@ -1,5 +1,5 @@
-"""The model that a run trains: a linear head on frozen image features, and a text tower of hashed words or a linear
-head on a frozen text encoder."""
+"""The model that a run trains: for images, a linear head on frozen features; for texts, either a tower over hashed
+words or a linear head on a frozen encoder."""
 
 from __future__ import annotations
 

@@ -268,7 +268,7 @@ def run(
 
 
 def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
-    """The sum of a build's images as text; it was checked when the manifest was written."""
+    """A line with a build's images as the sum of their states. Writing the manifest has checked this sum."""
     if counts is None:
         return ()
     states = {"ok": "ok", "partial": "partial", "rejected": "reject", "excluded": "excluded"}

@@ -78,5 +78,8 @@ def _files(name: str, revision: str | None, config: str | None) -> dict[str, lis
         raise ShardError(f"cannot list the files of {name} on the Hugging Face Hub: {error}") from error
     found = builder.config.data_files
     if not found:
-        raise SourceError(f"source.path: {name} has no data files that can be read. Name its files instead")
+        raise SourceError(
+            f"source.path: {name} has no data files that the library `datasets` finds. Give its files "
+            f"instead: hf://datasets/{name}/FILES"
+        )
     return {str(split): [str(file) for file in files] for split, files in found.items()}

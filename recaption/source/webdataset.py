@@ -84,7 +84,7 @@ class WebDatasetSource(FileSource):
         found = [f"members of {shard.id} that are neither images nor text: {counted(suffixes)}"] if suffixes else []
         if several := sum(count > 1 for count in pictures.values()):
             found.append(
-                f"images beside the first of a sample ({', '.join(SOURCE_SUFFIXES[:3])}, …): {several:,} samples"
+                f"images after the first of a sample ({', '.join(SOURCE_SUFFIXES[:3])}, …): {several:,} samples"
             )
         if twice:
             found.append(f"all but the last value of keys that a JSON member repeats: {shortened(sorted(twice))}")

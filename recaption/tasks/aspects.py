@@ -53,7 +53,7 @@ class AspectsTask(Task):
     """One request for each caption. The value has a text or a list of values for each aspect, or null.
 
     Null: the caption states nothing about the aspect, and the model answered with its sentinel (`Aspect.none`). A value
-    that the ontology lacks, and a sentinel beside values, make the answer invalid.
+    that the ontology lacks, and a sentinel together with values, make the answer invalid.
     """
 
     settings = AspectsSettings

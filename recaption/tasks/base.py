@@ -47,7 +47,7 @@ PARENT_COLUMNS: Final[Mapping[Parent, str | None]] = {
 class Unit:
     """What one request is about. `id` is unique among the units of a generation and an image.
 
-    `variables` fill in the prompt beside the columns of the source, which they hide. With a `crop`, the model is shown
+    `variables` fill in the prompt, as do the columns of the source, which they hide. With a `crop`, the model is shown
     only this part of the upright image. `statement` is the text that a task with `Output.likelihood` has scored: see
     `engine.base.Request`. With `embeds`, the request is about the image without a prompt, or about the prompt
     without the image: see `Output.embeddings`.

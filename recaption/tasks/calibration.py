@@ -1,4 +1,4 @@
-"""The probability that a statement is true, from that of the answer yes and that of the statement's tokens."""
+"""The probability that a statement is true, computed from p(yes), the statement's least probable token, or both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are one of two words: the probability of the first one."""
+"""Turns an answer that is one of two words into the probability of the first word."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Output:
     `boxes` asks a detector for places of the phrases in the lines of the prompt (`Completion.boxes`).
 
     `likelihood` asks for the log-probabilities of a text that the request names (`Request.statement`), one prefill and
-    no generated text. It may be set beside `choices` with `logprobs`: one request then returns both.
+    no generated text. It may be set together with `choices` and `logprobs`: one request then returns both.
 
     `special_tokens`, with free text only, keeps the special tokens of the answer, except its end token. Some grounding
     models write boxes as special tokens.

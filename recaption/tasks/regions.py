@@ -131,7 +131,7 @@ class RegionsTask(Task):
         return Rows(tables={REGIONS.name: rows}, counts=counts)
 
     def _above_thresholds(self, items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """The boxes of an answer that have no scores, or scores that are large enough."""
+        """Those boxes of an answer whose scores are large enough, and those without a score."""
         best = defaultdict[tuple[float, ...], float](float)
         for item in items:
             place = tuple(item["numbers"])

@@ -80,7 +80,9 @@ def _class(name: str) -> type[Task]:
             "the folder of the package into PYTHONPATH"
         ) from error
     if not (isinstance(found, type) and issubclass(found, Task)):
-        raise ConfigError(f"task {name!r} is no subclass of recaption.tasks.base.Task. Make it one, or name another")
+        raise ConfigError(
+            f"task {name!r} is not a subclass of recaption.tasks.base.Task. Name a class that derives from Task"
+        )
     return found
 
 

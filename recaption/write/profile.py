@@ -1,8 +1,9 @@
-"""Maps generations to the texts of a trainer, and makes FLAIR's seven sentence lists.
+"""Maps generations to the texts that a trainer reads, and makes FLAIR's seven sentence lists.
 
-FLAIR (ExplainableML/flair, src/flair/data.py, sample_dict) joins seven lists to one pool and draws sentences from it.
-It joins sentences with ". ", so entries have no full stop at the end. A null, a string or a missing list ends the
-training; if all seven are strings, it trains on single characters. An empty pool ends the training, too.
+FLAIR (ExplainableML/flair, src/flair/data.py, sample_dict) merges seven lists into one pool and draws sentences from
+it. It joins sentences with ". ", so entries have no full stop at the end. If one of the lists is missing, null or a
+string, the training fails; if all seven are strings, it trains on single characters. With an empty pool, the training
+fails, too.
 """
 
 from __future__ import annotations

@@ -163,7 +163,8 @@ def _check(records: Sequence[Record], shard: str) -> None:
         seen.add(record.key)
         usable = record.status in ("ok", "partial")
         if bool(record.captions) != usable:
-            raise DatasetError(f"{record.status}, with {len(record.captions)} captions", key=record.key, shard=shard)
+            detail = f"the status is {record.status}, with {len(record.captions)} captions"
+            raise DatasetError(detail, key=record.key, shard=shard)
 
 
 def _write_pixels(

@@ -116,7 +116,8 @@ def write_flat(
     rejects: Sequence[Reject],
     custom: Mapping[str, pa.Table],
 ) -> dict[str, tuple[str, Sink, int]]:
-    """Write `<prefix>/<table>/<shard>.parquet` of every flat table. Returns path, closed sink and rows by table.
+    """Write `<prefix>/<table>/<shard>.parquet` for every flat table. Returns each table's path, closed sink and number
+    of rows, by the table's name.
 
     images and rejects are in source order, the other tables sorted by key. Rows of `custom` about images that are not
     usable are left out.

@@ -74,7 +74,7 @@ def test_a_record_without_captions(tmp_path: Path) -> None:
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": 49}, "48 samples, so an epoch has no whole batch"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"rank": 2, "world_size": 2}, "rank is 2 of world_size 2"),
+        ({"rank": 2, "world_size": 2}, "rank is 2 and world_size is 2"),
         ({"rank": 1}, "together"),
     ],
 )

@@ -50,7 +50,7 @@ def test_unused_members_of_tars_are_reported(
     found = source(path).unused()
     assert found[:2] == [
         "members of x that are neither images nor text: 1 without suffix, 1 .npy",
-        "images beside the first of a sample (jpg, jpeg, png, …): 1 samples",
+        "images after the first of a sample (jpg, jpeg, png, …): 1 samples",
     ]
     assert found[2].startswith("columns that may hold captions: title")
 

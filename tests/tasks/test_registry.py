@@ -116,9 +116,9 @@ def test_a_class_of_a_user_gets_its_settings(own: Any) -> None:
             "cannot be imported: ModuleNotFoundError: No module named 'own_nowhere'",
         ),
         ("own_name:Many", "class Many(Task): pass", "cannot be imported: NameError: name 'Task' is not defined"),
-        ("own_value:Many", "Many = 3", "is no subclass of recaption.tasks.base.Task"),
-        ("own_class:Many", "class Many: pass", "is no subclass of recaption.tasks.base.Task"),
-        ("own_function:Many", "def Many(): pass", "is no subclass of recaption.tasks.base.Task"),
+        ("own_value:Many", "Many = 3", "is not a subclass of recaption.tasks.base.Task"),
+        ("own_class:Many", "class Many: pass", "is not a subclass of recaption.tasks.base.Task"),
+        ("own_function:Many", "def Many(): pass", "is not a subclass of recaption.tasks.base.Task"),
     ],
 )
 def test_a_class_that_cannot_be_used_is_a_mistake_of_the_user(
@@ -130,7 +130,9 @@ def test_a_class_that_cannot_be_used_is_a_mistake_of_the_user(
         registry.load(name, {})
     assert str(error.value).startswith(f"task '{name}' {message}")
     advice = (
-        "put the folder of the package into PYTHONPATH" if "imported" in message else "Make it one, or name another"
+        "put the folder of the package into PYTHONPATH"
+        if "imported" in message
+        else "Name a class that derives from Task"
     )
     assert str(error.value).endswith(advice)
 

@@ -132,9 +132,9 @@ def test_bad_records_and_formats_are_refused(store: LocalStore, shard: Any) -> N
     good = one.records()
     with pytest.raises(DatasetError, match="duplicate key"):
         write(store, one, records=[*good, good[0]])
-    with pytest.raises(DatasetError, match="ok, with 0 captions"):
+    with pytest.raises(DatasetError, match="the status is ok, with 0 captions"):
         write(store, one, records=[replace(good[0], captions=())])
-    with pytest.raises(DatasetError, match="reject, with 3 captions"):
+    with pytest.raises(DatasetError, match="the status is reject, with 3 captions"):
         write(store, one, records=[replace(good[0], status="reject")])
     with pytest.raises(ConfigError, match="sidecar, webdataset and parquet"):
         write(store, one, "tar")

@@ -131,7 +131,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None, pictures: Pi
 
 
 def _check(target: Path) -> None:
-    """Raises UserError if the file cannot be written, before the content is gathered."""
+    """Called before the content is gathered. Raises UserError if the file cannot be written."""
     if target.is_dir():
         raise UserError(f"cannot write the report to {target}: it is a folder. Give a file: -o {target}/report.html")
     if not target.parent.is_dir():

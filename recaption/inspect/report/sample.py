@@ -25,7 +25,7 @@ class Part:
 class TextRun:
     """Consecutive text within one sub-caption, or outside all of them (`sub` None).
 
-    `first` is set once per sub-caption, which has several runs if another one is inside it.
+    A sub-caption with another one inside it has several runs; `first` is true only for the first of them.
     """
 
     sub: int | None

@@ -28,7 +28,7 @@ def serve(path: str, console: Console, *, port: int = 0) -> None:
     """Serve the page of the build at `path` until Ctrl-C, and open it in a browser if one is available.
 
     `port` 0 is any free port. The URL has a token: requests without it are refused. Raises UserError without a build
-    and for a port that cannot be used, and like `connect`.
+    and for a port that cannot be used, and whatever `connect` raises.
     """
     with Pages(find(path), Limits()) as pages:
         try:

@@ -44,7 +44,7 @@ class Pages:
     """The content of the viewer of one build. Close it at the end."""
 
     def __init__(self, output: OutputPaths, limits: Limits) -> None:
-        """Raises UserError without a build, and like `connect`."""
+        """Raises UserError without a build, and whatever `connect` raises."""
         self.output, self.limits = output, limits
         manifest = read_manifest(output)
         self._summary, self._sources = from_manifest(manifest), of_manifest(manifest)
