@@ -6,6 +6,8 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recaption.cli import main
@@ -110,6 +112,19 @@ def test_a_repair_of_all_images_is_compared_with_their_captions(verified: Path) 
     assert report.support is not None
     long, short = dict(report.support.groups)["generation"]
     assert report.support.repairs == (("long", (short, long)),)
+
+
+def test_verifications_of_unknown_sub_captions_do_not_end_the_report(verified: Path) -> None:
+    manifest = json.loads((verified / "manifest.json").read_text())
+    manifest["generations"][1] |= {"task": "repair", "over": ["check"]}
+    (verified / "manifest.json").write_text(json.dumps(manifest))
+    for path in (verified / "verifications").glob("*.parquet"):
+        table = pq.read_table(path)
+        unknown = pa.array([f"{sub}x" for sub in table["sub_id"].to_pylist()], pa.string())
+        at = table.schema.get_field_index("sub_id")
+        pq.write_table(table.set_column(at, table.schema.field("sub_id"), unknown), path)
+    support = gather(find(str(verified))).support
+    assert support is not None and support.repairs == ()
 
 
 def test_without_verifications_the_page_does_not_mention_them(verified: Path) -> None:
