@@ -93,6 +93,19 @@ def test_verifications_have_a_section_with_pictures(verified: Path) -> None:
     assert "unsupported" in flagged
 
 
+def test_generations_side_by_side_have_the_share_of_unsupported_sub_captions(verified: Path) -> None:
+    support = gather(find(str(verified))).support
+    assert support is not None
+    shares = {share.value: share.percent for share in dict(support.groups)["generation"]}
+    section = render(gather(find(str(verified)))).split('<section id="generations"', 1)[1].split("</section>", 1)[0]
+    names = re.findall(r'<th scope="col" class="num">(\w+)</th>', section)
+    row = section.split('<th scope="row">unsupported, %</th>', 1)[1].split("</tr>", 1)[0]
+    found = dict(zip(names, map(float, re.findall(r">([\d.]+)<", row)), strict=True))
+    assert found == {name: pytest.approx(share, abs=0.06) for name, share in shares.items()} and len(found) == 2
+    assert len(set(found.values())) == 2
+    assert "unsupported, %" not in render(gather(find(str(GOLDEN))))
+
+
 def test_a_repair_is_compared_with_the_captions_of_its_images(verified: Path) -> None:
     manifest = json.loads((verified / "manifest.json").read_text())
     manifest["generations"][1] |= {"task": "repair", "over": ["check"]}
