@@ -21,6 +21,8 @@ KeyboardInterrupt
   `- Abandoned            stopped by Ctrl-C while a thread cannot be stopped           (exit 75)
 ImportError
   `- MissingExtra         an optional package is not installed; names the command that installs it
+
+What follows from an exit code: `deploy/slurm.sh` and `deploy/kuberay-run.sh` continue a run, or do not.
 """
 
 from __future__ import annotations

@@ -289,7 +289,7 @@ class Answer:
     engine_finish: str | None = None  # the engine's own finish word; None: it gave none, or it was not recorded
     unit: str | None = None  # id of the unit at the time of the request, for display only; None: the whole image
     value: str | None = None  # what the task parsed, as JSON
-    logprobs: bytes | None = None  # of the tokens of `text`: see `tasks.logprobs`
+    logprobs: bytes | None = None  # of the tokens of `text`: see `tasks.stored_logprobs`
     embedding: bytes | None = None  # of the unit: float16, little-endian
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from samples import jpeg, write_tar
 
-from recaption.export.flair import LISTS
+from recaption.export.formats.flair import LISTS
 
 GOOD = {name: [f"{name} one", f"{name} two"] for name in LISTS}
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import trainers
 
 from recaption.demo.scenes import SHAPES
-from recaption.export import WITHOUT_IMAGE_FILES, structure_clip
+from recaption.export import WITHOUT_IMAGE_FILES
+from recaption.export.formats import structure_clip
 from recaption.resources import names_in, shipped
 
 FOLDER = shipped("pipelines") / "seeds"

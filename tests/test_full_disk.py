@@ -20,9 +20,10 @@ from written_build import write_build
 
 from recaption import cli
 from recaption.errors import RecaptionError, StoreError
-from recaption.export import MODULES, WITHOUT_IMAGE_FILES, beta_clip, load, sharegpt4v
+from recaption.export import MODULES, WITHOUT_IMAGE_FILES, load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
+from recaption.export.formats import beta_clip, sharegpt4v
 from recaption.generate.plan import Plan
 from recaption.io.outfile import outfile
 from recaption.io.store import LocalStore

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from recaption.annotate.content_words import content_words
 from recaption.tasks.cleaning import published
-from recaption.tasks.logprobs import read_logprobs
+from recaption.tasks.stored_logprobs import read_logprobs
 from recaption.text import LINE_ENDS
 from recaption.types import Answer, Caption, SubCaption
 

@@ -154,8 +154,8 @@ def validate(
     loaders = (workers or 1) * (gpus or 1) if workers or gpus else None
     if name:
         from recaption.export import load
-        from recaption.export.base import unfinished
         from recaption.export.dataset import refuse_output
+        from recaption.export.unfinished import unfinished
 
         refuse_output(path, name)
         problems = unfinished(path)

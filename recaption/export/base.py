@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset, Split
+from recaption.export.unfinished import UNFINISHED
 from recaption.io import files
 from recaption.io.store import Store, open_store
 from recaption.problems import Problem, Severity
@@ -20,9 +20,6 @@ Images = Literal["none", "jpg", "symlink"]
 """Image files in the export: none; JPEGs; or links to the files of a source that is a local folder."""
 IMAGES: Final = "images"
 """The folder of these files, in the folder of the export."""
-UNFINISHED: Final = ".unfinished-export"
-"""A file in the folder of an export until it ends. It stays if the process is killed."""
-
 
 Captions = Literal["one", "lines", "tags"]
 """Content of a text file beside an image: a caption; several texts, one per line; or the objects as a list."""
@@ -114,41 +111,6 @@ def found_in(where: str, findings: Iterable[Finding]) -> Iterator[Problem]:
     """The problems of the file, sample or row at `where`."""
     for what, advice, kind, *severity in findings:
         yield Problem(where=where, what=what, advice=advice, kind=kind, severity=severity[0] if severity else "error")
-
-
-@contextmanager
-def removed_on_failure(store: Store) -> Iterator[None]:
-    """If the block fails, remove what it wrote into `store`, which was empty, so that the command can run again.
-
-    The file UNFINISHED is there from the start to the end, so that the rest of an export that was killed is recognised.
-    """
-    try:
-        store.put(UNFINISHED, b"This folder has a part of an export. Delete the folder.\n")
-        yield
-        store.delete(UNFINISHED)
-    except BaseException:
-        with suppress(RecaptionError):  # must not hide the first error
-            for folder in list(store.folders("")):
-                store.remove(folder)
-            for path in sorted(store.list(""), key=lambda path: path == UNFINISHED):  # the mark is the last one
-                store.delete(path)
-        raise
-
-
-def unfinished(path: str) -> Iterator[Problem]:
-    """The problem of a dataset at `path`, a file or folder, whose export was killed.
-
-    If the mark cannot be looked up, there is none: the folder above a dataset may be no place that can be read, as
-    that of hf://datasets/ORG/NAME.
-    """
-    here = path.rstrip("/")
-    for folder in (here, here.rpartition("/")[0] or "."):
-        with suppress(RecaptionError):
-            if files.is_file(f"{folder}/{UNFINISHED}"):
-                yield from found_in(
-                    folder, [("its export did not end", "Delete the folder, and export again", "unfinished export")]
-                )
-                return
 
 
 def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool = False) -> Store:

@@ -21,11 +21,11 @@ from recaption.export.base import (
     found_in,
     named,
     one_text,
-    removed_on_failure,
     rotated,
     shards,
 )
 from recaption.export.dataset import Dataset
+from recaption.export.unfinished import removed_on_failure
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.write.tables import file_writer

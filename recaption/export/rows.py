@@ -19,12 +19,12 @@ from recaption.export.base import (
     Usage,
     begin,
     refuse_shard_size,
-    removed_on_failure,
     rotated,
     shards,
 )
 from recaption.export.dataset import LEAST_TRUE, SUB_CAPTIONS, Dataset, Rows, Select, TableRows
 from recaption.export.image_files import MISSING, PixelBox, WriteImage, file_name, with_files
+from recaption.export.unfinished import removed_on_failure
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store

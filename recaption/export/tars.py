@@ -16,11 +16,12 @@ from typing import Any, Final
 import orjson
 
 from recaption.errors import DatasetError, RecaptionError, SourceError, UserError
-from recaption.export.base import Exported, Finding, Options, begin, found_in, removed_on_failure, shards
+from recaption.export.base import Exported, Finding, Options, begin, found_in, shards
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import MISSING, as_jpeg
 from recaption.export.images import ImageFile, with_readers
 from recaption.export.rows import ExportSample, Tables, rows_of, sample_of
+from recaption.export.unfinished import removed_on_failure
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store

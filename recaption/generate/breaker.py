@@ -1,4 +1,7 @@
-"""The circuit breaker: stops a run that rejects too much after a thousand images, not after days."""
+"""The circuit breaker: stops a run that rejects too much after a thousand images, not after days.
+
+Its thresholds are the section `breaker` of a pipeline, `recaption.config.Breaker`.
+"""
 
 from __future__ import annotations
 

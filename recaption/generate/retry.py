@@ -17,8 +17,8 @@ from recaption.errors import ImageError, InvalidAnswer, RequestError, RequestTim
 from recaption.guard import Failed, attempt
 from recaption.tasks.base import WHOLE_IMAGE, Parsed
 from recaption.tasks.cleaning import clean
-from recaption.tasks.logprobs import stored_logprobs
 from recaption.tasks.question import UnitRequest
+from recaption.tasks.stored_logprobs import stored_logprobs
 from recaption.text import storable
 from recaption.types import DECODE_REASONS, Answer, Attempt, FinishReason, Reason, Reject, stage_of
 

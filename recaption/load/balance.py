@@ -15,8 +15,8 @@ from recaption.balance import read_about
 from recaption.errors import DatasetError, UserError
 from recaption.load.files import Files
 from recaption.load.layout import Layout
+from recaption.load.lru_cache import LruCache
 from recaption.load.order import Integers, Order, uniform
-from recaption.load.shards import LruCache
 
 _CHUNK: Final = 1 << 14  # positions whose samples are drawn together
 

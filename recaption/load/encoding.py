@@ -12,8 +12,8 @@ from recaption.errors import DatasetError, UserError
 from recaption.io.files import is_url
 from recaption.load.files import Files, join
 from recaption.load.layout import Layout
+from recaption.load.lru_cache import LruCache
 from recaption.load.policy.base import WHOLE, DrawnText, Sentence, joined, joined_without_stop
-from recaption.load.shards import LruCache
 from recaption.output.paths import tokens_file
 from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, SampleIds, TokenIds, TokenizerFacts
 from recaption.tokenizer import OPEN_CLIP, column_name, frame, load_tokenizer

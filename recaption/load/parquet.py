@@ -25,8 +25,10 @@ from recaption.errors import DatasetError, UserError
 from recaption.io.files import REQUESTS, is_url
 from recaption.load.files import Files, join
 from recaption.load.layout import DataFile, Layout
+from recaption.load.lru_cache import LruCache
+from recaption.load.pieces import Piece, Pieces
 from recaption.load.record import record_of
-from recaption.load.shards import LruCache, Piece, Pieces, Sample
+from recaption.load.shards import Sample
 from recaption.output.paths import index_file
 from recaption.threads import each
 from recaption.types import Record

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +15,13 @@ from recaption.imagefile import LOADED_SUFFIXES
 from recaption.load import tar
 from recaption.load.files import Files
 from recaption.load.layout import DataFile, Layout
+from recaption.load.pieces import PIECES, Piece, Pieces
 from recaption.load.record import sample_record
 from recaption.tokenids import SampleIds
 from recaption.types import Record
 
 _T = TypeVar("_T")
 _ENTRY: Final = struct.Struct("<QQ")
-PIECE_BYTES: Final = 32 << 20
-"""Approximate maximum size of a piece, in bytes."""
-Piece = tuple[npt.NDArray[np.uint64], bytes]
-"""Start and end of its samples in the file, [n, 2], in order, and all bytes from the first start to the last end."""
-PIECES: Final = 4
-"""Pieces that are shuffled together."""
 
 
 class Sample(NamedTuple):
@@ -58,69 +52,6 @@ class Shards(Protocol):
 
     def keep(self, units: int) -> None:
         """Keep this many units in memory from now on."""
-
-
-class LruCache:
-    """The most recently used values, up to `most` of them. They are not pickled."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
-        if key in self._values:
-            self._values.move_to_end(key)
-            found: _T = self._values[key]
-            return found
-        made = make()
-        while len(self._values) >= self.most:
-            self._values.popitem(last=False)
-        self._values[key] = made
-        return made
-
-    def __getstate__(self) -> int:
-        return self.most
-
-    def __setstate__(self, most: int) -> None:
-        self.most, self._values = most, OrderedDict()
-
-
-class Pieces:
-    """Consecutive samples of a file, of up to `PIECE_BYTES` bytes, that are read with one request and kept in memory.
-
-    An object store takes tens of milliseconds for each request, and limits the requests per second.
-    """
-
-    def __init__(self, counts: Sequence[int], sizes: Sequence[int], most: int) -> None:
-        """`counts`, `sizes`: samples and bytes of each file. `most`: samples of a piece."""
-        self.units: list[int] = []
-        """Samples of each piece of all files."""
-        self.files: list[int] = []
-        """The number of the file of each piece."""
-        self._counts, self._samples = counts, []
-        for file, (count, size) in enumerate(zip(counts, sizes, strict=True)):
-            pieces = max(1, -(-size // PIECE_BYTES))
-            self._samples.append(min(most, max(1, -(-count // pieces))))
-            made = [min(self._samples[-1], count - first) for first in range(0, count, self._samples[-1])]
-            self.units += made
-            self.files += [file] * len(made)
-        self._kept = LruCache(PIECES)
-
-    def keep(self, pieces: int) -> None:
-        """Keep this many pieces in memory from now on."""
-        self._kept.most = pieces
-
-    def get(self, file: int, row: int, read: Callable[[int, int], Piece]) -> tuple[int, int, bytes]:
-        """Start and end of a sample in its file, and its bytes, fewer if the file ends before.
-
-        `read(first, stop)` reads the samples of these rows.
-        """
-        first = row - row % self._samples[file]
-        stop = min(first + self._samples[file], self._counts[file])
-        spans, data = self._kept.get((file, first), lambda: read(first, stop))
-        start, end = spans[row - first].tolist()
-        at = start - int(spans[0, 0])
-        return start, end, data[at : at + end - start]
 
 
 class TarShards(Shards):

@@ -14,8 +14,8 @@
     dataset -> builds/<build>                                            CURRENT on object stores, which have no links
     balance.parquet, compare.json, probe/…, report.html                  by the commands of these names
 
-`schemas/README.md` describes the contents of the files. This module imports only the standard library:
-readers share it.
+`source.paths` names source shards, and `build.repack` dataset shards of equal counts. `schemas/README.md` describes the
+contents of the files. This module imports only the standard library: readers share it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Engines are started on GPUs that are there, so the autoscaler of the cluster would see no demand. Ray keeps a request
 until the next one, also after its job has ended. Without an autoscaler, a request has no effect.
+
+`recaption.generate.fleet` waits for the GPUs.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from recaption.schema import column
 from recaption.tasks.base import Inputs, Parsed, Rows, TableSpec, Task, Unit, UnitAnswer, value_in
-from recaption.tasks.choice import of_two
 from recaption.tasks.output import Output
+from recaption.tasks.two_choices import of_two
 from recaption.types import Completion, Generation, Image
 
 CAPTION_A: Final = "caption_a"

@@ -29,8 +29,8 @@ from recaption.tasks.base import (
     value_in,
 )
 from recaption.tasks.calibration import Calibration, joined
-from recaption.tasks.choice import of_two
 from recaption.tasks.output import Output
+from recaption.tasks.two_choices import of_two
 from recaption.text import fold
 from recaption.types import Caption, Completion, Generation, Image, SubCaption
 

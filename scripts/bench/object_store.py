@@ -149,14 +149,14 @@ class _Output:
 def _of_loading(server: S3Server, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     from loading import make_build, two_texts
 
-    from recaption.load import CaptionDataset, shards
+    from recaption.load import CaptionDataset, pieces
 
     url, made = server.bucket(), make_build(folder, "webdataset")
     store, _ = fsspec.core.url_to_fs(url)
     store.put(str(made / "builds"), f"{url}/builds", recursive=True)
     store.pipe_file(f"{url}/CURRENT", b"builds/b\n")
-    per_piece = -(-PER_SHARD // -(-PER_SHARD * IMAGE_BYTES // shards.PIECE_BYTES))
-    patch.setattr(shards, "PIECE_BYTES", 30_000)
+    per_piece = -(-PER_SHARD // -(-PER_SHARD * IMAGE_BYTES // pieces.PIECE_BYTES))
+    patch.setattr(pieces, "PIECE_BYTES", 30_000)
     found = {}
     for name, lanes in (("one_by_one", 0), ("in_pieces", 1)):
         dataset = CaptionDataset(url, policy=two_texts, batch_size=1, epochs=1, lanes=lanes)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recaption.annotate.confidence import Confidence, confidences, normalised, with_confidence
 from recaption.annotate.content_words import content_words
 from recaption.tasks.cleaning import published
-from recaption.tasks.logprobs import stored_logprobs
+from recaption.tasks.stored_logprobs import stored_logprobs
 from recaption.text import normalise
 from recaption.types import Answer, Caption, Logprobs, SubCaption
 

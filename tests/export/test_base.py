@@ -13,8 +13,9 @@ import pytest
 from recaption.__main__ import main
 from recaption.errors import StoreError, UserError
 from recaption.export import MODULES, load
-from recaption.export.base import UNFINISHED, Options, unfinished
+from recaption.export.base import UNFINISHED, Options
 from recaption.export.dataset import Dataset
+from recaption.export.unfinished import unfinished
 
 FORMATS = Path(__file__).parent.parent.parent / "docs" / "formats.md"
 

@@ -112,7 +112,7 @@ def test_links_need_whole_local_files(folder: tuple[Dataset, Path], tmp_path: Pa
 def test_formats_without_image_files_refuse_the_option(
     name: str, golden: Path, tmp_path: Path, build: Any, plain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recaption.export import adaptclipzs, cocu
+    from recaption.export.formats import adaptclipzs, cocu
 
     monkeypatch.setattr(cocu, "required", lambda *_: "scores")
     monkeypatch.setattr(cocu, "required_tables", lambda *_: {})

@@ -20,8 +20,9 @@ from trainer_options import OPTIONS
 from trainer_starts import call, documented, follow, parsers, reader, starts
 
 from recaption.cli import main
-from recaption.export import MODULES, WITHOUT_IMAGE_FILES, beta_clip, sharegpt4v
+from recaption.export import MODULES, WITHOUT_IMAGE_FILES
 from recaption.export.base import Usage
+from recaption.export.formats import beta_clip, sharegpt4v
 from recaption.export.rows import PLACE
 
 WITHOUT_TRAINER = {

@@ -136,7 +136,7 @@ def test_with_lanes_ranks_and_workers_read_different_pieces(tmp_path: Path, monk
         rows = [sample(f"{name}{i}", jpeg(i, (16, 12)), f"alt {i}") for i in range(320)]
         write_tar(tmp_path / name / "0.tar", rows)
     size = (tmp_path / "one" / "0.tar").stat().st_size
-    monkeypatch.setattr(shards, "PIECE_BYTES", size // 32)
+    monkeypatch.setattr("recaption.load.pieces.PIECE_BYTES", size // 32)
     reads = Counter[str]()
     real = shards.TarShards._piece
 

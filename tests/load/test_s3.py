@@ -13,7 +13,7 @@ from loading import two_texts
 from s3_server import S3Server, needs_s3
 
 from recaption.errors import DatasetError
-from recaption.load import CaptionDataset, loader, records, shards
+from recaption.load import CaptionDataset, loader, records
 
 pytestmark = needs_s3
 
@@ -69,7 +69,7 @@ def test_a_tar_that_is_gone_is_named(bucket: str) -> None:
 def test_samples_are_read_in_pieces_and_each_piece_by_one_reader(
     bucket: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "PIECE_BYTES", 30_000)
+    monkeypatch.setattr("recaption.load.pieces.PIECE_BYTES", 30_000)
     settings: dict[str, Any] = {"policy": two_texts, "batch_size": 1, "strings": True, "world_size": 2, "epochs": 1}
     ranks = [CaptionDataset(bucket, rank=rank, **settings) for rank in (0, 1)]
     pieces = len(ranks[0]._shards.units)
