@@ -92,8 +92,8 @@ _CLOSED_CLASS: Final[Mapping[str, frozenset[str]]] = {
         "zur über unter vor hinter neben zwischen für gegen ohne durch um nach bis seit auch noch nur schon sehr mehr "
         "mehrere viele alle andere zwei drei vier fünf sechs sieben acht neun zehn dieser diese dieses jeder jede",
         "fr": "le la les un une des du de au aux et ou où mais donc que qui dont ce cet cette ces celui celle son sa "
-        "ses leur leurs il elle ils elles on se y en ne pas plus très tout tous toute toutes est sont était étaient "
-        "être a ont avait avoir dans sur sous avec sans pour par vers chez entre devant derrière près contre dessus "
+        "ses leur leurs il elle ils elles se y en ne pas plus très tout tous toute toutes est sont était étaient "
+        "être ont avait avoir dans sur sous avec sans pour par vers chez entre devant derrière près contre dessus "
         "dessous au-dessus au-dessous à côté autour depuis pendant après avant comme si même aussi deux trois quatre "
         "cinq six sept huit neuf dix plusieurs quelques chaque autre autres",
         "es": "el la los las un una unos unas lo de del al y e o u pero que quien donde cuando como si no ni es son "
@@ -119,7 +119,10 @@ _CLOSED_CLASS: Final[Mapping[str, frozenset[str]]] = {
     }.items()
 }
 """Determiners, pronouns, prepositions, conjunctions, auxiliaries and numbers, for `in_language`. `_WORDS` has fewer,
-because `guess_language` weighs each text against all languages."""
+because `guess_language` weighs each text against all languages. French lacks "a" and "on": English captions have
+them too, and more often."""
+_ENGLISH_ARTICLE = re.compile(r"(?:\A|\b(?:in|on|of|as|at|by) )a ")
+"""An "a" in a place where the other languages of `_CLOSED_CLASS` rarely have it. Portuguese ones begin with it."""
 _ELIDED = {
     "fr": re.compile(r"(?:[ldnscjmt]|qu)['’]"),
     "it": re.compile(r"(?:[ldcsn]|un|[dn]ell|[sd]?all|sull|quell)['’]"),
@@ -192,7 +195,10 @@ def in_language(text: str, lang: str) -> bool:
     own, others = votes.pop(expected), max(votes.values())
     if not own:
         return not others and all(c in _LETTERS[expected] for c in "".join(words) if c.isalpha() and not c.isascii())
-    return votes.get("en", 0) <= own and others < own + _MARGIN
+    english = votes.get("en", 0)
+    if english == own and expected != "pt" and _ENGLISH_ARTICLE.search(" ".join(words)):
+        return False
+    return english <= own and others < own + _MARGIN
 
 
 def _function_words(words: Sequence[str], lang: str) -> int:

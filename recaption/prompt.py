@@ -22,7 +22,8 @@ from recaption.types import WholeImage
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 
-_SOURCE = re.compile(rb"^source: .*\r?\n|\r?\nsource: .*\Z", re.MULTILINE)
+_SOURCE = re.compile(rb"^source[ \t]*:.*\n(?:[ \t]+\S.*\n|[ \t\r]*\n)*", re.MULTILINE)
+"""The key `source` in lines of YAML, with the lines that continue its value."""
 
 # The errors that a template raises on a value of the wrong type.
 _VALUE_ERRORS = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
@@ -187,5 +188,5 @@ def _front_matter(text: str, path: Path) -> Any:
 def _identity(data: bytes) -> str:
     """sha256 of a prompt file with the keys of schema 1.2, and without `source`."""
     head, separator, text = data.partition(b"\n---")
-    head = _SOURCE.sub(b"", legacy.prompt_identity(head))
+    head = _SOURCE.sub(b"", legacy.prompt_identity(head) + b"\n")[:-1]
     return hashlib.sha256(head + separator + text).hexdigest()

@@ -40,6 +40,28 @@ def test_the_source_of_a_prompt_is_not_part_of_its_identity(tmp_path: Path) -> N
     assert prompt.load(write(tmp_path, HEAD + "Describe it.")).sha256 != plain
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "source: A paper.",
+        "source:  A paper,\n  its appendix.",
+        "source: >\n  A paper,\n\n  its appendix.",
+        "source : A",
+    ],
+)
+def test_a_source_may_have_several_lines_and_any_line_ends(tmp_path: Path, source: str, end: str) -> None:
+    def sha256(head: str) -> str:
+        (tmp_path / "p.md").write_bytes(f"{head}Describe it.".replace("\n", end).encode())
+        return prompt.load(str(tmp_path / "p.md")).sha256
+
+    plain = sha256(HEAD)
+    for place in ("id: p", "version: 1", "granularity: long"):
+        assert sha256(HEAD.replace(place, f"{place}\n{source}")) == plain
+    noted = "notes: |\n  source: of the notes\n"
+    assert sha256(HEAD.replace("version", f"{noted}version")) != plain
+
+
 def test_each_shipped_prompt_for_captions_names_what_it_follows() -> None:
     pages = (Path(__file__).parent.parent / "docs" / "pipelines.md").read_text("utf-8")
     table = pages.split("These shipped prompts make captions", 1)[1].split("\n\n", 2)[1]

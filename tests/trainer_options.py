@@ -67,7 +67,7 @@ OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
                 "datacomp",
                 "sharegpt4v",
             ),
-            **{"metadata": str, "root": str},
+            **{"metadata": str, "root": str, "use-text-conditioned-patches": bool, "use-text-concepts": bool},
         },
     ),
     "Monkey": ("finetune_multitask.py, DataArguments", {"data_path": str}),

@@ -324,6 +324,13 @@ def _start_in_the_folder(found: re.Match[str], folder: Path | None) -> None:
         opened((row["image_path"] for row in rows), folder / "FOLDER")
 
 
+def _concepts(found: re.Match[str], folder: Path | None) -> None:
+    """trainers.beta_clip reads with it."""
+    (parse,) = parsers("β-CLIP")
+    taken = parse(found[1].split())
+    assert taken.use_text_concepts and taken.use_text_conditioned_patches
+
+
 def _nothing(found: re.Match[str], folder: Path | None) -> None:
     """The line reports; it asks for nothing."""
 
@@ -338,7 +345,7 @@ SETTINGS: Mapping[str, Callable[[re.Match[str], Path | None], None]] = {
     r"[\d,]+ of [\d,]+ samples have both Chinese captions": _nothing,
     r"tars: .+; --samples-per-shard sets the size of a tar": _nothing,  # the options of messages: test_printed_commands
     r"(?:FOLDER is the folder with|DEST is without) the unpacked images, KEY.jpg; --images jpg writes them": _nothing,
-    r"in datasets.py, set load_concepts=True": _nothing,  # trainers.beta_clip reads with it
+    r"in datasets.py, set load_concepts=True; .+ with the options (--.+), which .+": _concepts,
     r"Long-CLIP, HiMo-CLIP: in train/sharegpt4v.py, set data4v_root to (\S+), json_name to (\S+), "
     r"image_root to (\S+)": _long_clip,
     r"in model/dataloader_downstream.py, replace /root/data/coco_data/ by (\S+)": _structure_images,

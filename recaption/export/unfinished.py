@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from recaption.errors import RecaptionError, UserError
+from recaption.errors import RecaptionError
 from recaption.io import files
 from recaption.io.store import Store
 from recaption.problems import Problem
@@ -35,10 +35,14 @@ def removed_on_failure(store: Store) -> Iterator[None]:
 
 
 def unfinished(path: str) -> Iterator[Problem]:
-    """The problem of a dataset at `path`, a file or folder, whose export was killed. Raises UserError."""
+    """The problem of a dataset at `path`, a file or folder, whose export was killed.
+
+    If the mark cannot be looked up, there is none: the folder above a dataset may be no place that can be read, as
+    that of hf://datasets/ORG/NAME.
+    """
     here = path.rstrip("/")
-    try:
-        for folder in (here, here.rpartition("/")[0] or "."):
+    for folder in (here, here.rpartition("/")[0] or "."):
+        with suppress(RecaptionError):
             if files.is_file(f"{folder}/{UNFINISHED}"):
                 yield Problem(
                     where=folder,
@@ -48,5 +52,3 @@ def unfinished(path: str) -> Iterator[Problem]:
                     severity="error",
                 )
                 return
-    except RecaptionError as error:
-        raise UserError(f"cannot check {path}: {error}") from error

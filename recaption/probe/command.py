@@ -166,7 +166,8 @@ def _of_outputs(
     """`with_queries`: without `--queries`, the held-out images become the images of queries, and there must be some."""
     policies = list(dict.fromkeys(compared.policies)) or [_POLICY]
     outs = list(dict.fromkeys(outs))
-    asked = _checked(outs, compared, policies)
+    encodes = with_queries and options.scratch is None
+    asked = _checked(outs, compared, policies, encodes=encodes)
     sets = [of_outputs.open_set(out) for out in outs]
     for line in of_outputs.check_policies(sets, compared.policies):  # without --policy, raw captions may be missing
         progress.print(line, markup=False, soft_wrap=True)
@@ -211,8 +212,11 @@ def _of_outputs(
     )
 
 
-def _checked(outs: Sequence[str], compared: Compared, policies: Sequence[str]) -> list[Query]:
-    """The queries of the user. Raises UserError, which lists all wrong options, before the outputs are read."""
+def _checked(outs: Sequence[str], compared: Compared, policies: Sequence[str], *, encodes: bool) -> list[Query]:
+    """The queries of the user. Raises UserError, which lists all wrong options, before the outputs are read.
+
+    `encodes`: the encoder is used, so it is loaded.
+    """
     faults: list[str] = []
 
     def tried(call: Callable[..., T], *arguments: Any) -> T | None:
@@ -226,7 +230,8 @@ def _checked(outs: Sequence[str], compared: Compared, policies: Sequence[str]) -
         tried(of_outputs.open_datasets, out)
     for policy in policies:
         tried(parse_policy, policy)
-    tried(check_encoder, compared.encoder)
+    if encodes:
+        tried(check_encoder, compared.encoder)
     if compared.text != TRAINED:
         tried(text_encoder, compared.text)
     found = [tried(adaptors.load, given, compared.query_images) for given in compared.queries]

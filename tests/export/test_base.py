@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from recaption.__main__ import main
-from recaption.errors import UserError
+from recaption.errors import StoreError, UserError
 from recaption.export import MODULES, load
 from recaption.export.base import UNFINISHED, Options
 from recaption.export.dataset import Dataset
+from recaption.export.unfinished import unfinished
 
 FORMATS = Path(__file__).parent.parent.parent / "docs" / "formats.md"
 
@@ -82,6 +83,20 @@ def test_the_rest_of_an_export_that_was_killed_is_recognised(
         assert "its export did not end" in said and said.endswith("1 error")
     with pytest.raises(UserError, match="a part of an export that was killed"):
         load(name).export(dataset, str(killed), Options())
+
+
+def test_a_dataset_whose_parent_is_no_place_can_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def is_file(path: str) -> bool:
+        asked.append(path)
+        if path.count("/") < 5:
+            raise StoreError("Invalid HF URI")
+        return False
+
+    monkeypatch.setattr("recaption.io.files.is_file", is_file)
+    assert list(unfinished("hf://datasets/org/name")) == []
+    assert asked == [f"hf://datasets/org{name}/{UNFINISHED}" for name in ("/name", "")]
 
 
 def test_a_text_without_a_generation_needs_a_map(without_pixels: Any, plain: Any, exported: Any) -> None:

@@ -26,7 +26,7 @@ from recaption.errors import UserError
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report import probed
 from recaption.io.store import LocalStore
-from recaption.probe import command, demo, outputs, scenes
+from recaption.probe import command, demo, features, outputs, scenes
 from recaption.probe.outputs import CaptionSet, Images, digests, select
 from recaption.probe.pictures import Pictures
 from recaption.probe.queries import Query
@@ -134,7 +134,13 @@ def test_only_results_need_a_local_folder(capsys: pytest.CaptureFixture[str], tm
     assert "memory://out: neither a .tar nor a folder" in capsys.readouterr().err
 
 
-def test_arms_are_exported_for_other_trainers(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arms_are_exported_for_other_trainers(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(name: str) -> None:
+        raise AssertionError("an export needs no encoder")
+
+    monkeypatch.setattr(features, "image_encoder", loaded)
     words = ["--policy", "weighted:k=2", "--seeds", "2", "--export-arms", str(tmp_path / "arms")]
     assert main(["probe", f"{built}/out", *words]) == 0
     progress = capsys.readouterr().err

@@ -1,8 +1,9 @@
 """β-CLIP: ShareGPT4V's JSON list with the concepts of each caption.
 
 Read by fzohra/B-CLIP, datasets.py, sharegpt4v_train_dataset: as in `sharegpt4v`, and with load_concepts=True the keys
-`concepts_minimal` (phrases) and `concepts_words` (words), instead of a spaCy pipeline in each loading process. An empty
-list leaves an image without phrases; a batch of such images has none at all.
+`concepts_minimal` (phrases, with --use-text-concepts) and `concepts_words` (words, with --use-text-tokens), instead of
+a spaCy pipeline in each loading process. Concepts are padded to batches with --use-text-conditioned-patches or
+--num_positive_samples. An empty list leaves an image without phrases; a batch of such images has none at all.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ FILE: Final = "beta_clip.json"
 TABLE: Final = "concepts"
 KINDS: Final = ("noun_phrase", "action", "place")
 """The order of the concepts, as β-CLIP's extractor has it."""
+CONCEPTS_READ: Final = (
+    "in datasets.py, set load_concepts=True; β-CLIP reads concepts only with the options "
+    "--use-text-conditioned-patches --use-text-concepts, which its train_CE.sh has"
+)
 _STOP: Final = frozenset(("a", "an", "the", "of", "its", "their", "his", "her", "this", "that", "some"))
 
 
@@ -38,7 +43,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         LAYOUT,
         kinds={FILE: json_list},
         tables=required_tables(dataset, TABLE),
-        notes=(*LAYOUT.notes, "in datasets.py, set load_concepts=True"),
+        notes=(*LAYOUT.notes, CONCEPTS_READ),
     )
     return export_captions(dataset, dest, options, generation, layout, _concepts)
 

@@ -27,7 +27,7 @@ from recaption.write.profile import flair_profile
 
 WRITES: Final = "tars with image, txt, and json with seven lists of sentences; sizes.json"
 READ_BY: Final = "FLAIR"
-PROGRAM: Final = "FLAIR (main since 2025-02; in 2025-01, variable_merge was the mode)"
+PROGRAM: Final = "FLAIR (main since 2025-02-27; before, it had no code for training)"
 LISTS: Final[tuple[str, ...]] = get_args(FlairList)
 LEAST: Final = 4
 """Sentences of a pool. With fewer, most of the K texts drawn for an image are equal."""

@@ -1,6 +1,7 @@
 -- Generations side by side: lengths, objects per caption, and problems in percent.
 -- objects: different ones. cut: captions that end at max_tokens. meta to repeats: shares of sub-captions.
--- hedged: with a word such as "appears", "seems", "likely". repeats: of another one of the same generation and image.
+-- hedged: with a word such as "appears", "seems", "likely".
+-- repeats: with the same text as an earlier one of the generation and image. `dup_of` also has other wordings.
 -- rejected: requests without an answer; refused, looped: those that ended in a refusal or a repetition.
 -- if empty: there are no captions yet
 WITH subs AS (

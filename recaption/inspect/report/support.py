@@ -72,7 +72,7 @@ def _compared(groups: Mapping[str, tuple[Share, ...]], generation: str) -> tuple
     """The shares of all generations in the images with verified captions of this one, which is the last; empty if it
     has none. If it has captions of all images, these are the shares by generation.
     """
-    of_all = groups["generation"]
+    of_all = groups.get("generation", ())  # a damaged build may only have verifications of unknown sub-captions
     own = of_all if any(share.value == generation for share in of_all) else ()
     found = groups.get(f"{_IMAGES_WITH}{generation}", own)
     return tuple(sorted(found, key=lambda share: share.value == generation))

@@ -6,6 +6,8 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recaption.cli import main
@@ -91,6 +93,19 @@ def test_verifications_have_a_section_with_pictures(verified: Path) -> None:
     assert "unsupported" in flagged
 
 
+def test_generations_side_by_side_have_the_share_of_unsupported_sub_captions(verified: Path) -> None:
+    support = gather(find(str(verified))).support
+    assert support is not None
+    shares = {share.value: share.percent for share in dict(support.groups)["generation"]}
+    section = render(gather(find(str(verified)))).split('<section id="generations"', 1)[1].split("</section>", 1)[0]
+    names = re.findall(r'<th scope="col" class="num">(\w+)</th>', section)
+    row = section.split('<th scope="row">unsupported, %</th>', 1)[1].split("</tr>", 1)[0]
+    found = dict(zip(names, map(float, re.findall(r">([\d.]+)<", row)), strict=True))
+    assert found == {name: pytest.approx(share, abs=0.06) for name, share in shares.items()} and len(found) == 2
+    assert len(set(found.values())) == 2
+    assert "unsupported, %" not in render(gather(find(str(GOLDEN))))
+
+
 def test_a_repair_is_compared_with_the_captions_of_its_images(verified: Path) -> None:
     manifest = json.loads((verified / "manifest.json").read_text())
     manifest["generations"][1] |= {"task": "repair", "over": ["check"]}
@@ -110,6 +125,19 @@ def test_a_repair_of_all_images_is_compared_with_their_captions(verified: Path) 
     assert report.support is not None
     long, short = dict(report.support.groups)["generation"]
     assert report.support.repairs == (("long", (short, long)),)
+
+
+def test_verifications_of_unknown_sub_captions_do_not_end_the_report(verified: Path) -> None:
+    manifest = json.loads((verified / "manifest.json").read_text())
+    manifest["generations"][1] |= {"task": "repair", "over": ["check"]}
+    (verified / "manifest.json").write_text(json.dumps(manifest))
+    for path in (verified / "verifications").glob("*.parquet"):
+        table = pq.read_table(path)
+        unknown = pa.array([f"{sub}x" for sub in table["sub_id"].to_pylist()], pa.string())
+        at = table.schema.get_field_index("sub_id")
+        pq.write_table(table.set_column(at, table.schema.field("sub_id"), unknown), path)
+    support = gather(find(str(verified))).support
+    assert support is not None and support.repairs == ()
 
 
 def test_without_verifications_the_page_does_not_mention_them(verified: Path) -> None:
