@@ -49,7 +49,7 @@ def prepare() -> None:
 
 
 def unblock() -> None:
-    """Write both streams from a thread of their own, for the rest of the process. Needs `prepare`, after any fork."""
+    """Let threads write both streams until the process ends. Call it after `prepare`, and after any fork."""
     one_file = os.path.samestat(os.fstat(1), os.fstat(2))  # then the order of all lines is kept
     out = _Writer()
     for name, number, writer in (("stdout", 1, out), ("stderr", 2, out if one_file else _Writer())):

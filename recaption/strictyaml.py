@@ -108,7 +108,7 @@ class _Reader:
         self._left -= 1
         if self._left < 0:
             raise ConfigError(
-                f"{self._where} has more than {NODES:,} values, with aliases counted each time; write fewer"
+                f"{self._where} has more than {NODES:,} values (those of an alias count at each use); write fewer"
             )
         if isinstance(node, yaml.ScalarNode):
             if not node.tag.startswith(_TAG) or node.tag[len(_TAG) :] not in _SCALARS:

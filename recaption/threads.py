@@ -54,11 +54,11 @@ def waited(
     silent: Callable[[float], object] = lambda seconds: None,
     grace: float = GRACE_SECONDS,
 ) -> A:
-    """What `call` returns or raises. It runs on a daemon thread, so that signals are handled if a store does not reply.
+    """What `call` returns or raises. It runs on a daemon thread, so signals are handled even if a store does not reply.
 
-    `silent` is called with the seconds that the call has run. Raises Interrupted if `stopping` returns True and the
-    call does not end within `grace` seconds. The call then continues until the process ends, so it must be
-    safe to kill.
+    `silent` is called repeatedly with the number of seconds since the call began, and with 0 when it has ended. Raises
+    Interrupted if `stopping` returns True and the call does not end within `grace` seconds. The call then continues
+    until the process ends, so it must be safe to kill.
     """
     result: Future[A] = Future()
     thread = threading.Thread(target=_run, args=(call, result), name="recaption-waited", daemon=True)

@@ -317,7 +317,7 @@ class Annotator:
 
 
 def _is_visible(tag: Tag) -> bool:
-    """Whether a tag is content: an event, a view of a kind of place, or another object not about the picture."""
+    """Whether a tag names content: an event, a kind of place, or an object that is not the picture or its style."""
     of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape" and not (tag.lemma == "character" and tag.plural)
     if tag.kind == "object" and not of_picture:
         return True

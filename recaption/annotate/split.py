@@ -201,7 +201,7 @@ def _is_next_item(text: str, stop: int, end: int, item: int) -> bool:
 
 
 def _starter_follows(text: str, at: int, end: int) -> bool:
-    """Whether a space and a capitalised sentence starter follow at `at`, after emoji without a full stop."""
+    """Whether a space and a capitalised sentence starter come after `at`. Then emoji before `at` end a sentence."""
     after = _SPACE.match(text, at, end).end()  # type: ignore[union-attr]
     word = _WORD.match(text, after, min(end, after + 24))
     return after > at and word is not None and word[0] in _STARTERS

@@ -22,5 +22,5 @@ negatives of sentences, and `scene-rewriter` writes rewrites of captions.
 
 
 def model_path(name: str = "scene") -> Path:
-    """The folder of an included model, of the format of transformers; vLLM loads all but `scene-encoder` too."""
+    """The folder of an included model, in the format of transformers. vLLM can load all except `scene-encoder`."""
     return Path(__file__).parent / EMBEDDED[name]

@@ -145,8 +145,8 @@ def check_accepts(spec: EngineSpec) -> frozenset[Modality]:
         raise ConfigError(f"model {spec.model!r} takes no images: name a vision-language model")
     if "text" in spec.needs - accepts:
         raise ConfigError(
-            f"engine {spec.engine} takes no requests without an image, which this pipeline needs; "
-            "engines that do: vllm, transformers, openai. Use a model with one of them"
+            f"engine {spec.engine} takes only requests with an image, but this pipeline sends requests "
+            "without one; engines that take those: vllm, transformers, openai. Use a model with one of them"
         )
     return accepts
 

@@ -83,7 +83,10 @@ class Dataset:
         unfinished or of a newer version.
         """
         if preset is not None and pipeline is None:
-            raise UserError("--preset needs --pipeline FILE, which has the preset. The stored pipeline has it applied")
+            raise UserError(
+                "--preset needs --pipeline FILE, the file that defines the preset. In the stored pipeline, the preset "
+                "of its run is already applied"
+            )
         build = find_build(path)
         inside = build.out is not None and build.store.url.startswith(f"{build.out.url}/")
         store = build.out if build.out and inside else open_store(build.store.url.rpartition("/")[0])

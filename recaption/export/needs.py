@@ -120,9 +120,9 @@ def required_tables(dataset: Dataset, *tables: str) -> dict[str, Select]:
     lacking = [table for table in tables if not dataset.has_table(table)]
     if lacking:
         raise UserError(
-            f"{dataset.name} has no table {', '.join(lacking)}. Add them to its pipeline:\n"
+            f"{dataset.name} has no table {', '.join(lacking)}. Add to its pipeline:\n"
             f"  annotate: {{tables: [{', '.join(tables)}]}}\n"
-            "and build it again, without requests: recaption build PIPELINE. Then export the new build"
+            "and run recaption build PIPELINE, which sends no requests to models. Then export the new build"
         )
     return dict.fromkeys(tables, Select())
 

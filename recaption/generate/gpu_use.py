@@ -21,9 +21,10 @@ class GpuUse:
 
 
 def gpu_reader(visible: str | None = None) -> Callable[[], tuple[GpuUse, ...]]:
-    """A function that reads the GPUs in `visible`, by default in CUDA_VISIBLE_DEVICES, which Ray sets for an engine.
+    """A function that reads the use of the GPUs in `visible`.
 
-    It takes below a millisecond per GPU. https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
+    The default is CUDA_VISIBLE_DEVICES, which Ray sets for an engine. A call takes less than a millisecond per GPU.
+    https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
     """
     names = [name.strip() for name in (visible or os.environ.get("CUDA_VISIBLE_DEVICES", "")).split(",")]
     try:

@@ -37,12 +37,12 @@ Made = tuple[dict[str, Any], list[list[DrawnText]]]
 
 
 class TextIds:
-    """Texts -> int64 [B, K, L]: start token, ids, end token, padding. L is the greatest length of all roles.
+    """Texts -> int64 [B, K, L]: start token, ids, end token, padding. L is the greatest of the roles' lengths.
 
-    Stored ids are used if they make exactly the drawn text; otherwise the text is tokenised. A text longer than the
-    length of its role loses sentences at its end, or is cut before the end token (as `drop_tail_sentences` cuts a
-    sentence that is too long by itself). The role is `short` if all captions of the text are raw or short ones,
-    otherwise `long`.
+    Stored ids are used if they make exactly the drawn text; otherwise the text is tokenised. If a text is longer
+    than the length of its role, `truncate` cuts it, and `drop_tail_sentences` drops sentences at its end and cuts only
+    if that is not enough. The end token is kept. The role is `short` if all captions of the text are raw or short
+    ones, otherwise `long`.
     """
 
     def __init__(

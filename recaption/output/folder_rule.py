@@ -33,8 +33,8 @@ def recorded_rule(store: Store | None) -> FolderRule | None:
         raise DatasetError(f"{store.url}/{FOLDER_RULE} cannot be read: {error}. Restore it from a backup") from error
     if rule.keys not in ("source", "path") or not isinstance(rule.shards, int) or rule.shards < 1:
         raise DatasetError(
-            f"{store.url}/{FOLDER_RULE} has keys {rule.keys!r} and shards {rule.shards!r}; this version reads keys "
-            "source and path, and at least one shard. Upgrade recaption"
+            f"{store.url}/{FOLDER_RULE} has keys {rule.keys!r} and shards {rule.shards!r}; this version "
+            "supports only the keys source and path, and needs at least one shard. Upgrade recaption"
         )
     return rule
 

@@ -21,15 +21,18 @@ from recaption.probe.scenes import SIDE, Scenes
 
 
 def load(given: str, images: Path | None) -> list[Query]:
-    """Queries of `FILE.parquet` or `NAME:PATH` with a name of ADAPTORS, whose images are in the folder `images`.
+    """Queries of `FILE.parquet`, or of `NAME:PATH`, where NAME is one of ADAPTORS.
 
-    Raises UserError.
+    `images` is the folder of the images. Only urban1k and scenes also have a default, which is inside PATH. Raises
+    UserError.
     """
     name, colon, path = given.partition(":")
     if not colon or name not in ADAPTORS:
         if given.endswith(".parquet"):
             return read(Path(given))
-        raise UserError(f"--queries {given}: give a .parquet file, or NAME:PATH with a name of {', '.join(ADAPTORS)}")
+        raise UserError(
+            f"--queries {given}: give a .parquet file, or NAME:PATH, where NAME is one of {', '.join(ADAPTORS)}"
+        )
     folder = images or (Path(path, _OWN_IMAGES[name]) if name in _OWN_IMAGES else None)
     if folder is None:
         raise UserError(f"--queries {given}: give the folder of its images with --query-images DIR")

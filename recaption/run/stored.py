@@ -91,7 +91,10 @@ def trusted(stored: Pipeline, file: Path | None, where: str, preset: str | None 
     if `file` lacks the preset, or a model or a generation of that name.
     """
     if preset is not None and file is None:
-        raise UserError("--preset needs --pipeline FILE, which has the preset. The stored pipeline has it applied")
+        raise UserError(
+            "--preset needs --pipeline FILE, the file that defines the preset. In the stored pipeline, the preset of "
+            "its run is already applied"
+        )
     needed = [*_of_models(stored), *_of_generations(stored), *_of_the_rest(stored)]
     if not needed and preset is None:
         return stored

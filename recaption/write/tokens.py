@@ -104,7 +104,8 @@ def encoders(names: Sequence[str]) -> tuple[Encoder, ...]:
     columns = [column_name(name) for name in names]
     if len(set(columns)) < len(columns):
         raise ConfigError(
-            f"output.token_ids: {', '.join(names)} would share a file ({', '.join(columns)}); rename a file or folder"
+            f"output.token_ids: {', '.join(names)} would be written to files named {', '.join(columns)}, "
+            "which must differ; rename the file or folder of a tokenizer"
         )
     return tuple(Encoder(name) for name in names)
 

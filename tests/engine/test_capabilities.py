@@ -124,7 +124,7 @@ def test_requests_that_a_model_does_not_take_are_refused(tmp_path: Path) -> None
     text_model = folder(tmp_path / "m", architectures=["LlamaForCausalLM"])
     with pytest.raises(ConfigError, match=r"model '.*' takes no images: name a vision-language model"):
         check_capable(EngineSpec(engine="vllm", model=text_model))
-    with pytest.raises(ConfigError, match=r"takes no requests without an image, .* engines that do: vllm,"):
+    with pytest.raises(ConfigError, match=r"takes only requests with an image, .* engines that take those: vllm,"):
         check_capable(EngineSpec(engine=f"{__name__}:Plain", model="m", needs=TEXT_ONLY))
     with pytest.raises(ConfigError, match=r"engine .*:Writer takes no images, which this"):
         check_capable(EngineSpec(engine=f"{__name__}:Writer", model="m"))
@@ -161,5 +161,5 @@ def test_a_detector_and_other_models_are_told_apart(tmp_path: Path) -> None:
         other = folder(tmp_path / name, architectures=[name])
         with pytest.raises(ConfigError, match=f"{name}, which finds no boxes of phrases: engine detector runs OWLv2"):
             check_capable(EngineSpec(engine="detector", model=other, outputs=(BOXES,)))
-    with pytest.raises(ConfigError, match="engine detector takes no requests without an image"):
+    with pytest.raises(ConfigError, match="engine detector takes only requests with an image"):
         check_capable(EngineSpec(engine="detector", model="m", needs=TEXT_ONLY, outputs=(BOXES,)))

@@ -164,7 +164,7 @@ def test_a_text_only_model_fits_a_task_that_needs_text(data: dict[str, Any], eng
     assert planned.engine is not None and planned.engine.needs == {"text"}
     with pytest.raises(ConfigError, match="takes no images: name a vision-language model"):
         make_plan(of_task(data, ScoreTask, engine, llama))
-    with pytest.raises(ConfigError, match="takes no requests without an image"):
+    with pytest.raises(ConfigError, match="takes only requests with an image"):
         make_plan(of_task(data, TextTask, "fake_engine:FakeEngine", llama))
 
 

@@ -77,7 +77,7 @@ def test_other_input_is_refused(tmp_path: Path) -> None:
         (
             "best:x",
             None,
-            "give a .parquet file, or NAME:PATH with a name of karpathy, urban1k, docci, sugarcrepe, scenes",
+            "give a .parquet file, or NAME:PATH, where NAME is one of karpathy, urban1k, docci, sugarcrepe, scenes",
         ),
         (f"karpathy:{tmp_path}/x.json", None, "--query-images DIR"),
         (f"karpathy:{tmp_path}/x.json", tmp_path, "does not have the format of karpathy: KeyError"),

@@ -347,6 +347,6 @@ def test_an_unavailable_tokenizer_is_a_config_error_with_its_setting(folder: Pat
     with pytest.raises(ConfigError, match=r"output\.token_ids: 'no/such/file.json'"):
         encoders(["no/such/file.json"])
     path = str(tokenizer_files.words(folder))
-    with pytest.raises(ConfigError, match=r"would share a file \(words, words\)"):
+    with pytest.raises(ConfigError, match=r"would be written to files named words, words, which"):
         encoders([path, path])
     assert [encoder.facts.name for encoder in encoders([path, "scene"])] == ["words", "scene"]

@@ -1,8 +1,9 @@
 """GIST: a JSON object with the texts that fit each image best, and a table of the images.
 
 Read by emu1729/GIST, contrastive_training_clip.py: rows of metadata.csv with split train; the texts are "<species>: "
-and the first --num_captions texts of `filename` (four in its script). An image with fewer texts ends the training, as
-does a text of more than 77 tokens of CLIP. The path of an image is the folder and `filename`, joined without a slash.
+and the first --num_captions texts of `filename` (four in its script). If an image has fewer texts, or if a text has
+more than 77 tokens of CLIP, the training stops with an error. The path of an image is the folder and `filename`,
+joined without a slash.
 """
 
 from __future__ import annotations

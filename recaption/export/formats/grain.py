@@ -2,8 +2,8 @@
 
 Read by shaunak27/grain-clip, dataloaders/conceptual.py, ConceptualCaptions: the CSV has no header, and rows whose path
 does not end in .jpg, .jpeg or .png are skipped; boxes are in pixels of an image that is scaled to 960 x 960; the five
-with the highest scores are used. An image whose list of boxes is empty ends the training, so it is not in the object.
-The published module never opens the images; the paths only join the three files.
+with the highest scores are used. An empty list of boxes stops the training with an error, so images without boxes are
+left out of the object. The published module never opens the images; the paths only join the three files.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Read by haotian-liu/LLaVA, llava/train/train.py (LazySupervisedDataset, preprocess_multimodal; docs/
 Finetune_Custom_Data.md): `image` is a path below --image_folder; human and gpt take turns; `<image>` stands for the
 image in any turn, answers included, and `</s>` ends a round. In a caption, such tokens are replaced by a space. The
-question is a fixed one instead of the prompt, which may contain columns of the source.
+question is fixed. The prompt is not used, because it may contain columns of the source.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     generations = free_names(dataset, options) or {name: name for name in of_images(dataset)}
     for name in generations:
         if f"{name}.json" == RAW or "/" in name:
-            raise UserError(f"map {name}={generations[name]}: {name!r} is not allowed as a file's name; choose another")
+            raise UserError(f"map {name}={generations[name]}: {name!r} is not allowed as a file name; choose another")
 
     def row(sample: ExportSample) -> Made | str:
         made, spans = [], spans_of(sample)

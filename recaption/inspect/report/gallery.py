@@ -287,7 +287,7 @@ def _answer(row: Row) -> Row:
 def _by(
     connection: duckdb.DuckDBPyConnection, table: str, owner: str, order: str, keys: Sequence[str]
 ) -> defaultdict[str, list[Row]]:
-    """The rows of these keys by the column `owner`."""
+    """The rows of `table` with these keys, grouped by the column `owner`, each group in the order of `order`."""
     found: defaultdict[str, list[Row]] = defaultdict(list)
     query = f"SELECT * FROM {table} WHERE key IN {placeholders(keys)} ORDER BY {owner}, {order}"
     for row in fetch_rows(connection, query, keys) if keys else ():

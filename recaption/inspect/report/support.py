@@ -69,8 +69,9 @@ def _of_images(group: str) -> bool:
 
 
 def _compared(groups: Mapping[str, tuple[Share, ...]], generation: str) -> tuple[Share, ...]:
-    """The shares of all generations in the images with verified captions of this one, which is the last; empty if it
-    has none. If it has captions of all images, these are the shares by generation.
+    """The shares of each generation, counted only in the images that have verified captions of `generation`. Its own
+    share is the last. If these are all images with verified captions, the result is the group "generation". Empty if
+    `generation` has no verified captions.
     """
     of_all = groups.get("generation", ())  # a damaged build may only have verifications of unknown sub-captions
     own = of_all if any(share.value == generation for share in of_all) else ()
