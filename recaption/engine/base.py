@@ -41,10 +41,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    """The tokens of a prompt that have a part of `text`: those from position `first`, one for each of `nbytes`.
+    """The tokens of a prompt that contain parts of `text`: those from position `first`, one for each entry of `nbytes`.
 
-    `nbytes` are the UTF-8 bytes of `text` that each of them has; they sum to its length. Of a tokenizer that normalises
-    texts, it is the normalised text.
+    An entry of `nbytes` is the number of UTF-8 bytes of `text` in its token; the entries sum to the length of `text`, or
+    of the normalised text if the tokenizer normalises texts.
     """
 
     text: str

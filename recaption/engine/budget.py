@@ -80,8 +80,8 @@ def _area(smallest: int, largest: int) -> Callable[[Config, Config, int], Settin
 def _tiles(config: Config, processor: Config, max_pixels: int) -> Settings:
     """InternVL in its own format: a maximum number of square tiles, and possibly a thumbnail.
 
-    vLLM, transformers_utils/processors/internvl.py: `max_dynamic_patch`, whose default is the configuration's (models/
-    internvl.py), as the size of a tile is the vision model's.
+    vLLM, transformers_utils/processors/internvl.py: `max_dynamic_patch`. Its default is in the model's
+    configuration (models/internvl.py), and the size of a tile in that of the vision model.
     """
     side = (config.get("vision_config") or {}).get("image_size") or 448
     fewest, most = config.get("min_dynamic_patch") or 1, config.get("max_dynamic_patch") or 12
@@ -106,7 +106,7 @@ def _longest_edge(config: Config, processor: Config, max_pixels: int) -> Setting
 
     transformers, models/idefics3 and models/smolvlm/image_processing_*.py: `size`, `max_image_size` (a tile, to whose
     multiples both sides are rounded up) and `do_image_splitting`; without splitting an image is always one tile. A
-    small picture of all tiles comes on top. vLLM, models/idefics3.py: `_get_image_feature_grid_size`.
+    small version of the whole image is added to the tiles. vLLM, models/idefics3.py: `_get_image_feature_grid_size`.
     """
     if processor.get("do_image_splitting") is False:
         return {}

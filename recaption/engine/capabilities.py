@@ -96,7 +96,7 @@ def _own(spec: EngineSpec) -> Any:
 
 
 def _engine_accepts(spec: EngineSpec) -> frozenset[Modality]:
-    """The requests that the engine takes with a suitable model. An own engine may also set them in `__init__`."""
+    """The requests that the engine takes with a suitable model. A user's own engine may also set them in `__init__`."""
     if spec.engine == "detector":
         return frozenset({"image"})
     if ":" not in spec.engine:
@@ -152,7 +152,7 @@ def check_accepts(spec: EngineSpec) -> frozenset[Modality]:
 
 
 def _check_architecture(spec: EngineSpec) -> None:
-    """Raises ConfigError for a dual encoder or a detector in another engine, and for other models in theirs."""
+    """Raises ConfigError for a model that another engine runs, such as a detector with engine vllm."""
     if spec.engine not in ("vllm", "transformers", "dual_encoder", "detector"):
         return
     config = _model_config(spec)

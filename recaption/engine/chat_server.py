@@ -1,7 +1,7 @@
 """A client of the OpenAI chat completions API: the API key, errors and retries.
 
-The API: https://platform.openai.com/docs/api-reference/chat, which `vllm serve` and SGLang speak too. aiohttp carries
-it (a dependency of Ray). The key is removed from every text of the server before it enters a message. Errors are raised
+The API: https://platform.openai.com/docs/api-reference/chat, which `vllm serve` and SGLang implement too. The HTTP
+client is aiohttp (a dependency of Ray). The key is removed from every text of the server before it enters a message. Errors are raised
 `from None`, because an error of the HTTP library may contain the request with its headers.
 """
 
@@ -169,15 +169,16 @@ class ChatServer:
         """The chat completion for `body`, a JSON object; it has at least one choice.
 
         Raises RequestError if the server refuses this request, or all `attempts` fail, while it answers other requests.
-        Raises EngineDead if it answers none, or refuses all: they have the same key, model and address. If no other
-        request was answered meanwhile, one is sent to find out: the last answered one, for one token, or, if none was
-        ever answered, that of `stand_in`, which every working server answers.
+        Raises EngineDead if it answers no request, or refuses this one for a reason that holds for all: they have the
+        same key, model and address. If no other request was answered meanwhile, a test request is sent to find out: the
+        last answered request, limited to one token, or, if none was ever answered, the request of `stand_in`, which
+        every working server answers.
 
         A busy server (429, 503) is tried again while it answers other requests, until it has completed PATIENCE of them
         per connection since the first failure.
 
         Raises RequestTimeout for a request that has timed out TIMEOUTS times while the server answers other requests,
-        or in the last of its attempts. A request therefore takes at most TIMEOUTS times `timeout`, and the pauses.
+        or in the last of its attempts. A request therefore takes at most TIMEOUTS times `timeout`, plus the pauses.
         """
 
         async def once() -> dict[str, Any]:
@@ -269,7 +270,7 @@ class ChatServer:
             raise _TransientError(f"{type(error).__name__}: {self._shown(str(error))}", replied=False) from None
         try:
             content = json.loads(raw)
-        except (ValueError, RecursionError):  # a ValueError also where it is not UTF-8
+        except (ValueError, RecursionError):  # a ValueError also if the body is not UTF-8
             content = None
         text = self._shown(_message(content, bytes(raw)))
         if 200 <= status < 300 and (found := error_status(content)) is not None:

@@ -2,7 +2,8 @@
 
 A request has an image, and a phrase in each line of its prompt. The answer has a box for each pair of a place and a
 phrase whose score is at least `LEAST_SCORE`. Boxes are shares of the part of the image that the request shows, clipped
-to it. A score is the sigmoid of the model's logit; if a phrase has several tokens in Grounding DINO, the largest one.
+to it. A score is the sigmoid of the model's logit; Grounding DINO has a logit per token of the phrase, and the largest
+is used.
 Higher thresholds and overlaps of boxes apply at build (task `regions`).
 
 The scores are taken from the model's output, not from the processor's `post_process_*`: OWLv2's fails for lists of

@@ -56,7 +56,7 @@ class DualEncoderEngine(MicroBatchEngine):
     def _encode_images(self, images: Sequence[Any]) -> list[Any]:
         """Unit vectors, float32 [D].
 
-        Not through the processor of both: SigLIP 2's replaces the image processor's own patch size by its default.
+        The image processor is called directly: SigLIP 2's processor of images and texts ignores its patch size.
         """
         inputs = self._processor.image_processor(images=list(images), return_tensors="pt")
         inputs = inputs.to(self.device, dtype=self._model.dtype)

@@ -59,10 +59,10 @@ def compiler() -> str | None:
 
 
 def _compile_nothing() -> None:
-    """Eager all the way: no kernel is compiled for the first log-probabilities.
+    """Disable all compilation, also that of a kernel for the first log-probabilities.
 
     vLLM compiles one even with `enforce_eager` (vllm/v1/sample/ops/logprobs.py). That takes up to half a minute, and
-    without a C++ compiler it ends the engine.
+    the engine fails without a C++ compiler.
     """
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     if os.environ["TORCHDYNAMO_DISABLE"] == "1" and "torch._dynamo" in sys.modules:  # has read the variable already

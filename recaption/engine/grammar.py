@@ -45,7 +45,7 @@ _JSON_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
 
 
 def unsupported(schema: bytes) -> str | None:
-    """The first part of a JSON schema that a grammar would not hold an answer to, with its place; None: none."""
+    """The first part of a JSON schema that the grammar does not enforce, with its place; None if it enforces all."""
     return next(_faults(orjson.loads(schema), "#"), None)
 
 

@@ -29,7 +29,7 @@ class InFlight:
     async def run(self, generate: Callable[[_Work], Awaitable[Completion]], work: _Work) -> Completion:
         """`await generate(work)`, cancelled when the caller is.
 
-        Raises what `generate` raises, and the error given to `refuse` or `stop` for a request that these end.
+        Raises what `generate` raises, and the error given to `refuse` or `stop` for a request that is refused or cancelled.
         """
         if self._refusal is not None:
             raise _copy(self._refusal)

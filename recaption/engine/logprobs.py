@@ -19,8 +19,8 @@ _PRIMING: Final = 16  # tokens of the prompt that decide whether the answer begi
 def byte_lengths(pieces: Sequence[bytes | None], text: str) -> tuple[int, ...] | None:
     """The UTF-8 bytes of `text` that each token adds; they sum to its length. None: the tokens make another text.
 
-    `pieces` has the bytes that become complete with each token, None for a token that only begins a character. Of a
-    character's bytes, each of its tokens gets one and the last one the rest. Tokens after the end of the text, such as
+    `pieces` has the bytes that become complete with each token, None for a token that only begins a character. If
+    several tokens make a character, each gets one of its bytes, and the last one the rest. Tokens after the end of the text, such as
     a stop string's, get 0.
     """
     whole = text.encode()
@@ -66,7 +66,7 @@ def token_bytes(tokenizer: Any, tokens: Sequence[int], text: str, prompt: Sequen
 
 
 def with_statement(tokenizer: Any, prompt: Sequence[int], request: Request) -> tuple[list[int], Scored]:
-    """The tokens of a prompt, and those of them that have a part of the statement.
+    """The tokens of a prompt, and which of them contain parts of the statement.
 
     A statement that is not in the prompt is added as the beginning of the answer. Some tokenizers normalise a text
     first (NFC, NFKC): the bytes are then those of the normalised statement. Raises RequestError if the statement is not
@@ -85,7 +85,7 @@ def with_statement(tokenizer: Any, prompt: Sequence[int], request: Request) -> t
     normalizer = getattr(backend, "normalizer", None)
     written = {statement: None} | ({normalizer.normalize_str(statement): None} if normalizer else {})
     special, end = frozenset(tokenizer.all_special_ids), len(tokens)
-    while end:  # from the last run of tokens that are not special
+    while end:  # over runs of tokens that are not special, the last run first
         start = next((at for at in range(end - 1, -1, -1) if tokens[at] in special), -1) + 1
         for text in written:
             scored = _scored(tokenizer, tokens, start, end, text)
@@ -96,7 +96,7 @@ def with_statement(tokenizer: Any, prompt: Sequence[int], request: Request) -> t
 
 
 def _scored(tokenizer: Any, tokens: Sequence[int], start: int, end: int, statement: str) -> Scored | None:
-    """Where the tokens from `start` to `end` have the statement; None if they do not."""
+    """Where the tokens from `start` to `end` contain the statement; None if they do not."""
     run = list(tokens[start:end])
     text = str(tokenizer.decode(run, skip_special_tokens=True, clean_up_tokenization_spaces=False))
     at = text.rfind(statement)

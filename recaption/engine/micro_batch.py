@@ -141,7 +141,7 @@ class MicroBatchEngine:
         if request.image is None:
             image = None
         elif "image" in self.accepts:
-            # In a thread, so that the model does not wait for it.
+            # In a thread, so that the model does not wait for the decoder.
             image = await asyncio.to_thread(
                 self._decoder.decode,
                 request.image,

@@ -67,7 +67,7 @@ class OpenAIEngine:
         self.spec = spec
         self.settings = OpenAISettings.of(dict(spec.engine_args))
         self.capacity = self.settings.concurrency
-        self.accepts: frozenset[Modality] = frozenset({"image", "text"})  # of the server's model, nothing is known
+        self.accepts: frozenset[Modality] = frozenset({"image", "text"})  # nothing is known of the server's model
         self._random, self._sleep = random.Random(), sleep
         self._server: ChatServer | None = None
         self._slots = asyncio.Semaphore(self.capacity)
@@ -166,7 +166,7 @@ class OpenAIEngine:
                 self._in_flight.refuse(error)
                 raise
             except RequestError:
-                if request.image is not None:  # sent without decoding it: it may be the reason
+                if request.image is not None:  # it was sent without decoding, so it may be the cause
                     await loop.run_in_executor(
                         self._threads, decode, request.image, self.spec.limits, self.spec.max_pixels
                     )
@@ -175,7 +175,7 @@ class OpenAIEngine:
     def _stand_in(self, request: Request) -> Request:
         """A request about a grey square, with the sampling of `request`, that every working server answers.
 
-        For a text-only request it has no image either.
+        It has no image if `request` has none.
         """
         if request.image is None:
             return Request(prompt="Hello", sampling=request.sampling)
@@ -201,7 +201,7 @@ class OpenAIEngine:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
-            "top_k": sampling.top_k or None,  # like ignore_eos not in OpenAI's API, but supported by vLLM and SGLang
+            "top_k": sampling.top_k or None,  # like ignore_eos, only vLLM and SGLang have it, not OpenAI
             "ignore_eos": sampling.ignore_eos or None,
             **_of_output(request.output),
             **orjson.loads(self.settings.extra_body),

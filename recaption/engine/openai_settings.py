@@ -71,7 +71,7 @@ class OpenAISettings:
         return Key(value, name)
 
     def identity(self) -> dict[str, Any]:
-        """The engine_args that change the answers, so not those of the server."""
+        """The engine_args that change the answers, without those that concern the connection."""
         extra = orjson.loads(self.extra_body)
         return {name: value for name, value in (("image_detail", self.image_detail), ("extra_body", extra)) if value}
 

@@ -1,6 +1,6 @@
 """An engine that judges captions of the demo's scenes by their ground truth, for `recaption compare` without a model.
 
-It reads the shipped prompt of task `compare`. The better caption has more claims that are true, false ones deducted.
+It reads the shipped prompt of task `compare`. The better caption has more true claims after its false ones are subtracted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SceneJudge:
     def __init__(self, spec: EngineSpec) -> None:
         given = {"scenes": 64, "side": 256} | dict(spec.engine_args)
         if unknown := given.keys() - {"scenes", "side"}:
-            raise ConfigError(f"engine_args has unknown {', '.join(sorted(unknown))}; allowed: scenes, side")
+            raise ConfigError(f"unknown engine_args {', '.join(sorted(unknown))}; allowed: scenes, side")
         self._number, self._side = int(given["scenes"]), int(given["side"])
         self._scenes: dict[str, Scene] = {}
 

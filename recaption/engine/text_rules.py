@@ -60,7 +60,7 @@ def _class_texts(found: re.Match[str]) -> str:
 
 
 def _aspects(found: re.Match[str]) -> str:
-    """Values that the text contains, and of aspects without values the sentences about objects."""
+    """The listed values that the text contains; for an aspect without listed values, the sentences about objects."""
     text, said = found["text"], dict[str, Any]()
     words = frozenset(re.findall(r"\w+", text.lower()))
     for line in re.finditer(r"^- (\w+): (.*)$", found["aspects"], re.MULTILINE):

@@ -1,19 +1,19 @@
 """The engine on vLLM's AsyncLLM: continuous batching, with separate renderers. The only module that imports vllm.
 
-Written against vLLM 0.32. tests/engine/test_vllm.py and test_qwen.py, engine starts among them, were run with the CPU
+Written against vLLM 0.32. tests/engine/test_vllm.py and test_qwen.py, which also start engines, were run with the CPU
 builds of 0.32.0 (transformers 5.19) and 0.31.0 (transformers 5.17). vLLM declares neither its renderers nor its stat
 loggers stable: run both files with another version before pyproject.toml allows it. engine_args are the fields of
 `AsyncEngineArgs` (max_num_seqs, gpu_memory_utilization, quantization, ...). The defaults are:
 
 - max_num_seqs and max_num_batched_tokens: `AsyncLLM` alone falls back to 128 and 2048 even on an H200, because its
-  usage context is in none of the tables of arg_utils.py, and the second is also the image encoder's budget.
+  usage context is in none of the tables of arg_utils.py. The second is also the image encoder's budget.
 - mm_processor_cache_gb 0: every image is processed once; with it off and enable_prefix_caching off, nothing is hashed.
   Set enable_prefix_caching where an image has several prompts: their common prefix is the image. Renderers then
   keep the last processed images (RENDER_CACHE_GIB); the engine always receives complete images.
 - mm_processor_kwargs: `max_pixels` as settings of the model's processor (`engine.budget`). vLLM sizes its encoder's
   memory and cache by the largest image that these allow. limit_mm_per_prompt therefore gives no width and height: they
   could only make that size too small, and vLLM refuses an image that needs more than its encoder's cache holds.
-- mm_encoder_tp_mode "data" with tensor parallelism: image encoders are small; whole ones on each GPU share the images.
+- mm_encoder_tp_mode "data" with tensor parallelism: image encoders are small; each GPU has a whole one, and they share the images.
 - generation_config "vllm": the sampling is that of the pipeline, not that of the model's authors.
 - structured_outputs_config: xgrammar, without white space between JSON tokens. "auto" would use guidance for some
   schemas, but an engine has one backend, that of its first structured request; and a model that may put white space
@@ -127,7 +127,7 @@ class VllmRenderer:
         decoded = time.thread_time()
         try:
             _, prompt = self._renderer.render_messages([{"role": "user", "content": content}], self._params)
-            # As in transformers' processors: no second first token if the template already writes one.
+            # As in transformers' processors: no second BOS token if the template already writes one.
             first = not (self._bos and str(prompt.get("prompt", "")).startswith(self._bos))
             tokens = dataclasses.replace(self._renderer.default_chat_tok_params, add_special_tokens=first)
             [engine_input] = self._renderer.render_cmpl([prompt], tokens, skip_mm_cache=True)
@@ -228,7 +228,7 @@ class VllmEngine:
         except Exception as error:
             raise EngineDead(f"vLLM could not start {self.spec.model}: {type(error).__name__}: {error}") from error
         seqs = config.scheduler_config.max_num_seqs
-        # A full batch and its successors: many, because answers of equal length end in the same step.
+        # A full batch, and many requests to follow it: answers of equal length end in the same step.
         self.capacity = seqs + max(min(seqs, 64), seqs // 4)
         if config.model_config.multimodal_config is None:
             self.accepts = frozenset({"text"})
@@ -239,7 +239,7 @@ class VllmEngine:
     async def _try(self, output: Output) -> None:
         """Raises ConfigError for an output that this engine cannot return, such as a schema that xgrammar refuses.
 
-        What is compiled for the first request with it is compiled now.
+        What vLLM compiles for the first request with this output is compiled now.
         """
         tokens = self._engine.get_tokenizer().encode("Hello, hello")
         sampling = Sampling(max_tokens=1)
@@ -300,7 +300,7 @@ class VllmEngine:
             sampling = sampling_params(work.sampling, output, ids)
             last = await self._final(engine_input, sampling)
             if work.scored is not None and (last.num_cached_tokens or 0) >= work.scored.first:
-                # The step that would predict the statement's first token was skipped.
+                # The prefix cache skipped the step that predicts the statement's first token.
                 sampling.skip_reading_prefix_cache = True
                 last = await self._final(engine_input, sampling)
         except EngineDeadError as error:
@@ -331,7 +331,7 @@ class VllmEngine:
             return with_likelihood(completion, work.scored, said_values[: len(work.scored.nbytes)])
         if ids or not output.logprobs:
             return completion
-        # Of a text that a stop string ended, vLLM may drop tokens after it.
+        # If a stop string ended the text, vLLM may drop tokens after it: the lists differ in length.
         listed = _found(answer.logprobs)
         values = tuple(found[token].logprob for token, found in zip(answer.token_ids, listed, strict=False))
         tokens = answer.token_ids[: len(values)]
@@ -397,7 +397,7 @@ class Tally:
 
 
 def _stat_logger(tally: Tally) -> type:
-    """The class of which vLLM makes its stat logger.
+    """The class from which vLLM makes its stat logger.
 
     It is a PrometheusStatLogger, because vLLM otherwise adds its own, which costs time in every step
     (vllm/v1/metrics/loggers.py, StatLoggerManager).
@@ -458,7 +458,7 @@ def sampling_params(sampling: Sampling, output: Output = TEXT, ids: Sequence[Seq
             max_tokens=1,
             temperature=0.0,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            detokenize=False,  # the text is not used; nor are the log-probabilities of what is cached
+            detokenize=False,  # neither the text nor log-probabilities of cached tokens are used
             logprob_token_ids=[token for tokens in ids for token in tokens] or None,
             prompt_logprobs=0 if output.likelihood else None,
             skip_reading_prefix_cache=False,

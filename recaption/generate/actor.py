@@ -66,7 +66,8 @@ class ActorSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The end of an assignment whose actor is alive: the chunk without the rows given back, and stored counts.
+    """The end of an assignment whose actor is alive: the chunk without the rows that were given back, and the counts
+    of stored results.
 
     With an `error`, results may be missing from the store.
     """
@@ -88,7 +89,7 @@ class Poll:
     host_bytes: int  # memory of the engine's processes and its renderers
     bloated: bool = False  # the memory is above the limit
     node: str = ""  # the name of its machine
-    gpus: tuple[GpuUse, ...] = ()  # of its engine, as far as NVML has them
+    gpus: tuple[GpuUse, ...] = ()  # of its engine, as far as NVML reports them
     answers: int = 0  # of the engine, stored or not
     rejected: tuple[Reject, ...] = ()  # the first ones since the last poll, with short details: for the log
     not_named: int = 0  # further rejects since the last poll
@@ -131,7 +132,7 @@ class EngineHost:
             # Before the engine starts: two threads that import its packages at the same time see partial modules.
             spec = None if self._spec.renderers == 0 else await asyncio.to_thread(self._engine.renderer)
             await asyncio.to_thread(parts.load_libraries)
-            # Loading it for the first image left engines idle: bench `units`, busy 0.88 of the time, 0.98 with this.
+            # Loaded with the first image, annotators left engines idle (bench `units`: 0.88 busy instead of 0.98).
             for settings in {question.annotate for question in self._spec.questions if question.annotate is not None}:
                 await asyncio.get_running_loop().run_in_executor(self._units, annotator, settings)
             rendering = asyncio.create_task(self._start_renderers(spec))
@@ -145,7 +146,7 @@ class EngineHost:
         except Exception as error:
             raise EngineDead(f"the engine did not start: {type(error).__name__}: {error}") from error
         self._capacity = self._engine.capacity
-        # Images whose answers are being stored, before more is asked about them, are held beside those in the engine.
+        # A question with `over` waits until its inputs are stored: such images are held beside those in the engine.
         images = self._capacity * (2 if any(question.over for question in self._spec.questions) else 1)
         self._prefetch = Prefetcher(
             self._store, self._spec.source, self._spec.engine.limits, images, self._pool, self._meter
@@ -291,7 +292,7 @@ class EngineHost:
             assert state.status != "waiting", "an upstream answer is neither stored nor rejected"
             queued = [QueuedRequest(request=r, first=first_attempt(r, item.data)) for r in state.missing]
             await self._render_later(queued)
-            if self._ending:  # of an engine that has died, this image would become a suspect
+            if self._ending:  # sent to an engine that has died, this image would become a suspect
                 return False
             self._in_flight += len(queued) - place
             place = 0
@@ -309,8 +310,8 @@ class EngineHost:
         return self._draining or self._dead is not None
 
     async def _state_of(self, item: QueuedImage, question: Question, *, unstored: bool) -> QuestionState:
-        """The units of a question. If it reads other answers, those that are `unstored` are stored first: no request is
-        made from an answer that could still be lost. Units are found on one thread, beside the event loop."""
+        """The units of a question. If it reads other answers and some are `unstored`, these are stored first: no
+        request is made from an answer that could be lost. Units are found in a single thread outside the event loop."""
         if unstored and question.over:
             await item.state.writer.stored()
         answers = item.state.answers
@@ -445,7 +446,7 @@ class EngineHost:
     # renderers and watchdogs
 
     def _build(self) -> Engine:
-        """Build the engine. Check that this node sees the output: it may have joined after the run checked nodes."""
+        """Build the engine. Check that this node sees the output: the node may have joined after the run's check."""
         if self._spec.all_cores:  # Ray sets one thread per reserved core
             os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._spec.neighbours))
             # Waiting threads that spin take cores from the threads that they wait for: beside another busy process, an

@@ -1,4 +1,4 @@
-"""The circuit breaker: stops a run that rejects too much after a thousand images, not after days.
+"""The circuit breaker: stops a run with too many rejects after a thousand results instead of after days.
 
 Its thresholds are the section `breaker` of a pipeline, `recaption.config.Breaker`.
 """

@@ -51,7 +51,7 @@ class ChunkState:
         self.keys[row] = key
 
     def more(self, row: int, requests: int) -> None:
-        """Further requests of a row that has begun."""
+        """Add further requests of a row that has begun."""
         self.in_flight[row] += requests
 
     def answered(self, row: int) -> None:
@@ -133,7 +133,7 @@ class QueuedImage:
 
     @property
     def load(self) -> int:
-        """Requests that enter the engine together, at least one: what comes later also needs a place."""
+        """Requests that enter the engine together, at least one, because later requests also need a place."""
         return max(1, len(self.requests))
 
     @property

@@ -50,8 +50,8 @@ class Chunk:
     """The unit of work: up to 256 consecutive images of one shard, and which answers of one model they lack.
 
     `missing` has one bit mask per question, in the order of the model's plan: bit i stands for row `first + i`. A set
-    bit means that an answer about the image is missing; of several units, requests are sent for those without one.
-    It takes about a hundred bytes when pickled, so the driver can hold many chunks.
+    bit means that an answer about the image is missing. If the question has several units, requests are sent for those
+    without an answer. A chunk takes about a hundred bytes when pickled, so the driver can hold many chunks.
     """
 
     shard: SourceShard
@@ -217,7 +217,7 @@ def _wanted(state: QuestionState, image: Image) -> set[Identity]:
 def _identity(
     store: Store, question: Question, shard: SourceShard, images: Sequence[Image], retry_reasons: frozenset[str]
 ) -> str | None:
-    """See `complete.identity`. None for questions without `over`: looking up their answers is as fast as a mark."""
+    """See `complete.identity`. None for questions without `over`: looking up answers is as fast as reading a mark."""
     return None if retry_reasons or not question.over else complete_identity(store, question, shard.id, images)
 
 
@@ -281,7 +281,7 @@ def reject_poison(
                 for request in state.missing
             ]
         put_part(store, question, chunk.shard.id, name, [], rejects)
-        answers.add(question, rejects)  # what reads them has nothing to ask about
+        answers.add(question, rejects)  # generations that read these have nothing to ask about
         counters.count(rejects, question.id)
         made += rejects
     return made, counters

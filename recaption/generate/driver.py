@@ -29,7 +29,7 @@ from recaption.generate.transport import RayTransport, Reply, Transport
 
 HORIZON = 16 * CHUNK_SIZE  # queued requests below which more shards are listed, at least
 LIST_AHEAD = 4, 256  # shards that are indexed at once: at least, at most
-LIST_PER_NODE = 16  # of these, on a node; one for four cores on smaller nodes
+LIST_PER_NODE = 16  # of these, at most on one node; on smaller nodes, one per four cores
 NODES_SECONDS = 10.0  # between two checks of the cluster's nodes
 MAX_ATTEMPTS = 5  # to read the images of one chunk: then the run stops
 DRAIN_SECONDS = 15.0  # Slurm and Kubernetes send SIGKILL 30 s after SIGTERM
@@ -83,7 +83,7 @@ class ModelPass:
         self._handlers: dict[int, Handler] = {}
         self._chunks: dict[int, Assignment] = {}  # ticket -> assignment in work
         self._rechecking: set[int] = set()
-        self._poison: list[Chunk] = []  # not stored before any engine has proved to work
+        self._poison: list[Chunk] = []  # not stored until an engine has proved to work
         self._poison_stored = 0
         self._last_error = ""
         self._levelled = self._nodes_read = float("-inf")
@@ -92,7 +92,7 @@ class ModelPass:
         self._waits, self._gpu_wait = False, 0.0  # whether and for how many seconds no node has had an engine's GPUs
         self._phase, self._all_listed, self._deaths = "listing", False, 0
         self._provenance: dict[str, str] = {}
-        self._began, self._listed = self._transport.now(), 0.0  # the pass; when all shards were listed
+        self._began, self._listed = self._transport.now(), 0.0  # when the pass began, and when all shards were listed
         self._started: float | None = None  # when the first engine was ready
         self._ended: float | None = None  # when the last answer was stored
         self._engine_seconds = 0.0  # of all engines, starting ones too
@@ -204,7 +204,7 @@ class ModelPass:
 
     def _without_units(self, listing: ShardListing) -> ShardListing:
         """The listing for a build, which does not need all answers about units: if captions are split differently now,
-        some sentences have none. The build counts them."""
+        some sub-captions have no answer. The build counts them."""
         needed = [not question.per_unit for question in self._model.questions]
         chunks = [
             replace(chunk, missing=tuple(bits * need for bits, need in zip(chunk.missing, needed, strict=True)))
@@ -228,7 +228,7 @@ class ModelPass:
             self._expect(ticket, self._chunk_ended)
 
     def _level(self) -> None:
-        """Take requests from busy engines for idle ones, and release engines that get no more."""
+        """Take requests from busy engines for idle ones, and release engines that will get no more work."""
         now = self._transport.now()
         if now - self._levelled < self.fleet.period(often=True) / 2:
             return
@@ -280,7 +280,7 @@ class ModelPass:
             return reply.error
         if self.scheduler.reported(assignment):
             _, others = reply.value.counters.split()
-            # Of an assignment that failed, the recheck counts the images: some are complete without the actor knowing,
+            # The recheck counts the images of a failed assignment: some are complete without the actor knowing,
             # because there is nothing to ask about their last units.
             counters = reply.value.counters if reply.value.error is None else others
             self._totals.stored(counters, assignment.actor)

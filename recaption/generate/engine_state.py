@@ -40,8 +40,8 @@ class Assignment:
     attempt: int = 0  # earlier attempts that could not read all its images
     crashes: int = 0  # engine crashes during which its images were in flight
     quarantined: bool = False
-    solo_crashes: int = 0  # how many of these crashes happened in quarantine while it was a single image
-    reported: bool = False  # its actor has reported what it stored of it
+    solo_crashes: int = 0  # how many of these crashes happened in quarantine, when the work was a single image
+    reported: bool = False  # its actor has reported what it stored of this work
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -54,16 +54,16 @@ class EngineState:
     capacity: int = 0  # requests that it wants in flight; known once it is ready
     # work
     running: dict[int, Assignment] = field(default_factory=dict)  # assignments that are not done, by id
-    open: dict[int, tuple[int, int]] = field(default_factory=dict)  # id -> requests not finished, of them not started
+    open: dict[int, tuple[int, int]] = field(default_factory=dict)  # id -> unfinished requests, and those not started
     outstanding: int = 0  # requests not finished, as of the last poll
-    steal_pending: bool = False  # a request to return some of them was sent and has no reply yet
+    steal_pending: bool = False  # a request to give some of them back has no reply yet
     stamp: int = 0  # invalidates older entries in the scheduler's heap
     # health
     calls: int = 0  # calls for chunks that have not returned
     useful: bool = False  # it has answered something
     poll: Poll | None = None  # the last one
     poll_sent: float | None = None  # when the pending poll was sent
-    poll_received: float = 0.0  # when the last one arrived
+    poll_received: float = 0.0  # when the last reply to a poll arrived
     # the end
     surplus_since: float | None = None  # since when it can get no more work
     recycled: bool = False  # it is drained because it uses too much memory
@@ -90,7 +90,7 @@ class EngineState:
 
     @property
     def has_not_started(self) -> bool:
-        """Whether requests that another engine can take are not in the engine yet."""
+        """Whether it has requests that are not in the engine yet and that another engine can take."""
         return any(not_started and not self.running[n].quarantined for n, (_, not_started) in self.open.items())
 
     def progress(self, poll: Poll) -> EngineProgress:

@@ -21,7 +21,7 @@ Event = Literal[
     "engine_recycled",  # model, engine: it used too much memory; it was drained and is replaced
     "engine_released",  # model, engine: it got no more work, because all requests were in other engines
     "waiting_for_gpus",  # model, needed (GPUs of one engine), nodes (GPUs of each node): no node has enough of them
-    "gpus_available",  # model, seconds: after so long, a node has enough GPUs for an engine
+    "gpus_available",  # model, seconds: the wait until a node had enough GPUs for an engine
     "chunk_failed",  # model, shard, chunk, attempt, detail: its images could not be read; it is retried
     "quarantined",  # model, shard, chunk, images: in flight during two engine crashes; they are retried in isolation
     "image_rejected",  # model, generation, shard, key, row, reason, detail, attempts
@@ -35,7 +35,7 @@ Event = Literal[
     "table_failed",  # table, shard, key, caption_id, detail: the caption has no rows in this table
     "failures_not_named",  # shard, count: failed captions beyond those that are logged one by one
     "warning",  # detail
-    "suppressed",  # of (an event), count: beyond what a log takes per minute
+    "suppressed",  # of (the name of an event), count: events beyond the log's limit per minute
     "run_ended",  # state, error, seconds
 ]
 

@@ -13,11 +13,11 @@ NODES_SECONDS = 2.0  # between two checks of the cluster's nodes
 MAX_FRUITLESS = 3  # engines in a row that failed without answering anything: the run stops
 MAX_FRUITLESS_QUARANTINE = 8, 20  # the same in quarantine: before the first answer of any engine, and after it
 STOP_SECONDS = 5.0
-RELEASE_SECONDS = 10.0  # without work and without the prospect of any, after which an engine is released
+RELEASE_SECONDS = 10.0  # without work or the prospect of any: then an engine is released
 
 
 class Fleet:
-    """Starts engines as records in `engines` (the scheduler's), which it shares with scheduler and driver."""
+    """Starts and removes engines. Their records are in `engines`, which fleet, scheduler and driver share."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Fleet:
         *,
         expects_gpus: bool = False,
     ) -> None:
-        """`expects_gpus`: no engine is started without GPUs, although no node may have any yet."""
+        """`expects_gpus`: engines wait for GPUs, even if no node has any yet."""
         self.engines = engines
         self.capacity = 0
         """Requests that all engines together want in flight."""
@@ -77,7 +77,7 @@ class Fleet:
     # starting and removing
 
     def grow(self) -> list[tuple[EngineState, int]]:
-        """Start the missing engines, those of nodes that have joined included. Returns each with its ticket.
+        """Start the missing engines, also those for nodes that have joined. Returns each with its ticket.
 
         Raises UserError if no node has enough GPUs for one.
         """
@@ -99,7 +99,8 @@ class Fleet:
     def wanted(self) -> int:
         """How many engines should run while there is work.
 
-        The nodes of released engines may leave, so these are not subtracted from the engines that now have GPUs.
+        When nodes of released engines leave, the number that fits on the nodes falls by itself. Released engines are
+        therefore subtracted from the largest number so far, not from the current one.
         """
         return max(1, min(self._wanted, self._most_wanted - self._not_wanted))
 
@@ -125,7 +126,7 @@ class Fleet:
         self.any_useful, self._fruitless_failures = True, 0
 
     def ready(self, capacity: int) -> None:
-        """An engine has started. It has its GPUs, although the nodes may not have been read since they joined."""
+        """An engine has started. It has its GPUs, even if its node joined after the nodes were last read."""
         self.capacity += capacity
         if self.waits_for_gpus:
             self._without_nodes, self._has_fitted = None, True
@@ -145,7 +146,7 @@ class Fleet:
             )
 
     def recycle(self, engine: EngineState) -> bool:
-        """Whether to drain an engine that uses too much memory now: one at a time."""
+        """Whether to drain this engine now, because it uses too much memory. Engines are drained one at a time."""
         if any(other.recycled for other in self.engines.values()):
             return False
         engine.recycled = True

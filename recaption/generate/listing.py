@@ -59,7 +59,7 @@ class ShardNames:
 class ShardIndexer:
     """Has shards indexed in parallel and returns their listings in the source's order.
 
-    The order matters for a limit on the number of images: it counts along it.
+    The order matters for a limit on the number of images, which counts them in this order.
     """
 
     def __init__(

@@ -63,15 +63,15 @@ class PartWriter:
             self._begin_put().add_done_callback(self._unobserved)
 
     def finished(self, question: Question, *, skipped: bool) -> None:
-        """Count the image, all of whose units were added, with the next put. A closed writer does not count it, because
-        a unit may have been dropped."""
+        """All units of an image were added: count the image with the next put. A closed writer does not count it,
+        because a unit may have been dropped."""
         if not self._closed:
             self._finished.append((question, skipped))
 
     async def stored(self) -> None:
-        """Returns when all items added so far are in the store. Waits for others to share the put.
+        """Returns when all items added so far are in the store. Waits for other items, so that they share the put.
 
-        Answers from which further requests are made are stored before these are sent.
+        Answers from which further requests are made are stored before these requests are sent.
         """
         if self._gathering is None:
             self._gathering = asyncio.create_task(self._gather())
@@ -79,7 +79,7 @@ class PartWriter:
 
     async def _gather(self) -> None:
         await asyncio.sleep(GATHER_SECONDS)
-        self._gathering = None  # who comes from now on waits for the next put
+        self._gathering = None  # later callers wait for the next put
         await self.flush()
 
     async def flush_regularly(self) -> None:

@@ -178,10 +178,10 @@ def fitting_engine(configured: GenerationConfig, engine: EngineSpec) -> None:
 
 
 def form_of_answers(configured: GenerationConfig, engine: EngineSpec) -> Output:
-    """The form that a generation asks the engine of its model for.
+    """The output form that a generation requests from the engine of its model.
 
-    Raises ConfigError for a task that cannot be loaded, and for one whose requests or answers are not those of the
-    engine or the model.
+    Raises ConfigError for a task that cannot be loaded, and for one whose requests or answers the engine or
+    the model does not support.
     """
     task = registry.load(configured.task, configured.settings)
     output = task.output(None)
@@ -311,7 +311,7 @@ def _question(
             id=configured.id,
             model=configured.model,
             granularity=(task.granularity or configured.granularity or "long") if task.makes_captions else None,
-            # `replay` is the first name of engine `column`.
+            # `replay` is the former name of engine `column`.
             fingerprint=fingerprint({"replay": configured.column, **_task_identity(configured, task)}),
             column=configured.column,
             task=configured.task,
@@ -380,7 +380,7 @@ def _question(
 
 
 def _kinds_read(over: Sequence[Question]) -> Iterator[Granularity]:
-    """The granularity of the captions that a task reads of `over`, also through a task that makes none."""
+    """The granularities of the captions that a task reads from `over`, also through tasks that make no captions."""
     for question in over:
         if question.generation.granularity is not None:
             yield question.generation.granularity
@@ -404,7 +404,7 @@ def _unreadable(configured: GenerationConfig, task: Task, over: Sequence[tuple[s
 
 
 def _task_identity(configured: GenerationConfig, task: Task) -> dict[str, Any]:
-    """Left out for captions: answers from before there were tasks stay valid."""
+    """The task's part of a fingerprint. Empty for captions, so that answers from before there were tasks stay valid."""
     if configured.task == registry.CAPTION:
         return {}
     output = task.output(None)
@@ -452,7 +452,7 @@ def _bare_spec(config: Model, resolved: ResolvedModel) -> EngineSpec:
 
 
 def _name_on_nodes(config: Model, resolved: ResolvedModel) -> str:
-    """Each node has its copy of an embedded model, and downloads one of the hub."""
+    """The name of the model on nodes: each has its copy of an embedded model, and downloads a model of the hub."""
     assert config.model is not None
     return config.model if config.model in EMBEDDED or not resolved.local else resolved.path_or_id
 
@@ -463,7 +463,7 @@ def _engine_spec(
     limits = pipeline.source.limits
     args = dict(config.engine_args)
     if config.engine == "vllm":
-        # With several prompts per image, the prefix of the image is reused; with one, a cache only costs.
+        # With several prompts per image, the prefix of the image is reused; with one, there is nothing to reuse.
         several = len(questions) > 1 or any(question.per_unit for question in questions)
         args.setdefault("enable_prefix_caching", several)
         if config.quantization:

@@ -86,7 +86,7 @@ class GenerationProgress(Snapshot):
             finished, skipped, units = of_units
             without = f" ({skipped} of them without an answer to read)" if self.skipped else ""
             requests = f"units asked {units} = answered {answers} + rejected {rejects}"
-            if self.finished and not self.fresh:  # rules, or all units were answered before
+            if self.finished and not self.fresh:  # task `negatives` by rules, or all units were answered before
                 requests = "no requests"
             return (
                 f"{generation}: images {total} = from earlier runs {resumed} + duplicate images {duplicates} "
@@ -127,8 +127,8 @@ class PassProgress(Snapshot):
     engines_released: int = 0  # before the end, because they got no more work
     renderers: int = 0
     engine_deaths: int = 0
-    gpu_seconds: float = 0.0  # seconds since their start x GPUs, over all engines; without a GPU, one counts
-    gpu_wait_seconds: float = 0.0  # since no node has had the GPUs of an engine; 0: one has them, or none are needed
+    gpu_seconds: float = 0.0  # seconds since their start x GPUs, over all engines; an engine without GPU counts as one
+    gpu_wait_seconds: float = 0.0  # for which no node has had the GPUs of an engine; 0: one has, or none are needed
     quarantined: int = 0  # images
     generations: dict[str, GenerationProgress] = Field(default_factory=dict)
     engine: dict[str, str] = Field(default_factory=dict)  # its provenance
@@ -193,7 +193,7 @@ class ProgressEvents:
     def __init__(self, period: float) -> None:
         """`period`: seconds."""
         self._period = period
-        self._last: dict[str, tuple[float, PassProgress]] = {}  # model -> when its last event was, and its snapshot
+        self._last: dict[str, tuple[float, PassProgress]] = {}  # model -> time and snapshot of its last event
         self._built, self._built_at = (0, 0), float("-inf")
 
     def generating(self, progress: PassProgress) -> Mapping[str, Any] | None:

@@ -22,7 +22,7 @@ def remote_task(function: Callable[..., Any], *, cpus: float = 0, node: str | No
 
     Ray retries it after an error of source or store, and after the loss of its worker. By default no CPU is reserved:
     the caller bounds the number of tasks, and they need not wait for tasks that write shards. `node`: the id of the
-    node it has to run on. `spread`: distribute the calls over all nodes; otherwise Ray prefers this one.
+    node it has to run on. `spread`: distribute the calls over all nodes; otherwise Ray prefers this node.
     """
     task = _task(function, cpus)
     if spread:
@@ -46,7 +46,7 @@ def start_actor(
 
 
 def get(ref: Any) -> Any:
-    """The result of a task, or of each of a list. Raises the error that the task raised (see `as_raised`)."""
+    """The result of a task, or of each task of a list. Raises the error that the task raised (see `as_raised`)."""
     try:
         return ray.get(ref)
     except RayError as error:

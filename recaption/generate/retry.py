@@ -70,7 +70,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
         parsed = parse(request, completion)
         attempts.append(_attempt(current, parsed.finish, completion.output_tokens, parsed.detail))
         reason = parsed.reason
-        cut = parsed.finish == "length" and is_json  # half a value
+        cut = parsed.finish == "length" and is_json  # an incomplete value
         if cut or parsed.finish in question.retry.on or parsed.finish in _ALWAYS_RETRIED:
             continue
         if parsed.finish in ("stop", "length"):

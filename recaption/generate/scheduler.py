@@ -129,7 +129,7 @@ class Scheduler:
         """An actor is removed. `suspects`: assignment -> rows in flight when its engine crashed; None if unknown.
 
         Returns its assignments; each has to come back through `rechecked`. If the rows are unknown, all missing rows of
-        the assignments that it had started count as in flight, and those of the first one in any case.
+        an assignment count as in flight if the actor had started it, or if it is the actor's first one.
         """
         lost = self.engines.pop(actor, None)
         if self._quarantine.actor == actor:
@@ -222,7 +222,7 @@ class Scheduler:
         """
         if self._queue or self._rechecks:
             return []
-        pending = sum(engine.steal_pending for engine in self.engines.values())  # will feed as many idle actors
+        pending = sum(engine.steal_pending for engine in self.engines.values())  # each will feed one idle actor
         able = [engine for n, engine in self.engines.items() if engine.ready and n != self._quarantine.actor]
         idle = sorted((e for e in able if e.outstanding < e.capacity), key=lambda engine: engine.load)
         if len(idle) <= pending:
@@ -249,10 +249,10 @@ class Scheduler:
         return steals
 
     def surplus(self) -> list[EngineState]:
-        """Engines without work that get no more: all requests are in other engines.
+        """Engines without work that will get none: all requests are in other engines.
 
-        What comes back from those fits into them. In quarantine, a crash is likely: one idle engine is kept for it.
-        Visits all actors, so it should not be called in every round.
+        What comes back after a crash fits into those and their replacements. In quarantine, a crash is likely:
+        one idle engine is kept for it. Visits all actors, so it should not be called in every round.
         """
         quarantine_runs = self._quarantine_running()
         if not self._all_listed or self._queue or self._rechecks or (self._quarantine.waiting and not quarantine_runs):

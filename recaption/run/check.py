@@ -38,7 +38,7 @@ FAULTS = (UserError, MissingExtra, RecaptionError)
 
 
 def load_checked(name: str, overrides: tuple[str, ...] = (), preset: str | None = None) -> tuple[Pipeline, Path]:
-    """As `config.load`. If the file is invalid, the message also lists the problems of its valid parts."""
+    """As `config.load`. If the file is invalid, the message also lists what `faults` finds in its valid sections."""
     try:
         return load(name, overrides, preset)
     except InvalidPipeline as error:
@@ -137,12 +137,12 @@ def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exceptio
 
 
 def table_names(plan: Plan, annotator: Annotator) -> None:
-    """Raises ConfigError if a task and a class in `annotate.tables` make tables of one name."""
+    """Raises ConfigError if a task and a class in `annotate.tables` make tables with the same name."""
     tasks = {name: question.id for question in plan.questions for name in question.task.tables}
     if taken := tasks.keys() & set(annotator.table_names):
         name = min(taken)
         raise ConfigError(
-            f"annotate.tables: the table name {name!r} is that of a table of generation {tasks[name]}. Rename yours"
+            f"annotate.tables: the table name {name!r} is already used by generation {tasks[name]}. Rename your table"
         )
 
 

@@ -198,8 +198,8 @@ def _local_replicas(replicas: Any) -> int:
 class Daemons:
     """The raylet that this process is connected to, and the GCS if this process started it, as far as found.
 
-    A context manager: a ClusterError that leaves it becomes the ClusterLost of `check` if one of them has ended. Ray
-    reports a lost task a moment before the raylet's process is gone.
+    A context manager. If a ClusterError leaves its block and one of the processes has ended, `check` replaces the error
+    with ClusterLost. Ray reports a lost task a moment before the raylet's process is gone.
     """
 
     def __init__(self, processes: Sequence[tuple[str, Any]] | None = None) -> None:
@@ -209,10 +209,10 @@ class Daemons:
         here = ray.get_runtime_context().get_node_id()
         sockets = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here]
         self._processes = list(_raylets(sockets[0])) if sockets else []
-        self._processes += _children("gcs_server")  # a cluster's is on another machine, and Ray reconnects to it
+        self._processes += _children("gcs_server")  # that of a cluster is on another machine: Ray reconnects to it
 
     def check(self) -> None:
-        """Raise ClusterLost if one has ended. Cheap."""
+        """Raise ClusterLost if one of the processes has ended. Cheap."""
         for name, process in self._processes:
             if not _is_alive(process):
                 raise ClusterLost(

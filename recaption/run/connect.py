@@ -96,7 +96,7 @@ def auth_mode(address: str, seconds: int = SECONDS) -> Mode:
 
 
 def use_auth_mode(mode: Mode) -> None:
-    """Use the mode in this process and in those that it starts. Ray's core has read the environment already."""
+    """Use the mode in this process and in those that it starts. Ray's core has read the environment before: it is set again."""
     from ray._raylet import Config  # type: ignore[attr-defined]
 
     os.environ[_MODE] = mode
@@ -104,7 +104,7 @@ def use_auth_mode(mode: Mode) -> None:
 
 
 def check_joins(address: str, mode: Mode, seconds: int) -> None:
-    """Connect to the cluster as a run does. Raises ClusterError if Ray refuses, for instance a version or a node."""
+    """Connect to the cluster as a run does. Raises ClusterError if Ray refuses, for instance another version."""
     if failure := _failure(_JOIN, address, mode, seconds):
         raise ClusterError(f"Ray at {address} cannot be used from this machine: {failure}")
 

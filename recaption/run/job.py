@@ -88,13 +88,14 @@ def run(
 ) -> RunResult:
     """Generate what is missing of a pipeline's answers, and publish the dataset.
 
-    `limit` restricts it to the first images. Rejects for a reason in `retry_reasons` are retried. With `prune_others`
-    all other builds are removed once the dataset is up to date. `listeners` get the same calls as the display.
+    `limit` restricts the run to the first images. Rejects for a reason in `retry_reasons` are retried. With
+    `prune_others` all other builds are removed once the dataset is up to date. `listeners` get the same calls as the
+    display.
 
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for failures;
     Interrupted after SIGINT or SIGTERM, once all finished answers are stored.
     """
-    try:  # errors of all of these are reported now, also if this half does not need them
+    try:  # errors of all of these are reported now, even if this half does not need them
         store = check.opened(pipeline.output.path)
         source = check.opened_source(pipeline.source, store)
         plan = make_plan(pipeline, path, source)
@@ -207,7 +208,7 @@ def run(
                         with gpus:
                             for listing in work.run():
                                 if builder and model is plan.models[-1]:
-                                    builder.add(listing)  # which compacts first
+                                    builder.add(listing)  # its task compacts the shard first
                                 else:
                                     compactions.add(_compact, model.questions, store.url, listing.shard.id)
                     except Interrupted:
@@ -268,7 +269,7 @@ def run(
 
 
 def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
-    """A line with a build's images as the sum of their states. Writing the manifest has checked this sum."""
+    """A line with a build's images as the sum of their states. The sum was checked when the manifest was written."""
     if counts is None:
         return ()
     states = {"ok": "ok", "partial": "partial", "rejected": "reject", "excluded": "excluded"}
@@ -296,6 +297,6 @@ def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> boo
 
 
 def _scrubber(plan: Plan) -> Scrubber:
-    """For the log. It also removes the values of variables that the pipeline names for keys."""
+    """The scrubber of the log. It also removes the values of environment variables that the pipeline names for keys."""
     named = (model.config.engine_args.get("api_key_env") for model in plan.models)
     return Scrubber(names=tuple(str(name) for name in named if name))

@@ -34,7 +34,7 @@ def import_folders(pipeline: Pipeline) -> list[str]:
 
 
 def staged(pipeline: Pipeline, folder: Path) -> Iterator[str]:
-    """Copies of these modules below `folder`, as packages for Ray's `py_modules`. A module of one file becomes one."""
+    """Copies of these modules below `folder`, as packages for Ray's `py_modules`: a single file becomes a package."""
     for name, place in modules_of(pipeline).items():
         copy = folder / name / name
         if place.is_dir():

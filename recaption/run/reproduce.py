@@ -51,7 +51,7 @@ class Shown:
     embedding: bytes | None = None
 
     def lines(self) -> list[str]:
-        """The answer: its text, and what the task made of it where the text alone does not tell it."""
+        """The text of the answer, its value if the text does not show it, and its embedding."""
         found = [] if not self.text else [printable_lines(self.text)]
         if self.value is not None and self.value != orjson.dumps(self.text).decode():
             found.append(printable(f"value: {self.value}"))
@@ -67,7 +67,7 @@ class Reproduced:
 
     key: str
     generation: str
-    unit: str  # "" the image
+    unit: str  # "": the image
     prompt: str  # as filled in
     sampling: str
     stored: Shown
@@ -83,12 +83,12 @@ class Reproduced:
 def reproduce(
     out: str, key: str, *, generation: str | None = None, path: Path | None = None, preset: str | None = None
 ) -> list[Reproduced]:
-    """Generate an image's answers again, or the one of `generation`. Nothing is stored.
+    """Generate the answers about an image again, or only that of `generation`. Nothing is stored.
 
     `path` is the user's pipeline file, and `preset` one of its presets.
 
-    A stored answer is requested with the seed, temperature and pixels of its kept attempt. Without an answer, the whole
-    retry ladder is used.
+    A stored answer is requested with the seed, temperature and pixels of its kept attempt. Without a stored
+    answer, the whole retry ladder is used.
 
     Raises UserError if the image or the generation does not exist, if no generation uses a model, and where
     `stored_plan` does; ImageError if the image's bytes are missing or have changed; EngineDead.
@@ -127,11 +127,11 @@ def _questions_of_models(plan: Plan, generation: str | None) -> list[Question]:
 
 
 def _bytes(plan: Plan, image: Image) -> bytes:
-    """The image as stored in the source, if it is the one that was indexed. Raises ImageError, UserError."""
+    """The image's bytes from the source. Raises ImageError if they are missing or have changed, and UserError."""
     where, source = image.locator.path, plan.pipeline.source.path
     if not is_on_a_host_of(where, source):
         raise UserError(
-            f"{image.key} is at {where} in the index of the output, which is not in the source {source}. No request "
+            f"the index of the output has {image.key} at {where}, which is not in the source {source}. No request "
             "is sent to that host. Use recaption run with the pipeline's file, which lists the source again"
         )
     ((_, data),) = open_source(plan.pipeline.source).read([image])

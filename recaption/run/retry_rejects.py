@@ -136,7 +136,7 @@ def _existing(store: Store, pipeline: Pipeline, path: Path | None) -> str:
 
 
 def current_rejects(store: Store, questions: Sequence[Question], shards: Sequence[str]) -> Rejects:
-    """All current rejects: the first one of each request, unless an answer was stored later (as `parts.finished`).
+    """All current rejects: the first one of each request, unless an answer was stored later (as `answers.finished`).
 
     Reads the rejects, and the identities of the answers in shards with rejects.
     """
@@ -180,7 +180,7 @@ def _place(question: Question, shard: str, sha256: str, prompt: str | None, key:
 def _rows(
     store: Store, kind: str, question: Question, shards: Sequence[str], more: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Shard, and the columns of its identity and `more`, of each stored answer or reject of a generation."""
+    """Each stored answer or reject of a generation: its shard, and the columns of its identity and `more`."""
     files = _files(store, kind, question, shards)
     columns = (*_IDENTITY, *more)
     for (shard, _), table in zip(files, _tables(store, [path for _, path in files], columns), strict=True):
@@ -214,5 +214,5 @@ def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Itera
         except FileNotFoundError:  # a shard without rejects, or a run has just compacted its parts
             return pa.table({name: pa.array([], pa.string()) for name in columns})
 
-    for start in range(0, len(paths), _THREADS):  # so that only the files that are read at once are in memory
+    for start in range(0, len(paths), _THREADS):  # at most _THREADS files are in memory at once
         yield from each(read, paths[start : start + _THREADS], _THREADS)

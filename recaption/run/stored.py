@@ -34,9 +34,9 @@ _HARMLESS_TEXT = frozenset({"kv_cache_dtype"})
 def stored_pipeline(store: Store, path: Path | None = None, preset: str | None = None) -> Pipeline:
     """The pipeline of the last run, with `output.path` set to the store.
 
-    `path` is the user's pipeline file, from which settings that need trust are taken, with its `preset` (see
-    `trusted`). Raises UserError
-    if the output has no pipeline or it needs more than it may have; ConfigError if this version cannot read it.
+    `path` is the user's pipeline file, and `preset` one of its presets: settings that need trust are taken from it (see
+    `trusted`). Raises UserError if the output has no pipeline, or if its pipeline needs settings that must come from a
+    file; ConfigError if this version cannot read it.
     """
     where = f"{store.url}/{paths.PIPELINE}"
     try:
@@ -54,7 +54,7 @@ def stored_pipeline(store: Store, path: Path | None = None, preset: str | None =
 
 
 def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> Plan:
-    """The plan of an output's stored pipeline. `path` is the file it was run from; prompts are looked up next to it.
+    """The plan of an output's stored pipeline. `path` is the pipeline's file; prompts are looked up next to it.
 
     Raises UserError if a prompt, a model or the source is not where the pipeline expects it, or if a prompt or a model
     has changed since the answers were made.
@@ -70,7 +70,7 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
             "command in that folder. If the prompts are beside the pipeline's file, name the file with --pipeline"
         ) from error
     shards = shard_ids(store)
-    # A generation that reads others has no results if these gave it nothing to ask about.
+    # A generation that reads others has no results if their answers gave it nothing to ask about.
     changed = [q for q in plan.questions if not q.over and not _has_results(store, q, shards)]
     if changed:
         names = f"generation{'s' * (len(changed) > 1)} {', '.join(question.id for question in changed)}"

@@ -164,5 +164,5 @@ def test_a_custom_table_with_the_name_of_a_tasks_table_is_an_error(tmp_path: Pat
     class Plan:
         questions = (Question(),)
 
-    with pytest.raises(ConfigError, match="'verifications' is that of a table of generation check"):
+    with pytest.raises(ConfigError, match="'verifications' is already used by generation check"):
         check.table_names(Plan(), Annotator())  # type: ignore[arg-type]
