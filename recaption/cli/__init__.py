@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(invocation, error.exit_code, str(error))
     except KeyboardInterrupt as error:
         code = _failed(invocation, Interrupted.exit_code, signals.STOPPED_AT_ONCE)
-        if isinstance(error, Abandoned):  # the end of the interpreter would wait for what that thread uses
+        if isinstance(error, Abandoned):  # a normal exit would wait for what the abandoned thread uses
             supervise.ended(code)
             stdio.flush()
             os._exit(code)
@@ -102,7 +102,7 @@ def _usage_error(error: TyperException, words: Sequence[str]) -> str:
     """The error in the command line, the most similar existing name, and the command that lists all names."""
     close = getattr(error, "possibilities", None)
     text = f"{error.message}. Did you mean {close[0]}?" if close else error.format_message()
-    text = text.replace(": Value error, ", ": ")  # pydantic, which typer converts values with
+    text = text.replace(": Value error, ", ": ")  # added by pydantic, with which typer converts values
     path = " ".join(("recaption", *(word for word in words[:1] if word in command().commands)))
     return f"{text}{'' if text.endswith(('.', '?')) else '.'} For usage: {path} --help"
 

@@ -28,7 +28,7 @@ def status(
 
     def read() -> progress.Status:
         say = partial(errors.print, markup=False)
-        return progress.read_patiently(out, say, with_builds=not watch)  # it reads the builds' manifests
+        return progress.read_patiently(out, say, with_builds=not watch)  # builds: every manifest is read
 
     if as_json:
         print(json.dumps(progress.as_json(read()), indent=2))

@@ -163,7 +163,7 @@ def _refuse(context: typer.Context, names: Sequence[str], when: str) -> None:
     """Raise UserError if one of these parameters is given: it has no effect."""
     from recaption.errors import UserError
 
-    source: Any = context.get_parameter_source  # whose enum is typer's or click's, which depends on typer's version
+    source: Any = context.get_parameter_source  # its enum is typer's or click's, depending on typer's version
     given = [
         parameter.opts[0]
         for parameter in context.command.params

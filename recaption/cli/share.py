@@ -29,7 +29,7 @@ def export(
             "--map",
             parser=pair,
             metavar="NAME=GENERATION",
-            help="The generation for a name of the trainer. Repeatable; given once, it replaces the whole default map",
+            help="The generation for a name of the trainer. Repeatable; if given, replaces the whole default map",
         ),
     ] = None,
     split: Annotated[Literal["train", "val", "all"], typer.Option(help="The split to export")] = "train",

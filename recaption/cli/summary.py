@@ -52,7 +52,7 @@ def print_outcome(outcome: RunResult, name: str, console: Console) -> None:
         console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
     if outcome.build is not None and not is_url(outcome.store_url):
         _print_dataset(outcome, command, shlex.quote(out), console)
-    else:  # of a remote build, the summary would read all shards
+    else:  # the summary of a remote build would read all shards
         build = "recaption build, with the same arguments"
         look = f"{command} inspect {shlex.quote(out)}"
         for line in (*outcome.sums, f"next: {build if outcome.build is None else look}"):

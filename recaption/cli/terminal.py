@@ -37,7 +37,7 @@ def print_plain(console: Console, text: str) -> None:
 
 @contextmanager
 def needs_run_extra() -> Iterator[None]:
-    """Turn the failed import of a package that is not installed into MissingExtra, which names the command."""
+    """Turn the failed import of a missing package into MissingExtra, whose message names the command to install it."""
     try:
         yield
     except ImportError as error:

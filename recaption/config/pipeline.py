@@ -110,7 +110,7 @@ _SET_BY_US: Final = frozenset(
         *("return_dict", "return_tensors", "tokenize", "tools", "truncation"),
     )
 )
-"""Parameters of `apply_chat_template` of transformers 5 that are no variables of a template."""
+"""Parameters of `apply_chat_template` of transformers 5 that are not variables of a template."""
 
 
 class Model(Section):
@@ -532,5 +532,5 @@ class Pipeline(Section):
 
     @property
     def primary(self) -> tuple[str, ...]:
-        """Generations without captions are passed over where a text is wanted."""
+        """Generations that make no captions are skipped where a text is needed."""
         return self.output.primary or (*(generation.id for generation in self.generate), "raw")

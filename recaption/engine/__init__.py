@@ -84,7 +84,7 @@ def check_reachable(spec: EngineSpec) -> None:
 def _imported(
     name: str, faults: type[Exception] | tuple[type[Exception], ...] = (ImportError, AttributeError, SyntaxError)
 ) -> Callable[[EngineSpec], Engine]:
-    """Raises ConfigError for `faults`. Other errors are not caught: on an engine's machine, the machine may cause them."""
+    """Raises ConfigError for `faults`. Others are not caught: on an engine's machine, the machine may cause them."""
     module, _, attribute = name.partition(":")
     try:
         made: Callable[[EngineSpec], Engine] = getattr(importlib.import_module(module), attribute)

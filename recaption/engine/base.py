@@ -43,8 +43,8 @@ class Request:
 class Scored:
     """The tokens of a prompt that contain parts of `text`: those from position `first`, one for each entry of `nbytes`.
 
-    An entry of `nbytes` is the number of UTF-8 bytes of `text` in its token; the entries sum to the length of `text`, or
-    of the normalised text if the tokenizer normalises texts.
+    An entry of `nbytes` is the number of UTF-8 bytes of `text` in its token. The entries sum to the length of `text`,
+    or of the normalised text if the tokenizer normalises texts.
     """
 
     text: str

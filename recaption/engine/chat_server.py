@@ -1,8 +1,8 @@
 """A client of the OpenAI chat completions API: the API key, errors and retries.
 
 The API: https://platform.openai.com/docs/api-reference/chat, which `vllm serve` and SGLang implement too. The HTTP
-client is aiohttp (a dependency of Ray). The key is removed from every text of the server before it enters a message. Errors are raised
-`from None`, because an error of the HTTP library may contain the request with its headers.
+client is aiohttp (a dependency of Ray). The key is removed from every text of the server before it enters a message.
+Errors are raised `from None`, because an error of the HTTP library may contain the request with its headers.
 """
 
 from __future__ import annotations
@@ -169,10 +169,10 @@ class ChatServer:
         """The chat completion for `body`, a JSON object; it has at least one choice.
 
         Raises RequestError if the server refuses this request, or all `attempts` fail, while it answers other requests.
-        Raises EngineDead if it answers no request, or refuses this one for a reason that holds for all: they have the
-        same key, model and address. If no other request was answered meanwhile, a test request is sent to find out: the
-        last answered request, limited to one token, or, if none was ever answered, the request of `stand_in`, which
-        every working server answers.
+        Raises EngineDead if it answers no request, or refuses this one for a reason that holds for all requests, which
+        have the same key, model and address. If no other request was answered meanwhile, a test request is sent to find
+        out: the last answered request, limited to one token, or, if none was ever answered, the request of `stand_in`,
+        which every working server answers.
 
         A busy server (429, 503) is tried again while it answers other requests, until it has completed PATIENCE of them
         per connection since the first failure.

@@ -56,7 +56,7 @@ class DualEncoderEngine(MicroBatchEngine):
     def _encode_images(self, images: Sequence[Any]) -> list[Any]:
         """Unit vectors, float32 [D].
 
-        The image processor is called directly: SigLIP 2's processor of images and texts ignores its patch size.
+        The image processor is called directly: SigLIP 2's combined processor overrides its patch size with a default.
         """
         inputs = self._processor.image_processor(images=list(images), return_tensors="pt")
         inputs = inputs.to(self.device, dtype=self._model.dtype)

@@ -29,7 +29,8 @@ class InFlight:
     async def run(self, generate: Callable[[_Work], Awaitable[Completion]], work: _Work) -> Completion:
         """`await generate(work)`, cancelled when the caller is.
 
-        Raises what `generate` raises, and the error given to `refuse` or `stop` for a request that is refused or cancelled.
+        Raises what `generate` raises. A request that is refused or cancelled raises the error given to `refuse` or
+        `stop`.
         """
         if self._refusal is not None:
             raise _copy(self._refusal)

@@ -20,8 +20,8 @@ def byte_lengths(pieces: Sequence[bytes | None], text: str) -> tuple[int, ...] |
     """The UTF-8 bytes of `text` that each token adds; they sum to its length. None: the tokens make another text.
 
     `pieces` has the bytes that become complete with each token, None for a token that only begins a character. If
-    several tokens make a character, each gets one of its bytes, and the last one the rest. Tokens after the end of the text, such as
-    a stop string's, get 0.
+    several tokens make a character, each gets one of its bytes, and the last one the rest. Tokens after the
+    end of the text, such as a stop string's, get 0.
     """
     whole = text.encode()
     if not b"".join(piece or b"" for piece in pieces).startswith(whole):

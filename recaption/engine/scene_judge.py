@@ -1,6 +1,6 @@
 """An engine that judges captions of the demo's scenes by their ground truth, for `recaption compare` without a model.
 
-It reads the shipped prompt of task `compare`. The better caption has more true claims after its false ones are subtracted.
+It reads the shipped prompt of task `compare`. The better caption has the larger number of true minus false claims.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ loggers stable: run both files with another version before pyproject.toml allows
 - mm_processor_kwargs: `max_pixels` as settings of the model's processor (`engine.budget`). vLLM sizes its encoder's
   memory and cache by the largest image that these allow. limit_mm_per_prompt therefore gives no width and height: they
   could only make that size too small, and vLLM refuses an image that needs more than its encoder's cache holds.
-- mm_encoder_tp_mode "data" with tensor parallelism: image encoders are small; each GPU has a whole one, and they share the images.
+- mm_encoder_tp_mode "data" with tensor parallelism: each GPU has a whole image encoder (they are small), and
+  the GPUs share the images.
 - generation_config "vllm": the sampling is that of the pipeline, not that of the model's authors.
 - structured_outputs_config: xgrammar, without white space between JSON tokens. "auto" would use guidance for some
   schemas, but an engine has one backend, that of its first structured request; and a model that may put white space
@@ -331,7 +332,7 @@ class VllmEngine:
             return with_likelihood(completion, work.scored, said_values[: len(work.scored.nbytes)])
         if ids or not output.logprobs:
             return completion
-        # If a stop string ended the text, vLLM may drop tokens after it: the lists differ in length.
+        # If a stop string ended the text, vLLM may drop tokens after it: the lists may differ in length.
         listed = _found(answer.logprobs)
         values = tuple(found[token].logprob for token, found in zip(answer.token_ids, listed, strict=False))
         tokens = answer.token_ids[: len(values)]

@@ -18,7 +18,7 @@ from recaption.types import Image
 
 
 def identity(store: Store, question: Question, shard: str, images: Sequence[Image]) -> str | None:
-    """The identity of a complete shard; None while a question of it has parts, which may still be added to."""
+    """The identity of a complete shard; None while the question or one that it reads has parts: more may be added."""
     from recaption.annotate import annotator, split
 
     versions = recaption.__version__, annotator.VERSION, split.VERSION, split.FLAIR_VERSION

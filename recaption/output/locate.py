@@ -21,7 +21,7 @@ _FOLDERS: Final = frozenset({BUILDS, INDEX, *STORED})  # an output has at least 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Location:
-    """What `locate` found. Without an output and a build, `kind` describes what is there instead."""
+    """What `locate` found. If the path is neither an output nor a build, `kind` describes what is there."""
 
     kind: Literal["build", "output", "folder", "file", "nothing"]
     out: Store | None = None  # the output; None for a build that was copied elsewhere

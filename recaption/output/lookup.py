@@ -20,7 +20,7 @@ from recaption.types import Image
 
 _THREADS = 8  # indexes read in parallel
 _SAMPLED = 200  # shards in which similar keys are searched for an unknown key
-_NEIGHBOURS = 5  # keys before and after its place in each of these
+_NEIGHBOURS = 5  # keys before and after the place of the unknown key in each of these shards
 
 
 def find_image(store: Store, key: str) -> Image:

@@ -69,7 +69,7 @@ class MovedAnswers:
                     moved = _moved(table, shard, by_sha256)
                     if moved.num_rows:
                         data = table_bytes(moved)
-                        # Epoch 0: not of a run in progress. The digest: a part of an earlier copy may exist.
+                        # Epoch 0 belongs to no run in progress. The digest: an earlier copy may have put another part.
                         name = f"000000.000000-{number:04d}-moved_{hashlib.sha256(data).hexdigest()[:8]}"
                         self._store.put(paths.part_file(kind, folder, shard, name), data)
                         rows, number = rows + moved.num_rows, number + 1

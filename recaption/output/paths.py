@@ -12,7 +12,7 @@
     builds/<build>/manifest.json, data/…, <table>/<dataset shard>.parquet, README.md, croissant.json, views.sql
     builds/<build>/.shards/<dataset shard>.json                          entries of finished shards until the build ends
     dataset -> builds/<build>                                            CURRENT on object stores, which have no links
-    balance.parquet, compare.json, probe/…, report.html                  by the commands of these names
+    balance.parquet, compare.json, probe/…, report.html                  written by the commands of these names
 
 `source.paths` names source shards, and `build.repack` dataset shards of equal counts. `schemas/README.md` describes the
 contents of the files. This module imports only the standard library: readers share it.
@@ -93,7 +93,7 @@ def parts_folder(kind: str, generation: str, shard: str = "") -> str:
 
 
 def part_file(kind: str, generation: str, shard: str, name: str) -> str:
-    """A part; `name` is `<chunk>.<epoch>-<n>`, and of an actor `<chunk>.<epoch>-<n>-<actor>_<assignment>`."""
+    """A part; `name` is `<chunk>.<epoch>-<n>`, in parts of an actor `<chunk>.<epoch>-<n>-<actor>_<assignment>`."""
     return f"{parts_folder(kind, generation, shard)}/{name}.parquet"
 
 

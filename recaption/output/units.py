@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from recaption.annotate import Annotator
 
 
-_ANNOTATING = threading.Lock()  # an Annotator is not made for several threads
+_ANNOTATING = threading.Lock()  # an Annotator is not thread-safe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +88,7 @@ class ShardAnswers:
         final: bool = False,
     ) -> None:
         """`retry_reasons` and `epoch`: see `answers.finished`. `final`: nothing more will be asked, so no question is
-        waiting, and units are found with the answers that there are."""
+        waiting, and units are made from the existing answers."""
         self._store, self._shard, self._retry_reasons, self._epoch = store, shard, retry_reasons, epoch
         self.final = final
         self._stored: dict[str, Finished] = {}
@@ -185,7 +185,7 @@ def pending_identity(question: Question, image: Image) -> Identity:
 
 @lru_cache(maxsize=1)
 def annotator(settings: Annotate) -> Annotator:
-    """Made once per process, because loading spaCy and a tagger takes about a second."""
+    """The annotator of `settings`, made once per process, because loading spaCy and a tagger takes about a second."""
     from recaption.annotate import Annotator
 
     return Annotator(settings)

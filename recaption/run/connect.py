@@ -96,7 +96,10 @@ def auth_mode(address: str, seconds: int = SECONDS) -> Mode:
 
 
 def use_auth_mode(mode: Mode) -> None:
-    """Use the mode in this process and in those that it starts. Ray's core has read the environment before: it is set again."""
+    """Use the mode in this process and in those that it starts.
+
+    Ray's core reads the environment on import, so it is initialised again.
+    """
     from ray._raylet import Config  # type: ignore[attr-defined]
 
     os.environ[_MODE] = mode
