@@ -75,7 +75,7 @@ def download(
             parser=positive, metavar="N", help="Requests at the same time, per process (one process per core)"
         ),
     ] = 64,
-    timeout: Annotated[int, typer.Option(parser=positive, metavar="SECONDS", help="Limit of the wait for data")] = 10,
+    timeout: Annotated[int, typer.Option(parser=positive, metavar="SECONDS", help="Longest wait for data")] = 10,
     ignore_opt_out: Annotated[
         bool, typer.Option("--ignore-opt-out", help="Also take images whose servers opt out of their use")
     ] = False,

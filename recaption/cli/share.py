@@ -148,7 +148,7 @@ def validate(
 
     of_trainers = {"--workers": workers, "--gpus": gpus, "--images": images}
     if not name and (given := [option for option, value in of_trainers.items() if value is not None]):
-        raise UserError(f"{', '.join(given)}: checked with --for NAME only. Add it, or leave {', '.join(given)} out")
+        raise UserError(f"{', '.join(given)}: checked with --for NAME only. Add --for, or leave {', '.join(given)} out")
     if name and pixels:
         raise UserError("--pixels decodes the images of an output, without --for. Leave one of the two out")
     loaders = (workers or 1) * (gpus or 1) if workers or gpus else None

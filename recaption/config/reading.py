@@ -78,7 +78,7 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
     except ValidationError as error:
         parts = _parts(data)
         found = explain(error.errors(), Pipeline)
-        if not any(line.startswith("pipeline: ") for line in found):  # pydantic stops at the fields
+        if not any(line.startswith("pipeline: ") for line in found):  # pydantic skipped these checks
             ids, models = _names(data)
             if parts.generate and models:
                 found += [*of_names(ids, parts.generate, models), *of_generations(parts.generate, parts.models)]

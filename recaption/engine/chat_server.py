@@ -354,8 +354,8 @@ def check_listening(base_url: str) -> None:
         first_wait=LISTEN_PAUSE,
         is_transient=lambda error: isinstance(error, OSError),
         failure=lambda error, _: EngineDead(
-            f"no server listens at {host}:{port} ({getattr(error, 'strerror', None) or error}). Start the server of "
-            f"engine_args.base_url {base_url}, or name another address there"
+            f"no server listens at {host}:{port} ({getattr(error, 'strerror', None) or error}). Start the "
+            f"server, or correct engine_args.base_url, which is {base_url}"
         ),
     )
 

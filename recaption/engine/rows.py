@@ -55,8 +55,9 @@ class Choose(LogitsProcessor):
     Greedy rows are unchanged, except that a row with `paths` has only tokens that continue one, and one of the end
     tokens `end` where a choice is complete. Log-probabilities are those of the scores that come in.
 
-    Temperature, then top-k, then top-p, as vLLM and transformers order them; the draw is Gumbel's maximum, which is a
-    draw from the softmax of what is left (Maddison et al., "A* Sampling", 2014), made on the CPU for every device.
+    Temperature, then top-k, then top-p, as vLLM and transformers order them. The draw uses the Gumbel-max trick, which
+    samples from the softmax of the tokens that are left (Maddison et al., "A* Sampling", 2014), on the CPU for every
+    device.
     """
 
     def __init__(self, rows: Sequence[Row], end: frozenset[int] = frozenset()) -> None:

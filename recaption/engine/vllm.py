@@ -75,7 +75,7 @@ from recaption.types import ImageLimits, Modality, Sampling
 
 _GIB = 2**30
 RENDER_CACHE_GIB = 0.125
-"""Cache of processed images in a renderer, for several prompts per image: ten megapixel images in float32."""
+"""Cache of processed images in a renderer, for several prompts per image: ten images of one megapixel in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,7 +51,7 @@ class CircuitBreaker:
             return
         reasons = ", ".join(f"{reason} {n}" for reason, n in self._rejects.most_common(3))
         raise CircuitOpen(
-            f"the run was stopped: {count} of the last {self._items} answers and rejects {what}, more than "
+            f"the run was stopped: {count} of the last {self._items} results {what}, more than "
             f"{key} = {allowed:g} allows{f' ({reasons})' if reasons else ''}. Stored answers are kept; look at the "
             f"rejects with recaption inspect, remove the cause, and run again (--set {key}=1 disables this check)"
         )

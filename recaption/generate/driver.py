@@ -27,7 +27,7 @@ from recaption.generate.scheduler import Scheduler
 from recaption.generate.totals import Totals
 from recaption.generate.transport import RayTransport, Reply, Transport
 
-HORIZON = 16 * CHUNK_SIZE  # queued requests below which more shards are listed, at least
+HORIZON = 16 * CHUNK_SIZE  # more shards are listed while fewer requests than this wait; more with many engines
 LIST_AHEAD = 4, 256  # shards that are indexed at once: at least, at most
 LIST_PER_NODE = 16  # of these, at most on one node; on smaller nodes, one per four cores
 NODES_SECONDS = 10.0  # between two checks of the cluster's nodes
@@ -442,7 +442,7 @@ class ModelPass:
             if not self._answer and generation.finished is not None:
                 continue  # a build works with what there is
             if generation.done != generation.total:
-                raise DatasetError(f"the sum of the run does not hold: {generation.sums_text(id)}")
+                raise DatasetError(f"the counts of the run do not add up: {generation.sums_text(id)}")
 
     def _last_poll(self) -> None:
         tickets = {self._transport.call(engine.handle, "poll"): engine for engine in self.fleet.started}

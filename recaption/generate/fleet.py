@@ -191,7 +191,7 @@ class Fleet:
             self.useful(engine)
 
     def silent(self) -> list[EngineState]:
-        """Engines whose process has not replied to a poll for too long, not even to report a hanging engine."""
+        """Engines whose process has not replied to a poll in the time in which it would report a hanging engine."""
         now = self._transport.now()
         if now - self._checked < NODES_SECONDS:
             return []
@@ -219,7 +219,7 @@ class Fleet:
         if any(gpus) and not any(fits):
             raise UserError(
                 f"models.{self._model.name}.tensor_parallel is {config.tensor_parallel}, but no node has that many "
-                f"GPUs (the largest has {max(gpus)}). An engine cannot span nodes: lower it"
+                f"GPUs (the largest has {max(gpus)}). An engine cannot span nodes: lower tensor_parallel"
             )
         replicas = max(1, sum(fits)) if config.replicas == "auto" else config.replicas
         if any(fits):

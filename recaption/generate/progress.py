@@ -117,7 +117,7 @@ class PassProgress(Snapshot):
 
     model: str = Field(exclude=True)  # the key under which a report holds it
     phase: str = "listing"  # listing | starting engine | generating | done
-    all_listed: bool = True  # until then totals cover only the shards listed so far
+    all_listed: bool = True  # False: totals cover only the shards listed so far
     shards: int = 0  # listed so far
     images: int = 0  # rows of the shards listed so far
     listing_seconds: float = 0.0  # since the start of the pass, until all shards were listed

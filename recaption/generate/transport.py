@@ -66,7 +66,7 @@ class Transport(Protocol):
 
 
 class EngineActor(EngineHost):
-    """`EngineHost` in a separate process. What its engine has started ends with it."""
+    """`EngineHost` in a separate process. The processes that its engine has started end with it."""
 
     def __init__(self, spec: ActorSpec) -> None:
         self._descendants = Watch.of_this_process()

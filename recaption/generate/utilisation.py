@@ -127,7 +127,7 @@ class Meter:
 
 
 def _limits(where: Where) -> dict[str, float]:
-    """The stages that limited the engine, with their shares: the one nearest to the engine that holds any work."""
+    """What limited the engine, with shares: the stage nearest to the engine that holds any work."""
     if where.ready:
         return {"engine": 1.0}
     if where.rendering:

@@ -101,7 +101,7 @@ def read_manifest(store: Store, prefix: str = "") -> dict[str, Any]:
         raise DatasetError(f"{where} is not a manifest: {type(error).__name__}: {error}") from error
     if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise DatasetError(
-            f"{where} has schema version {version}; this version of recaption reads {SCHEMA_VERSION}. Upgrade it"
+            f"{where} has schema version {version}; this version of recaption reads {SCHEMA_VERSION}. Upgrade recaption"
         )
     return dict(manifest)
 

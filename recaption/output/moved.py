@@ -28,7 +28,7 @@ _TRIES = 3  # parts may be compacted after they were listed, before they are rea
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Places:
-    """For one generation: the first 8 bytes of each image's sha256, sorted, and the number of the shard."""
+    """The images of one generation: the first 8 bytes of each sha256, sorted, and the number of its shard."""
 
     hashes: npt.NDArray[np.uint64]
     numbers: npt.NDArray[np.int32]

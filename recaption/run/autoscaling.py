@@ -41,8 +41,8 @@ def check_gpu(name: str, model: Model) -> None:
 
     if not ray.cluster_resources().get("GPU"):
         raise UserError(
-            f"models.{name}.require_gpu is true, but this machine has no GPU. Remove it, or set RAY_ADDRESS to a "
-            "cluster with GPUs"
+            f"models.{name}.require_gpu is true, but this machine has no GPU. Remove the key, or set RAY_ADDRESS "
+            "to a cluster with GPUs"
         )
 
 

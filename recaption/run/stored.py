@@ -111,7 +111,7 @@ def trusted(stored: Pipeline, file: Path | None, where: str, preset: str | None 
 
 
 def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
-    """Raises ConfigError with everything that the file lacks."""
+    """`stored` with settings that need trust taken from `named`. Raises ConfigError with all that the file lacks."""
     models: dict[str, Model] = {}
     lacking: list[str] = []
     for name, model in stored.models.items():

@@ -41,5 +41,5 @@ def test_the_caption_with_more_true_claims_is_better() -> None:
 def test_other_images_and_settings_are_refused() -> None:
     with pytest.raises(RequestError, match="not one of the demo's scenes"):
         judge(make_sample(1, "", 64).jpeg, "A star.", "A heart.")
-    with pytest.raises(ConfigError, match="unknown seeds; allowed: scenes, side"):
+    with pytest.raises(ConfigError, match="unknown engine_args seeds; allowed: scenes, side"):
         SceneJudge(EngineSpec(engine="x", model="scene", engine_args=(("seeds", 1),)))

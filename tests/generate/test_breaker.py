@@ -35,9 +35,7 @@ def test_a_run_with_few_rejects_continues() -> None:
 def test_a_full_window_with_too_many_rejects_opens_it_and_the_message_has_the_reasons() -> None:
     run = Run(rejects=0.3)
     run.more(99, undecodable=60, refusal=9)
-    with pytest.raises(
-        CircuitOpen, match=r"69 of the last 100 answers and rejects were rejected.*= 0\.3.*undecodable 60"
-    ) as told:
+    with pytest.raises(CircuitOpen, match=r"69 of the last 100 results were rejected.*= 0\.3.*undecodable 60") as told:
         run.more(1)
     assert "--set breaker.rejects=1" in str(told.value)
     assert told.value.exit_code == 1
@@ -52,9 +50,7 @@ def test_exactly_the_allowed_share_is_allowed() -> None:
 
 def test_degenerate_answers_count_if_a_later_attempt_was_good() -> None:
     run = Run(degenerate=0.2)
-    with pytest.raises(
-        CircuitOpen, match=r"21 of the last 100 answers and rejects were degenerate.*breaker\.degenerate = 0\.2"
-    ):
+    with pytest.raises(CircuitOpen, match=r"21 of the last 100 results were degenerate.*breaker\.degenerate = 0\.2"):
         run.more(100, degenerate=21)
 
 
