@@ -109,7 +109,7 @@ def _run_command(
 
 
 def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> Callable[..., int]:
-    """The command that runs this half of a pipeline. Only build can prune."""
+    """The command `run`, or one of its halves `generate` and `build`. Only build can prune."""
 
     def work(
         display: Display,

@@ -123,7 +123,7 @@ class QueuedImage:
     image: Image
     data: bytes
     requests: list[QueuedRequest]
-    later: tuple[Question, ...] = ()  # about units: only those without a stored answer are asked
+    later: tuple[Question, ...] = ()  # about units: sent for units without a stored answer
     since: float = 0.0  # when it became ready
 
     @property

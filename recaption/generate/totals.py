@@ -50,7 +50,7 @@ class Totals:
             self._removed_meters[engine.poll.node].add(engine.poll.meter)
 
     def counters(self, engines: Collection[EngineState]) -> Counters:
-        """Of all engines, the removed ones and `engines`."""
+        """The counts of all engines: removed ones and `engines`."""
         polls = self._last_polls | {engine.number: engine.poll.counters for engine in engines if engine.poll}
         found = Counters()
         for number in {**self._stored, **polls}:

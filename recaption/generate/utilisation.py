@@ -60,7 +60,7 @@ class Meter:
     requests: Counter[str] = field(default_factory=Counter)
     stages: Counter[str] = field(default_factory=Counter)  # stage -> seconds that requests spent in it
     counted: Counter[str] = field(default_factory=Counter)  # stage -> requests
-    latency: dict[str, Histogram] = field(default_factory=dict)  # stage -> of each of its calls
+    latency: dict[str, Histogram] = field(default_factory=dict)  # stage -> durations of its calls
 
     def window(self, seconds: float, tokens: int, requests: int, *, saturated: bool, where: Where) -> None:
         """Add one window: its length, and the tokens and requests that the engine finished in it."""

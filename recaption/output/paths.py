@@ -110,7 +110,7 @@ def part_actor(path: str) -> tuple[int, int] | None:
 
 
 def lease_file(epoch: int, kind: str) -> str:
-    """Of a run's lease: `json` (who holds it), `beat` (that the holder is alive) or `released`."""
+    """A file of a run's lease: `json` (its holder), `beat` (a sign that the holder is alive) or `released`."""
     return f"{LEASE}/{epoch:06d}.{kind}"
 
 
