@@ -19,7 +19,7 @@ class Counters:
     answers: Counter[str] = field(default_factory=Counter)
     rejects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (generation, reason)
     retries: Counter[str] = field(default_factory=Counter)
-    degenerate: Counter[str] = field(default_factory=Counter)  # answers after a degenerate attempt, and degenerate rejects
+    degenerate: Counter[str] = field(default_factory=Counter)  # answers after degenerate attempts, degenerate rejects
     images: Counter[str] = field(default_factory=Counter)  # with all units answered or rejected; `per_unit` only
     skipped: Counter[str] = field(default_factory=Counter)  # of these, images without an upstream answer
     prompt_tokens: Counter[str] = field(default_factory=Counter)
