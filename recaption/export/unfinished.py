@@ -37,8 +37,8 @@ def removed_on_failure(store: Store) -> Iterator[None]:
 def unfinished(path: str) -> Iterator[Problem]:
     """The problem of a dataset at `path`, a file or folder, whose export was killed.
 
-    If the mark cannot be looked up, there is none: the folder above a dataset may be no place that can be read, as
-    that of hf://datasets/ORG/NAME.
+    If looking up the mark fails, no problem is reported: the folder above a dataset may be unreadable, such as that of
+    hf://datasets/ORG/NAME.
     """
     here = path.rstrip("/")
     for folder in (here, here.rpartition("/")[0] or "."):

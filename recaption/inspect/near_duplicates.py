@@ -35,7 +35,7 @@ _COLOURS: Final = 3 * 8 * 8
 _FARTHEST: Final = 48  # difference of a colour, of 255
 _PAIRS: Final = 1 << 16  # pairs whose colours are compared at a time
 _BATCH: Final = 256  # images read at a time
-# The largest image of a group is kept. Equal bytes count once: a list of sha256 cannot exclude one of them.
+# The largest image of a group is kept. Equal bytes count once: by sha256, source.exclude cannot tell them apart.
 _IMAGES: Final = f"""
 SELECT key, shard, split, sha256, place FROM (
     SELECT *, row_number() OVER (PARTITION BY coalesce(nullif(sha256, ''), key) ORDER BY key) AS copy

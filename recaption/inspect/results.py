@@ -173,7 +173,7 @@ def print_question_result(
 def _computed(
     connection: duckdb.DuckDBPyConnection, outputs: Sequence[OutputPaths], question: Question, values: Values
 ) -> Question:
-    """The question over what NumPy computes for it, where it does."""
+    """The question over the view that NumPy computes for it; unchanged if there is none."""
     if question.name == near_duplicates.NAME:
         return near_duplicates.near_duplicates(connection, outputs[0], question)
     return by_embedding(connection, outputs, question, values)

@@ -31,7 +31,7 @@ FILE: Final = "sa_co.json"
 WRITES: Final = "one COCO file with a row per image (KEY.jpg) and noun phrase, with boxes or as a negative"
 READ_BY: Final = "SAM 3 (SA-Co)"
 NEGATIVES: Final = 5  # negative phrases of an image, at most
-FREQUENT: Final = 200  # objects that negative phrases are chosen from: those of most images
+FREQUENT: Final = 200  # objects from which negative phrases are chosen: those in the most images
 _HEAD: Final = b'{"info": {"description": "recaption"}, "categories": [{"id": 1, "name": "object"}], '
 _TAGS: Final = "tags"
 _OF_TAGS: Final = Select(columns=("lemma", "kind"))
