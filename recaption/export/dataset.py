@@ -48,7 +48,7 @@ class Select:
 
 
 LEAST_TRUE: Final = 0.5
-"""The mean p_true of the models from which a text counts as true."""
+"""A text counts as true if its mean p_true over the models is at least this."""
 SUB_CAPTIONS: Final = "sub_captions"
 _OF_IMAGES: Final = tuple(name for name in schema.IMAGES.names if name in {one.name for one in fields(Record)})
 _OF_CAPTIONS: Final = (
@@ -255,7 +255,7 @@ class Dataset:
 
 @dataclass(slots=True)
 class Rows:
-    """Adjacent rows of columns, by default none. Iteration makes a dictionary of each row, `values` makes none."""
+    """Adjacent rows of columns; by default, no rows. Iteration makes a dictionary of each row, `values` makes none."""
 
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     start: int = 0

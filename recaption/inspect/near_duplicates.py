@@ -80,7 +80,7 @@ def _by_embedding(build: Store, images: Sequence[Row]) -> Pairs | None:
 
 
 def _vectors(build: Store, places: Mapping[str, int]) -> npt.NDArray[np.float16] | None:
-    """The embeddings of the first generation that has all of these images, each at its place, of length 1."""
+    """The embeddings of the first generation that has all of these images, scaled to length 1, by their places."""
     manifest = orjson.loads(build.get(MANIFEST))
     for generation in manifest.get("embeddings", ()):
         parts = []

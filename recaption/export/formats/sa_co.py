@@ -85,7 +85,7 @@ def _frequent(dataset: Dataset) -> Sequence[str]:
 
 
 def negatives(key: str, said: set[str], frequent: Sequence[str]) -> list[str]:
-    """Objects that share no word with texts about the image: others for each image, but the same in each export."""
+    """Objects that share no word with texts about the image. They differ between images, but not between exports."""
     words = {word for text in said for word in text.lower().split()}
     absent = (lemma for lemma in frequent if words.isdisjoint(lemma.lower().split()))
     return sorted(absent, key=lambda lemma: hashlib.sha256(f"{key} {lemma}".encode()).digest())[:NEGATIVES]
