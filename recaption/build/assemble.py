@@ -43,8 +43,8 @@ class RecordRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembled:
-    """A shard before annotation. `rejects` are those of this build, in row order: the given ones, except where the
-    generation has an answer about the image, and those that the build adds. `tables` and `embeddings` are those of
+    """A shard before annotation. `rejects` are those of this build, in row order: the given ones without those whose
+    generation has an answer about the image, plus those that the build adds. `tables` and `embeddings` are those of
     tasks; they may be about more images than `records`, or about rejected ones."""
 
     records: tuple[Record, ...]
@@ -84,7 +84,7 @@ def assemble_shard(
 
 
 def split_of(sha256: str, holdout_fraction: float) -> str:
-    """val for the given share of all images, otherwise train: a function of the sha256 alone. Without one, train."""
+    """val for the given share of all images, otherwise train: a function of the sha256 alone. Without a sha256: train."""
     if holdout_fraction <= 0 or not sha256:
         return "train"
     return "val" if int(sha256[:16], 16) < holdout_fraction * 2.0**64 else "train"
@@ -99,7 +99,7 @@ class _Shard:
         self.answers, self.rules, self.name, self.results = answers, rules, name, results
         self.failures: list[CaptionFailure] = []
         self.confident: dict[str, Answer] = {}
-        self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # the first reject of each wins
+        self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # of several, the first wins
         self.kept: list[Reject] = []
         self.asked = {generation.id: GenerationCounts() for generation in rules.generations}  # without `answered`
         self.answered = dict.fromkeys(self.asked, 0)  # images with a whole caption from which nothing was removed
@@ -174,7 +174,7 @@ class _Shard:
         elif answer is not None:
             found = self._reject(image, generation.id, "build", "empty_answer", "nothing visible is left once cleaned")
             self.rejects[generation.id, image.key] = found
-        reasons: dict[str, int] = {} if found is None else {found.reason: 1}  # if neither: the sum does not hold
+        reasons: dict[str, int] = {} if found is None else {found.reason: 1}  # neither: the sum does not hold
         self.asked[generation.id] += GenerationCounts(asked=1, rejected=len(reasons), reasons=reasons)
         return None
 

@@ -109,8 +109,8 @@ def specs_of(questions: Iterable[Question]) -> dict[str, TableSpec]:
 
 
 def task_tables(questions: Sequence[Question], results: Mapping[str, dict[str, Result]]) -> dict[str, pa.Table]:
-    """The tables of all tasks, also those without rows. `results` are by generation and key, with the
-    keys in one order.
+    """The tables of all tasks, also those without rows. `results` are by generation and key; all
+    generations have their keys in the same order.
 
     A result with rows that do not match the columns of their table is replaced in `results` by one without them and
     with a failure.

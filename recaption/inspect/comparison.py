@@ -52,7 +52,7 @@ class Diff:
 def diff(one: str, other: str, *, limit: int = 8) -> Diff:
     """Compare the outputs at two paths.
 
-    `limit`: at most so many lost objects, gained objects, most changed images, and random images.
+    `limit` applies to each of: lost objects, gained objects, most changed images, random images.
 
     Raises UserError when a path is not one output, or has no build; UserError and DatasetError as `connect`.
     """

@@ -104,7 +104,7 @@ def boxes_of(sample: ExportSample) -> list[Row]:
 
     `short_expr` and `long_expr` are the shortest and the longest caption of the region; without captions, its phrase
     and the sentence that names it. A text with ten negatives is the `short_expr` of its first box, because the trainer
-    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 lowers only negatives.
+    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 lower-cases only negatives.
     """
     captions = sorted((c for c in sample.record.captions if c.region_id), key=lambda caption: len(caption.text))
     sentences = {sub_id: _lower(text) for sub_id, text in sample.tables[SUB_CAPTIONS].values("sub_id", "text")}
