@@ -84,7 +84,7 @@ def assemble_shard(
 
 
 def split_of(sha256: str, holdout_fraction: float) -> str:
-    """val for the given share of all images, otherwise train: a function of the sha256 alone. Without a sha256: train."""
+    """val for the given share of all images, else train: a function of the sha256 alone. Without a sha256: train."""
     if holdout_fraction <= 0 or not sha256:
         return "train"
     return "val" if int(sha256[:16], 16) < holdout_fraction * 2.0**64 else "train"

@@ -1,4 +1,4 @@
-"""Marks the folder of an export until the export ends, so that what a killed export left is recognised."""
+"""Marks the folder of an export until the export ends, so that the files of a killed export are recognised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNFINISHED: Final = ".unfinished-export"
 def removed_on_failure(store: Store) -> Iterator[None]:
     """If the block fails, remove what it wrote into `store`, which was empty, so that the command can run again.
 
-    The file UNFINISHED is there from the start to the end, so that the rest of an export that was killed is recognised.
+    The file UNFINISHED exists from start to end, so that the files of a killed export are recognised.
     """
     try:
         store.put(UNFINISHED, b"This folder has a part of an export. Delete the folder.\n")

@@ -22,7 +22,7 @@ class ImagesFolder:
 
     def __init__(self, path: Path, *, made: bool = False) -> None:
         self.path, self._made = path, made
-        self._new: list[Path] = []  # files that were not there before
+        self._new: list[Path] = []  # files that this report added
         self.size = 0  # bytes
         self._names: set[str] = set()
 

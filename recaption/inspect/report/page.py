@@ -59,7 +59,7 @@ class Report:
     support: Support | None = None  # None: no sub-caption is verified
     generations: Markup | None = None  # a section, as the next one
     balance: Markup | None = None
-    images: str | None = None  # the folder of the pictures, beside the page; None: they are in it
+    images: str | None = None  # the folder of the pictures, beside the page; None: they are in the page
     served: bool = False  # by `recaption inspect --open`, which adds the samples; then it has no statistics
     probe: Probed | None = None
 
