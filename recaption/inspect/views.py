@@ -240,8 +240,8 @@ def _read(files: Sequence[str], *, filename: bool = False, mixed: bool = False, 
 def _columns(files: Sequence[str], columns: pa.Schema) -> tuple[str, bool]:
     """The columns to select from a run's files, and whether files differ in columns (several versions wrote them).
 
-    A column that none of them has, because they are of an older version, is null. Decided from the oldest and the newest
-    file (in a store: the first and the last name): union_by_name, which different columns need, opens every file
+    A column that none of them has, because they are of an older version, is null. Only the oldest and the newest file
+    (in a store: the first and the last name) decide: union_by_name, which different columns need, opens every file
     before a query begins, which takes seconds for some thousand files.
     """
     ends = [files[0], files[-1]]
