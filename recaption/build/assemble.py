@@ -35,7 +35,7 @@ class RecordRules:
     images that are left out on purpose. Images whose sha256 falls below `holdout_fraction` are in split val.
     """
 
-    generations: Sequence[Generation]  # without captions, or with several per image, if they have `Results`
+    generations: Sequence[Generation]  # if not one caption per image, they have `Results`
     require: AbstractSet[str]
     holdout_fraction: float = 0.0
     excluded: AbstractSet[str] = frozenset()
@@ -43,9 +43,9 @@ class RecordRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembled:
-    """A shard before annotation. `rejects` are those of this build, in row order: the given ones, without those of
-    generations that have an answer, and the rejects that the build adds. `tables` and `embeddings` are those of tasks;
-    they may be about more images than `records`, or about rejected ones."""
+    """A shard before annotation. `rejects` are those of this build, in row order: the given ones without those whose
+    generation has an answer about the image, plus those that the build adds. `tables` and `embeddings` are those of
+    tasks; they may be about more images than `records`, or about rejected ones."""
 
     records: tuple[Record, ...]
     rejects: tuple[Reject, ...]
@@ -69,8 +69,8 @@ def assemble_shard(
 
     `rejects` are those of generations, each with the key of its image. An answer is only used for the image whose
     sha256 it carries. The text of an answer is cleaned (`tasks.cleaning`); an answer without visible text becomes a
-    reject of the build. Generations in `results` are not looked up in `answers`; without one of them, an image is only
-    rejected if `require` names it.
+    reject of the build. Generations in `results` are not looked up in `answers`; without such a result, an image is
+    rejected only if `require` names the generation.
     """
     shard = _Shard(answers, rejects, rules, shard_name, results)
     records = tuple(shard.record(image) for image in images)
@@ -84,7 +84,7 @@ def assemble_shard(
 
 
 def split_of(sha256: str, holdout_fraction: float) -> str:
-    """val for the given share of all images, a pure function of their bytes; train if there are none."""
+    """val for the given share of all images, else train: a function of the sha256 alone. Without a sha256: train."""
     if holdout_fraction <= 0 or not sha256:
         return "train"
     return "val" if int(sha256[:16], 16) < holdout_fraction * 2.0**64 else "train"
@@ -99,7 +99,7 @@ class _Shard:
         self.answers, self.rules, self.name, self.results = answers, rules, name, results
         self.failures: list[CaptionFailure] = []
         self.confident: dict[str, Answer] = {}
-        self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # the first of each wins
+        self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # of several, the first wins
         self.kept: list[Reject] = []
         self.asked = {generation.id: GenerationCounts() for generation in rules.generations}  # without `answered`
         self.answered = dict.fromkeys(self.asked, 0)  # images with a whole caption from which nothing was removed
@@ -174,7 +174,7 @@ class _Shard:
         elif answer is not None:
             found = self._reject(image, generation.id, "build", "empty_answer", "nothing visible is left once cleaned")
             self.rejects[generation.id, image.key] = found
-        reasons: dict[str, int] = {} if found is None else {found.reason: 1}  # none: the sum is wrong
+        reasons: dict[str, int] = {} if found is None else {found.reason: 1}  # neither: the sum does not hold
         self.asked[generation.id] += GenerationCounts(asked=1, rejected=len(reasons), reasons=reasons)
         return None
 

@@ -31,7 +31,7 @@ from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write
 
 Report = Callable[[int, int], None]
 _Entries = tuple[list[ShardEntry] | None, dict[str, Any]]
-_MANY_BEYOND = 0.3  # share of the boxes
+_MANY_BEYOND = 0.3  # share of the boxes above which a warning is given
 
 
 class Builder:
@@ -39,7 +39,7 @@ class Builder:
 
     A build is named by the fingerprint of its inputs. If that build is already published and nothing has changed,
     nothing is done. If the answers have changed since, the next revision is built next to it.
-    By default, a dataset shard corresponds to a source shard and is written as soon as that is complete. With
+    By default, a dataset shard corresponds to a source shard and is written once that shard is complete. With
     `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete. If a
     build is already published, writing starts with the first source shard whose answers have changed: from then on it
     is certain that the next revision is needed.
@@ -62,14 +62,14 @@ class Builder:
         revision = _newest_revision(store, base)
         self._newest = None if revision is None else _name(base, revision)
         self._published: dict[str, str] = {}  # shard -> inputs, of the newest finished revision
-        self._published_inputs = ""  # of all source shards together, where it was repacked
+        self._published_inputs = ""  # of all source shards together, if that revision was repacked
         if self._newest:
             manifest = read_manifest(store, paths.build_folder(self._newest))
             self._published = {shard["name"]: shard["inputs"] for shard in manifest["shards"]}
             self._published_inputs = manifest["provenance"].get("source_inputs", "")
         self.build = _name(base, 0 if revision is None else revision + 1)
         self.is_first = revision is None
-        """Whether no build with these settings is finished: a new one is written in any case."""
+        """Whether no build with these settings is finished, so that a new one is written in any case."""
         self._spec = BuildSpec(
             pipeline=plan.pipeline,
             questions=plan.questions,
@@ -82,7 +82,7 @@ class Builder:
         self._shared = pool.share(self._spec)
         self._source_keys = job.source.key_rule
         self._indexes: list[KeyTable] = []
-        self.changed_keys: str | None = None  # a warning, once finished: images whose keys differ from the last build
+        self.changed_keys: str | None = None  # a warning that `finish` sets: keys differ from the last build
         self._order: dict[str, int] = {}
         self._images = 0
         # If a build is already published, usually nothing has changed: samples are not counted and nothing is written.
@@ -92,7 +92,7 @@ class Builder:
         self._started: set[tuple[str, str]] = set()  # name and inputs of dataset shards that are cut early
 
     def add(self, listing: ShardListing) -> None:
-        """A shard has all its answers. Returns at once."""
+        """Add a shard that has all its answers. Returns at once."""
         shard = listing.shard
         self._order[shard.id] = shard.number
         self._indexes.append(KeyTable(name=shard.id, path=paths.index_file(shard.id), rows=listing.images))
@@ -120,7 +120,7 @@ class Builder:
             self.write_all()
 
     def write_all(self) -> None:
-        """Answers have changed: have written, or counted, what was left out because the published build has it."""
+        """Call when answers have changed: writes, or counts, the shards that were left out as already published."""
         self._changed = True
         unchanged = [each for each in self._made if _is_left_out(each)]
         self._made = [each for each in self._made if not _is_left_out(each)]
@@ -131,7 +131,7 @@ class Builder:
                 self._pool.add(finish_shard, self._shared, each.shard, each.limit, None)
 
     def _pack(self, packing: Packing) -> None:
-        """Have a dataset shard of equal counts written, once."""
+        """Start writing a dataset shard of equal counts, unless it was started before."""
         if (shard := (packing.name, packing.inputs)) not in self._started:
             self._started.add(shard)
             self._pool.add(pack, self._shared, packing, first=True)
@@ -214,7 +214,7 @@ class Builder:
         return entries, {"samples_per_shard": self._size, "source_inputs": identity(surveys)}
 
     def _collect(self, report: Callable[[], None], stopping: Callable[[], bool]) -> None:
-        """Wait for all tasks, also for those that follow from their results."""
+        """Wait for all tasks, including those that `_take` starts because of their results."""
 
         def take(done: int, total: int) -> None:
             self._take(self._pool.take())
@@ -396,7 +396,7 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _task_settings(plan: Plan) -> dict[str, Any]:
-    """Settings of tasks that are in no fingerprint of answers: they choose the requests, and so the rows."""
+    """Task settings outside the fingerprint of answers. They determine the requests, and therefore the rows."""
     made = {question.id: question.task.options.model_dump(mode="json") for question in plan.questions}
     made = {q.id: made[q.id] for q in plan.questions if made[q.id] != dict(q.task.identity())}
     return {"tasks": made} if made else {}
@@ -448,8 +448,8 @@ def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | N
 
     Each worker of each GPU reads different shards. Unless shards are drawn with replacement (`--dataset-resampled`),
     open_clip's `get_wds_dataset` (open_clip_train/data.py) asserts that there are at least as many shards as readers.
-    So does FLAIR, whose loader is derived from it. Other loaders leave some readers without data, and the GPUs that
-    wait for these readers as well.
+    So does FLAIR, whose loader is derived from it. Other loaders leave some readers without data, and
+    the GPUs that wait for these readers are idle.
     """
     if trainer is None:
         return None
@@ -465,5 +465,5 @@ def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | N
         return warning + f"There are only {samples:,} train samples: use fewer workers"
     fewer = f"recaption build PIPELINE --set output.samples_per_shard={samples // trainer.readers}"
     if manifest["format"] == "sidecar":
-        return f"{warning}A sidecar's shards are its source's. For enough: {fewer} --set output.format=webdataset"
-    return f"{warning}For enough: {fewer}"
+        return f"{warning}A sidecar has its source's shards. For enough shards: {fewer} --set output.format=webdataset"
+    return f"{warning}For enough shards: {fewer}"

@@ -12,7 +12,7 @@ import ray
 from recaption.errors import Interrupted
 from recaption.generate.ray_tasks import get, remote_task
 
-POLL_SECONDS = 0.05  # between two polls that `add` makes; with hundreds of running tasks, one takes milliseconds
+POLL_SECONDS = 0.05  # between two polls that `add` makes; with hundreds of running tasks, a poll takes milliseconds
 
 
 class Pool(Protocol):
@@ -23,7 +23,7 @@ class Pool(Protocol):
         ...
 
     def add(self, function: Callable[..., Any], *args: Any, first: bool = False) -> None:
-        """Run a function as soon as there is a core for it, with `first` before all that wait. Returns at once."""
+        """Run a function as soon as there is a core for it; with `first`, before all waiting ones. Returns at once."""
         ...
 
     def poll(self) -> None:
@@ -31,14 +31,14 @@ class Pool(Protocol):
         ...
 
     def take(self) -> list[Any]:
-        """The results that are there; `collect` does not return them again."""
+        """The results so far; `collect` does not return them again."""
         ...
 
     def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
         """Wait for all added tasks and return their results. `report` is called with the number done and the total.
 
-        What `report` takes is not returned. Raises the error of a failed task, and Interrupted when `stopping` returns
-        True.
+        Results that `report` removes with `take` are not returned. Raises the error of a failed task, and Interrupted
+        when `stopping` returns True.
         """
         ...
 

@@ -59,7 +59,7 @@ def _compared(store: Store, build: str, shards: Sequence[KeyTable]) -> tuple[int
     now = {shard.name: shard for shard in shards}
 
     def look(name: str) -> int | tuple[_Hashes, _Hashes]:
-        """The rows of a shard that has not changed; for any other shard the hashes of its earlier version."""
+        """The number of rows of an unchanged shard; for any other shard, the hashes of its earlier version."""
         table = _read(store, f"{paths.build_folder(build)}/{paths.table_file('images', name)}")
         shard = now.get(name)
         same = shard is not None and table.equals(_read(store, shard.path).slice(0, shard.rows))

@@ -36,7 +36,7 @@ class Survey:
     """
 
     shard: SourceShard
-    limit: int  # rows of it that are within the run's scope
+    limit: int  # its rows within the run's scope
     inputs: str
     samples: int | None
     changed: bool = field(default=False, compare=False)
@@ -103,7 +103,7 @@ class Cutter:
     def __init__(self, size: int) -> None:
         self._size = self._room = size
         self.rest: list[Segment] = []
-        """What is not in a complete dataset shard yet."""
+        """Segments that are not in a complete dataset shard yet."""
 
     def add(self, source: Survey) -> list[list[Segment]]:
         """The segments of the dataset shards that are complete now: later source shards cannot change them."""
@@ -135,9 +135,10 @@ def cut(surveys: Sequence[Survey], size: int) -> list[Packing]:
 
 
 class EarlyCuts:
-    """Cuts dataset shards while source shards are still generated, once all source shards before a cut are counted.
+    """Cuts dataset shards during generation. A cut is made once all source shards before it are counted.
 
-    The names have `DIGITS` digits: of a build with more shards, the shards are written again under their final names.
+    The names have `DIGITS` digits. If the build gets too many shards for that, they are all written again under their
+    final, longer names.
     """
 
     def __init__(self, size: int) -> None:
@@ -212,7 +213,7 @@ def _take(store: Store, spec: BuildSpec, name: str, segment: Segment) -> tuple[l
     samples = [at for at, record in enumerate(assembled.records) if _is_sample(record)]
     if inputs != segment.source.inputs or len(samples) != segment.source.samples:
         raise DatasetError("it changed since its samples were counted; run the same command again", shard=shard.id)
-    if segment.first or segment.stop is not None:  # assembled twice, which takes 3 % of the time of annotation
+    if segment.first or segment.stop is not None:  # assembled again, which takes 3 % of the time of annotation
         first = samples[segment.first] if segment.first else 0
         images = images[first : None if segment.stop is None else samples[segment.stop]]
         assembled = assemble_images(spec, shard, images, stored, name=name)

@@ -1,4 +1,4 @@
-"""What a build has of generations that are not one caption per image: their captions, rows of tables and counts."""
+"""Results of generations that do not make one caption per image: their captions, rows of tables and counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TableRows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What one generation has for one image."""
+    """The result of one generation for one image."""
 
     has_answer: bool
     counts: GenerationCounts
@@ -68,14 +68,14 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
 
 
 def _failed(result: Result, question: Question, key: str, failed: Failed) -> Result:
-    """The result without what the task has made."""
+    """The result without the captions, rows and embeddings of the task, but with its failure."""
     table = next(iter(question.task.tables), question.id)
     failure = CaptionFailure(caption_id=f"{key}/{question.id}/0", table=table, error=failed.error)
     return replace(result, captions=(), rows={}, embeddings={}, failures=(failure,))
 
 
 def _rows(state: QuestionState, image: Image) -> Rows:
-    """Raises an error of the task, or for captions and tables that are not its own."""
+    """The rows of the task. Raises any error of the task, and DatasetError for captions or tables not its own."""
     question = state.question
     made = question.task.rows(question.generation, image, state.inputs, state.answers)
     if unknown := made.tables.keys() - question.task.tables.keys():
@@ -109,7 +109,8 @@ def specs_of(questions: Iterable[Question]) -> dict[str, TableSpec]:
 
 
 def task_tables(questions: Sequence[Question], results: Mapping[str, dict[str, Result]]) -> dict[str, pa.Table]:
-    """The tables of all tasks, also those without rows. `results` are by generation and key, the keys in one order.
+    """The tables of all tasks, also those without rows. `results` are by generation and key; all
+    generations have their keys in the same order.
 
     A result with rows that do not match the columns of their table is replaced in `results` by one without them and
     with a failure.

@@ -55,7 +55,7 @@ class BuildSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """A shard of a build. `entry` is None if the published build already holds it made from the same inputs."""
+    """A shard of a build. `entry` is None if the published build already has it, made from the same inputs."""
 
     shard: SourceShard
     limit: int
@@ -65,7 +65,7 @@ class Built:
 
 
 def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inputs: str | None) -> Built:
-    """Compact a shard's parts and, unless a published build has it from the same inputs, annotate and write it.
+    """Compact a shard's parts and, unless the published build has it with the same inputs, annotate and write it.
 
     A shard already written into the unpublished build from the same inputs is reused, so an interrupted build resumes.
     """
@@ -92,7 +92,7 @@ def compact_shard(store: Store, spec: BuildSpec, shard: SourceShard, limit: int)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredResults:
-    """What the answer store has for the images of a source shard. `results` are made by `results.result_of`; `tables`
+    """The stored answers and rejects of images of a source shard. `results` are made by `results.result_of`; `tables`
     has the rows of these results."""
 
     answers: dict[str, dict[str, Answer]] = field(default_factory=dict)  # generation -> key -> answer
@@ -160,7 +160,7 @@ def write_assembled(
     images: Sequence[Sequence[Image]],
     inputs: str,
 ) -> ShardEntry:
-    """Annotate and write a dataset shard. `images` has those of its records, in their order, by source shard."""
+    """Annotate and write a dataset shard. `images`: by source shard, those of its records, in their order."""
     pipeline = spec.pipeline
     annotator = _annotator(pipeline.annotate)
     annotated = annotator.annotate_with_tables([record.captions for record in assembled.records])
@@ -232,7 +232,7 @@ def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[
     for image in images:
         row = image.row, image.key, image.source_key, image.sha256, image.url, image.raw_caption, image.reason
         digest.update(repr(row).encode("utf-8", "surrogatepass"))
-        if len(image.raw_captions) > 1:  # shards built when there was one at most keep their inputs
+        if len(image.raw_captions) > 1:  # else the identity is that of versions with one raw caption
             digest.update(repr(image.raw_captions).encode("utf-8", "surrogatepass"))
     for question in spec.questions:
         for kind in STORED:

@@ -52,7 +52,7 @@ def by_verification(records: Sequence[Record], verifications: pa.Table | None, u
     """The records; the weight of each verified sub-caption is multiplied by its `factor`.
 
     `verifications` has the columns `sub_id` and `p_true`, in [0, 1]; None if the build has no such table. The mean
-    of several verifications of a sub-caption is used. Sub-captions without one keep their weights. A supported
+    of several verifications of a sub-caption is used. Unverified sub-captions keep their weights. A supported
     sub-caption that repeats an unsupported one, for example its repair, does not count as a repetition: it gets the
     weight that the unsupported one had.
     """

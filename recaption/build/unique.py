@@ -19,7 +19,7 @@ from recaption.output.index import duplicate_keys
 from recaption.tablefile import read_table
 
 KeyHashes = npt.NDArray[np.uint64]
-_RANGES: Final = 64  # of hashes that are merged one after the other: memory for one of them is needed
+_RANGES: Final = 64  # of hashes; merged one after the other, so that memory holds one range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

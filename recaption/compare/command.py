@@ -46,19 +46,19 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """A finished comparison: the pairs, and for each generation of the pipeline what its judge found."""
+    """A finished comparison: the pairs, and the judge's results for each generation of the pipeline."""
 
     pairs: Pairs
     judges: Mapping[str, Comparison]
-    rejects: Mapping[str, Mapping[str, int]]  # answers by reason, of each generation
+    rejects: Mapping[str, Mapping[str, int]]  # by generation: rejected answers by reason
     names: tuple[str, str]
 
 
 def compare(a: str, b: str, options: Options, display: Display) -> Result:
     """Judge a sample of the images of two outputs, and write `compare.json` into the output of the comparison.
 
-    Stored answers are kept: the same command continues, and a larger sample or another build of A or B sends only
-    requests about new pairs.
+    Stored answers are reused. The same command resumes the comparison. A larger sample, or another build of A or B,
+    sends only requests about new pairs.
 
     Raises UserError for wrong input, and what `run` raises.
     """
@@ -98,7 +98,7 @@ def _result(pairs: Pairs, out: str, generations: Sequence[str]) -> Result:
 
 
 def _names(pairs: Pairs) -> tuple[str, str]:
-    """The names of the two sets: of their outputs, of their generations where the output is the same, or both."""
+    """The names of the two sets: output names, generation names if the outputs have the same name, or both."""
     a, b = pairs.a, pairs.b
     if a.name == b.name:
         return a.generation, b.generation

@@ -33,7 +33,7 @@ _SCHEMA: Final = pa.schema(
         ("image", pa.binary()),
         (CAPTION_A, pa.string()),
         (CAPTION_B, pa.string()),
-        ("caption", pa.list_(pa.string())),  # both, the raw captions of the build: a record needs a caption
+        ("caption", pa.list_(pa.string())),  # both captions, as raw captions: a record needs at least one
     ]
 )
 _COMMON: Final = f"""
@@ -98,9 +98,10 @@ class Pairs:
 
 
 def select(one: str, other: str, generations: tuple[str | None, str | None], most: int) -> Pairs:
-    """At most `most` images that both outputs have, by sha256, or by key where there is none.
+    """At most `most` images that both outputs have. They are matched by sha256, or by key if an image has no sha256.
 
-    `generations` are those whose captions are compared; None: the first one with long captions, else with captions.
+    `generations`: the generation of each side whose captions are compared. None: the first one with long captions; if
+    there is none, the first one with captions.
 
     Raises UserError for an output without a build, a generation without captions, one generation compared with
     itself, and outputs without an image in common.
@@ -167,8 +168,8 @@ def _generation(output: OutputPaths, wanted: str | None, option: str) -> str:
 def write_source(pairs: Pairs, store: Store) -> str:
     """Write the images with both captions as Parquet files into the output of the comparison; returns `source.path`.
 
-    The names of the files follow from the sample: another sample has other files, so that an index of the source is
-    never used for another one. Raises DatasetError for an image that cannot be read.
+    File names are derived from the sample, so another sample gets other files and never uses an index of these. Raises
+    DatasetError for an image that cannot be read.
     """
     digest = hashlib.sha256()
     for row in pairs.rows:

@@ -29,8 +29,8 @@ from recaption.run.estimate import estimate
 from recaption.run.estimate.figures import Estimate, TokenPrice
 from recaption.run.job import run
 
-SUFFIX: Final = "-prompts"  # of the pilot's output: that of the pipeline is not changed
-_COLUMNS: Final = (  # of the question `generations`
+SUFFIX: Final = "-prompts"  # of the pilot's output, so that the pipeline's own output is not changed
+_COLUMNS: Final = (  # of the result of `--ask generations`
     *("captions", "words", "sub_captions", "objects", "cut", "meta", "hedged", "negation", "fragment", "repeats"),
     *("rejected", "refused", "looped"),
 )
@@ -44,13 +44,13 @@ class PromptFigures:
 
     prompt: str
     generation: str
-    columns: tuple[str, ...]  # of the source, that the prompt uses
+    columns: tuple[str, ...]  # of the source that the prompt uses
     captions: int
     words: float  # median
     sub_captions: float  # per caption
     objects: float  # per caption
     cut: float  # captions that end at max_tokens
-    meta: float  # sub-captions, as the next four
+    meta: float  # of sub-captions, like the next four
     hedged: float
     negation: float
     fragment: float
@@ -65,7 +65,7 @@ class PromptFigures:
     prompt_tokens: int  # median
     output_tokens: int
     retried: float
-    gpu_hours: float | None  # for the whole source, by its share of the generated tokens
+    gpu_hours: float | None  # for the whole source, by the prompt's share of the generated tokens
     cost: float | None  # dollars
 
 
@@ -87,9 +87,9 @@ def compare_prompts(
     price: float | None = None,
     token_prices: Mapping[str, TokenPrice] | None = None,
 ) -> PromptComparison:
-    """Caption the first `images` images with each prompt, into an output beside that of the pipeline.
+    """Caption the first `images` images with each prompt. The captions go to an output beside the pipeline's own.
 
-    The answers are kept: another prompt costs only its own requests. For prices, see `estimate`.
+    Stored answers are reused: adding a prompt costs only the requests of that prompt. For prices, see `estimate`.
 
     Raises UserError for fewer than two prompts and for prompts that make no captions, ConfigError for unknown ones,
     and what `run` raises.

@@ -41,8 +41,8 @@ class Comparison:
     """The judgements of one judge.
 
     `a_better`: the share of decided images where A is better; ties and equal captions count as a half. Its interval is
-    Wilson's, which is wider than needed for halves. `first`: the share of answers that prefer the caption shown first;
-    a half without position bias. `longer`: of the images with a winner and captions of different lengths, the share
+    Wilson's, which is wider than needed for halves. `first`: the share of answers that prefer the caption shown first,
+    0.5 without position bias. `longer`: of the images with a winner and captions of different lengths, the share
     where the longer caption won.
     """
 
@@ -60,7 +60,7 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """The better one, if the interval of `a_better` does not contain one half."""
+        """The better side, if the interval of `a_better` does not contain one half."""
         low, high = self.a_better.low, self.a_better.high
         if low is None or high is None or low <= 0.5 <= high:
             return None

@@ -162,7 +162,7 @@ def refuse_fill(options: Options) -> None:
 
 
 def refuse_classes_without_texts(classes: Collection[str], remedy: str) -> None:
-    """Raises UserError, which names classes, if there are any."""
+    """Raises UserError that names some of the classes, if there are any."""
     if classes:
         shown = sorted(classes)[:SHOWN_CLASSES]
         more = f", and {len(classes) - len(shown):,} others" if len(classes) > len(shown) else ""
@@ -232,7 +232,7 @@ def shards(dataset: Dataset, options: Options) -> Iterator[ShardEntry]:
 def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)) -> list[str]:
     """The file at `path`, or the files with the suffix, which may lack its dot, in the folder `path`.
 
-    Of its folders `below`, the first with such files is listed. Raises UserError if there are none.
+    The first of its subfolders `below` that has such files is listed. Raises UserError if there are none.
     """
     folder = path.rstrip("/")
     try:
@@ -250,7 +250,7 @@ def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)
 
 
 def is_relative(image: Any) -> bool:
-    """Whether it can be a path below a trainer's folder of images."""
+    """Whether `image` can be a path below a trainer's folder of images."""
     return isinstance(image, str) and bool(image) and "://" not in image and not image.startswith("/")
 
 

@@ -44,9 +44,9 @@ def export_table(
     """Write `<dest>/data/train-00000-of-00012.parquet`, …, which Hugging Face's `load_dataset` reads as a split.
 
     One file per shard of the build, or per `options.samples_per_shard` rows, with the columns of `target`. `texts` has
-    the granularities of two columns: the original caption and the new one; a sample without a new one is left out.
-    `columns` makes the columns, arrays or lists, of the table `images` of the samples of a shard, their original
-    captions ("" if there is none) and their new ones.
+    the granularities of two columns: the original caption and the new one; a sample without a new caption is left out.
+    `columns` makes the columns (arrays or lists) of a shard from three inputs: the rows of `images` of its samples,
+    their original captions ("" if there is none), and their new captions.
     """
     sources = one_text(dataset, texts, options)
     original, new = sources.values()

@@ -1,7 +1,7 @@
 """Reads a finished build, shard by shard and sample by sample, in source order.
 
 Texts are read from the flat tables, so that exporters of texts read no images. Rows and columns that an exporter does
-not need are left out before Python objects are made of them, because that takes most of the time. Memory holds the
+not need are left out before Python objects are made, because making them takes most of the time. Memory holds the
 texts of one shard and the image of one sample (format parquet: of one row group).
 """
 
@@ -36,7 +36,7 @@ Split = Literal["train", "val", "all"]
 class Select:
     """The rows and columns of a table that an exporter reads.
 
-    `generations`: only rows that these generations made (None: all); rows of custom tables name none. `named_in`:
+    `generations`: only rows that these generations made (None: all); custom tables have no generations. `named_in`:
     only rows about sub-captions that have a row in one of these tables. `columns` are read beside `key`; None: all.
     `verified_in`: a table with p_true, if the build has it; rows whose text is true according to it are left out.
     """
@@ -48,7 +48,7 @@ class Select:
 
 
 LEAST_TRUE: Final = 0.5
-"""The mean p_true of the models from which a text counts as true."""
+"""A text counts as true if its mean p_true over the models is at least this."""
 SUB_CAPTIONS: Final = "sub_captions"
 _OF_IMAGES: Final = tuple(name for name in schema.IMAGES.names if name in {one.name for one in fields(Record)})
 _OF_CAPTIONS: Final = (
@@ -255,7 +255,7 @@ class Dataset:
 
 @dataclass(slots=True)
 class Rows:
-    """Adjacent rows of columns, by default none. Iteration makes a dictionary of each row, `values` makes none."""
+    """Adjacent rows of columns; by default, no rows. Iteration makes a dictionary of each row, `values` makes none."""
 
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     start: int = 0
@@ -316,7 +316,7 @@ class TableRows(Mapping[str, Sequence[Mapping[str, Any]]]):
 
 
 def _places(keys: pa.ChunkedArray) -> tuple[dict[str, tuple[int, int]], bool]:
-    """The first row of each key and the one behind its last, and whether all rows of each key are adjacent."""
+    """The first row of each key and the row after its last, and whether all rows of each key are adjacent."""
     runs = pc.run_end_encode(keys.combine_chunks())
     places = dict(zip(runs.values.to_pylist(), pairwise([0, *runs.run_ends.to_pylist()]), strict=True))
     return places, len(places) == len(runs.values)

@@ -45,8 +45,8 @@ ReadImage = Callable[[], ImageFile]
 def with_readers(
     dataset: Dataset, shard: ShardEntry, records: Iterable[Record]
 ) -> Iterator[tuple[Record, ReadImage | None]]:
-    """The usable samples of a shard, each with a function that reads its image: those of samples that are left out are
-    not read from a tar.
+    """The usable samples of a shard, each with a function that reads its image. If the function is not called, the
+    image is not read from a tar.
 
     None: the image is missing or has changed in the source (format sidecar only; its sha256 is checked, and other
     formats are converted to JPEG). Raises DatasetError, here or in that function, if texts and images of a build are

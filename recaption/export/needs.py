@@ -15,13 +15,13 @@ from recaption.export.dataset import Dataset, Select
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """A table of a task, the columns of it that are read, and an example of a `generation` that makes it."""
+    """A table of a task, its columns that are read, and an example of a `generation` that makes it."""
 
     table: str
     task: str
     columns: tuple[str, ...]
     generation: str  # as in a pipeline file
-    verified_in: str | None = None  # the table that says which texts are true, and are left out
+    verified_in: str | None = None  # the table with p_true; texts that are true by it are left out
 
     def made_by(self, generation: str) -> Select:
         """The rows that a generation made."""

@@ -146,7 +146,7 @@ class ExportFiles:
 
     kinds: the files that are always written; other names in a row are JSON lists.
     tables: the tables whose rows a sample has; a table comes after those in its `named_in`.
-    generations: those whose captions are read; None: all. Others are read if they are of one of the `granularities`.
+    generations: those whose captions are read; None: all. Others are read if they have one of the `granularities`.
     crops: by file name, the parts of an image that are written beside it if there are image files.
     least: the number of samples that the trainer needs to start.
     check: called at the end; raises UserError if the export is useless.
@@ -169,8 +169,8 @@ def export_rows(
 ) -> Exported:
     """Write the files, and image files if wanted. `row` returns the rows of a sample, or the reason to leave it out.
 
-    A note counts the rows that are left out because their text is true (`Select.verified_in`). If it fails, nothing is
-    left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
+    A note counts the rows that are left out because their text is true (`Select.verified_in`). If the export fails,
+    nothing is left in `dest`. Raises UserError if there are fewer than `layout.least` samples.
     """
     refuse_shard_size(options, next(iter(layout.kinds)))
     store = begin(dataset, dest, options, names_images=True)

@@ -1,4 +1,4 @@
-"""Marks the folder of an export until the export ends, so that what a killed export left is recognised."""
+"""Marks the folder of an export until the export ends, so that the files of a killed export are recognised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNFINISHED: Final = ".unfinished-export"
 def removed_on_failure(store: Store) -> Iterator[None]:
     """If the block fails, remove what it wrote into `store`, which was empty, so that the command can run again.
 
-    The file UNFINISHED is there from the start to the end, so that the rest of an export that was killed is recognised.
+    The file UNFINISHED exists from start to end, so that the files of a killed export are recognised.
     """
     try:
         store.put(UNFINISHED, b"This folder has a part of an export. Delete the folder.\n")
@@ -37,8 +37,8 @@ def removed_on_failure(store: Store) -> Iterator[None]:
 def unfinished(path: str) -> Iterator[Problem]:
     """The problem of a dataset at `path`, a file or folder, whose export was killed.
 
-    If the mark cannot be looked up, there is none: the folder above a dataset may be no place that can be read, as
-    that of hf://datasets/ORG/NAME.
+    If looking up the mark fails, no problem is reported: the folder above a dataset may be unreadable, such as that of
+    hf://datasets/ORG/NAME.
     """
     here = path.rstrip("/")
     for folder in (here, here.rpartition("/")[0] or "."):

@@ -37,7 +37,7 @@ Row = dict[str, Any]
 class Diff:
     """`parts` has the rows of each of `PARTS`, and of `SUPPORT` if there are verifications.
 
-    A column is named `one…` or `other…` by the dataset it is about.
+    A column is named `one…` or `other…` after the dataset that it describes.
     """
 
     one: str
@@ -50,7 +50,9 @@ class Diff:
 
 
 def diff(one: str, other: str, *, limit: int = 8) -> Diff:
-    """Compare the outputs at two paths; up to `limit` objects lost and gained, and as many images of either kind.
+    """Compare the outputs at two paths.
+
+    `limit` applies to each of: lost objects, gained objects, most changed images, random images.
 
     Raises UserError when a path is not one output, or has no build; UserError and DatasetError as `connect`.
     """

@@ -56,7 +56,7 @@ def open_outputs(
 
     if not outputs:
         raise UserError("no output was given. Give at least one path")
-    # DuckDB spills there what does not fit into memory. It creates and removes the folder itself.
+    # The folder for data that does not fit into memory. DuckDB creates and removes it.
     spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
     connection = duckdb.connect(
         config={
@@ -129,7 +129,7 @@ def _read_only(fs: AbstractFileSystem) -> AbstractFileSystem:
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, roots: Sequence[str]) -> None:
-    # Only the outermost: of folders within each other, DuckDB 1.3 allows the inner one alone.
+    # Only the outermost folders: if one contains another, DuckDB 1.3 allows the inner one only.
     folders = sorted({f"{root}/" for root in roots})
     outermost = [one for one in folders if not any(one != other and one.startswith(other) for other in folders)]
     _set(connection, "allowed_directories", outermost)

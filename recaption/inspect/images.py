@@ -187,7 +187,7 @@ def _from_source(output: OutputPaths, image: ImageRequest, place: Mapping[str, A
 
 
 def _candidates(output: OutputPaths, path: str) -> Iterator[Path]:
-    """A relative path starts at the folder where the run was started: this one, or a parent of the output."""
+    """The possible files. A relative path is relative to where the run started: here, or a parent of the output."""
     yield Path(path)
     folder = output.out.local("") if output.out else None
     if folder is not None and not path.startswith("/"):
@@ -218,7 +218,7 @@ def data_url(webp: bytes) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pictures:
-    """How a page has its pictures: their longer sides in pixels, and `put`, which stores a WebP and returns its URL."""
+    """How a page stores pictures: their longer sides in pixels, and `put`, which stores a WebP and returns its URL."""
 
     side: int = SIDE
     large: int | None = None  # None: no larger version
@@ -235,13 +235,13 @@ def thumbnails(
     wanted: Sequence[ImageRequest],
     pictures: Pictures,
 ) -> dict[str, Thumbnail]:
-    """The thumbnail of each key; a missing or broken image has the reason. Arguments as of `read_images`."""
+    """The thumbnail of each key; a missing or broken image has the reason. For the arguments, see `read_images`."""
     found = read_images(connection, output, form, wanted)
     return {key: _thumbnail_or_reason(data, pictures) for key, data in found}
 
 
 def webp(data: bytes, side: int) -> tuple[bytes, int, int]:
-    """The image with at most `side` pixels a side, upright, as WebP without metadata; its width and height.
+    """The image with at most `side` pixels per side, upright, as WebP without metadata; its width and height.
 
     Raises ImageError.
     """

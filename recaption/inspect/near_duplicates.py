@@ -35,7 +35,7 @@ _COLOURS: Final = 3 * 8 * 8
 _FARTHEST: Final = 48  # difference of a colour, of 255
 _PAIRS: Final = 1 << 16  # pairs whose colours are compared at a time
 _BATCH: Final = 256  # images read at a time
-# The largest image of a group is kept. Equal bytes count once: a list of sha256 cannot exclude one of them.
+# The largest image of a group is kept. Equal bytes count once: by sha256, source.exclude cannot tell them apart.
 _IMAGES: Final = f"""
 SELECT key, shard, split, sha256, place FROM (
     SELECT *, row_number() OVER (PARTITION BY coalesce(nullif(sha256, ''), key) ORDER BY key) AS copy
@@ -80,7 +80,7 @@ def _by_embedding(build: Store, images: Sequence[Row]) -> Pairs | None:
 
 
 def _vectors(build: Store, places: Mapping[str, int]) -> npt.NDArray[np.float16] | None:
-    """The embeddings of the first generation that has all of these images, each at its place, of length 1."""
+    """The embeddings of the first generation that has all of these images, scaled to length 1, by their places."""
     manifest = orjson.loads(build.get(MANIFEST))
     for generation in manifest.get("embeddings", ()):
         parts = []

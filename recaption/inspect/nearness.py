@@ -1,7 +1,7 @@
 """Finds pairs of near items among many without comparing all of them. Pure functions of NumPy arrays.
 
 Items with equal keys in one of several tables are compared; a key is a part of an item's code, so that near items
-probably have one in common. Time grows with the number of items times the size of a bucket.
+probably share a key. Time grows with the number of items times the size of a bucket.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def near_pairs(tables: Iterable[Keys], compare: Compare, least: float) -> Pairs:
                     rows, columns = np.nonzero(np.triu(similar >= least, 1) if first == second else similar >= least)
                     if len(rows):
                         found.append((a[rows], b[columns], similar[rows, columns]))
-        if len(found) > 1:  # a pair is in many tables, so each time only once
+        if len(found) > 1:  # a pair may be in many tables: keep it once
             a, b, similar = (np.concatenate(parts) for parts in zip(*found, strict=True))
             _, unique = np.unique(np.stack([a, b]), axis=1, return_index=True)
             known = a[unique], b[unique], similar[unique]
@@ -58,9 +58,9 @@ def _buckets(keys: Keys) -> Iterator[Places]:
 
 
 def leaders(pairs: Pairs, count: int) -> dict[int, tuple[int, float]]:
-    """The items that are near an earlier kept item: item -> (the nearest kept one, similarity). Others are kept.
+    """The items that are near an earlier kept item: item -> (the nearest kept one, similarity). Other items are kept.
 
-    Each is near its own kept item: there are no chains, as with connected components.
+    Each item is near its own kept item. There are no chains, unlike with connected components.
     """
     a, b, similar = pairs
     order = np.lexsort((a, -similar, b))

@@ -69,7 +69,7 @@ _COLUMNS = ("images", "captions", "sub-captions", "objects", "rejected")
 
 
 def _line(output: OutputPaths) -> tuple[tuple[int | None, ...], tuple[Text, ...]]:
-    """Its counts, as `_COLUMNS` names them, and the build's format and schema. Raises DatasetError."""
+    """The counts of an output, named in `_COLUMNS`, and the build's format and schema. Raises DatasetError."""
     if output.build is None:
         return (listed(output), *(None,) * (len(_COLUMNS) - 1)), (Text("no build yet", style="dim"),)
     s = from_manifest(read_manifest(output))
@@ -147,7 +147,7 @@ def _words(words: Sequence[Row]) -> Table:
 
 
 def _histogram(counts: Sequence[tuple[int, int]], console: Console) -> Table | None:
-    """At most eight rows: where images differ more than that, neighbouring numbers share one."""
+    """At most eight rows: if the numbers have a wider range, neighbouring ones share a row."""
     if not counts:
         return None
     low, high = counts[0][0], counts[-1][0]
@@ -212,7 +212,7 @@ def caption_text(caption: Row) -> Text:
             line.append(str(i + 1).translate(_NUMERALS), style="dim")
         at = start
         for tag_start, tag_stop in sorted(t for t in caption.tags if start <= t[0] and t[1] <= min(stop, end)):
-            if tag_start >= at:  # tags may overlap: the first keeps its line
+            if tag_start >= at:  # tags may overlap: the first is underlined whole
                 line.append(printable(caption.text[at:tag_start]), style=colour)
                 line.append(printable(caption.text[tag_start:tag_stop]), style=f"{colour} underline")
                 at = tag_stop

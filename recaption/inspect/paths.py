@@ -50,7 +50,7 @@ class OutputPaths:
         return next(_files(self.build, table, ".parquet"), None)
 
     def custom_tables(self) -> list[str]:
-        """Names of the further tables of the build: those of tasks and of `annotate.tables`."""
+        """Names of the additional tables of the build: those of tasks and of `annotate.tables`."""
         known = {*FLAT, DATA}
         folders = self.build.folders("") if self.build else ()
         return [name for name in folders if name.isidentifier() and name not in known and self.first_of_build(name)]

@@ -99,7 +99,7 @@ def names() -> list[str]:
 
 @cache
 def load(name: str) -> Question:
-    """The question `name`. Raises UserError that lists all of them if there is none."""
+    """The question `name`. If there is no such question, raises UserError that lists all questions."""
     known = names()
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)

@@ -66,8 +66,8 @@ def output_sql(paths: Sequence[str], sql: str, form: ResultFormat, console: Cons
 def output_question(paths: Sequence[str], words: Sequence[str], form: ResultFormat, console: Console) -> None:
     """Run a named question, given as name and key, on each output at `paths`.
 
-    Files and lines have one result; with several outputs its first column is `dataset`. Raises UserError for an unknown
-    question, and for a key that is missing or superfluous.
+    Format table prints one table per output. Other formats have one result for all outputs; with several outputs, its
+    first column is `dataset`. Raises UserError for an unknown question, and for a key that is missing or superfluous.
     """
     question, given = parse_question(words, form.limit)
     outputs = find_all(paths)
@@ -173,7 +173,7 @@ def print_question_result(
 def _computed(
     connection: duckdb.DuckDBPyConnection, outputs: Sequence[OutputPaths], question: Question, values: Values
 ) -> Question:
-    """The question over what NumPy computes for it, where it does."""
+    """The question over the view that NumPy computes for it; unchanged if there is none."""
     if question.name == near_duplicates.NAME:
         return near_duplicates.near_duplicates(connection, outputs[0], question)
     return by_embedding(connection, outputs, question, values)

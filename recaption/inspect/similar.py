@@ -37,8 +37,8 @@ def by_embedding(
 ) -> Question:
     """The question `similar` over the nearest embeddings, which become a view `nearest` of the connection.
 
-    Unchanged for another question, and if the build has no embedding of the image. Raises DatasetError for a file of
-    embeddings that is broken.
+    Another question, or one about an image without an embedding, is returned unchanged. Raises DatasetError for a
+    file of embeddings that is broken.
     """
     build = outputs[0].build
     if question.name != "similar" or build is None or len(outputs) > 1:

@@ -43,7 +43,7 @@ _TABLE_FUNCTIONS = {
     *("summary", "histogram", "histogram_values", "test_all_types", "test_vector_types"),
     *("icu_calendar_names", "pg_timezone_names"),
 }
-_CATALOG = ("duckdb_", "pragma_")  # table functions that list what DuckDB knows
+_CATALOG = ("duckdb_", "pragma_")  # table functions that list DuckDB's catalog
 # These run SQL from a string, which may be computed.
 _RUN_TEXT = {"query", "json_execute_serialized_sql"}
 _OPTION = re.compile("analyze|format [a-z]+")

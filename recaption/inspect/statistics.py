@@ -40,7 +40,7 @@ SELECT key, generation, text, coalesce(spans, []) AS spans, coalesce(tags, []) A
 FROM captions LEFT JOIN subs USING (caption_id) LEFT JOIN mentions USING (caption_id) WHERE key IN {keys}
 ORDER BY generation = 'raw', n_words DESC, caption_id
 """
-_ANSWERED = (  # images: of a task that asks several times about an image, those with an answer
+_ANSWERED = (  # images; if a task asks several times about an image, it counts once
     "SELECT generation, CASE WHEN count(unit) = 0 THEN count(*) ELSE count(DISTINCT key) END "
     "FROM answers GROUP BY generation ORDER BY generation"
 )

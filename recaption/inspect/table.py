@@ -27,8 +27,8 @@ _GAP = 2  # cells between columns
 def print_result(answer: QueryResult, console: Console) -> None:
     """Print a table with one line per row: numbers right-aligned, long texts cut to the terminal's width.
 
-    Where the columns do not fit, up to three rows are printed with one column per line; of more rows the last columns
-    are left out and named below.
+    Where the columns do not fit, up to three rows are printed with one column per line; with more rows, the last
+    columns are left out and named below.
     """
     cells = [["null" if v is None else shown(v) for v in row] for row in answer.rows]
     names = [printable(name) for name in answer.columns]

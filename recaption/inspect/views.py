@@ -54,7 +54,7 @@ def create(connection: duckdb.DuckDBPyConnection, outputs: Sequence[OutputPaths]
     """Create all views. A table that has no files yet becomes an empty view with the columns it will have.
 
     Over several outputs every view has a column `dataset`, the output's name, and the columns that any of them has.
-    Raises DatasetError when a table was written by a newer major version, or is not ours.
+    Raises DatasetError when a table was written by a newer major version, or not by recaption.
     """
     parts = [_bodies(output) for output in outputs]
     bodies = parts[0] if len(parts) == 1 else _united(names(outputs), parts)
@@ -79,7 +79,7 @@ def _bodies(output: OutputPaths) -> dict[str, str]:
 
 
 def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Each output is bound by one file; `union_by_name` over all files would open every file."""
+    """One query per output, which DuckDB binds by one file; `union_by_name` over all files would open every file."""
     views = list(dict.fromkeys(name for bodies in parts for name in bodies))
     return {
         view: " UNION ALL BY NAME ".join(
@@ -229,7 +229,7 @@ def _folder() -> str:
 
 
 def _read(files: Sequence[str], *, filename: bool = False, mixed: bool = False, whole: bool = False) -> str:
-    """`whole`: the files are all that are in their folders."""
+    """A call of `read_parquet`. `whole`: no other files are in the folders of `files`."""
     schema.check_version(_schema(files[0]), files[0])
     patterns = {_pattern(file) for file in files} if whole else {None}
     of = list(files) if None in patterns else sorted(map(str, patterns))
@@ -240,8 +240,8 @@ def _read(files: Sequence[str], *, filename: bool = False, mixed: bool = False, 
 def _columns(files: Sequence[str], columns: pa.Schema) -> tuple[str, bool]:
     """The columns to select from a run's files, and whether files differ in columns (several versions wrote them).
 
-    A column that none of them has, because they are of an older version, is null. Judged by the oldest and the newest
-    file (in a store: by the first and the last name): union_by_name, which different columns need, opens every file
+    A column that none of them has, because they are of an older version, is null. Only the oldest and the newest file
+    (in a store: the first and the last name) decide: union_by_name, which different columns need, opens every file
     before a query begins, which takes seconds for some thousand files.
     """
     ends = [files[0], files[-1]]

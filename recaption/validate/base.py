@@ -72,7 +72,7 @@ Manifest = dict[str, Any]
 
 @dataclass(kw_only=True)
 class Shard:
-    """A shard and what was read of it.
+    """A shard and the contents that were read from its files.
 
     `tables` has the flat tables that could be read. `found` has the contents of the data files by split (None: both),
     with the columns of `schema.records`, one row per sample, without pixels. `tokens` and `embeddings` have the

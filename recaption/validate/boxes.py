@@ -13,7 +13,7 @@ _WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 def check_boxes(shard: Shard) -> Iterator[Problem]:
-    """A problem for each table with boxes that are not in the image or have no area. It names the first one."""
+    """A problem for each table with boxes that are not in the image or have no area. It names the first such box."""
     for name, table in shard.tables.items():
         if set(EDGES) <= set(table.column_names):
             yield from _check(shard.path(name), shard.columns(name, *EDGES))

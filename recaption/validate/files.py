@@ -95,7 +95,7 @@ def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: st
 
 
 def as_written(found: pa.Schema, expected: pa.Schema) -> pa.Schema:
-    """The columns of `expected` that the version that wrote the file already had."""
+    """The columns of `expected` that existed in the version that wrote the file."""
     version = (found.metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode())
     return schema.as_of(expected, version.decode("utf-8", "replace"))
 

@@ -228,7 +228,7 @@ def check_loader_files(store: Store, manifest: Manifest) -> Iterator[Problem]:
 
 
 def _check_views(store: Store, manifest: Manifest) -> Iterator[Problem]:
-    """DuckDB executes the file, so it must have the expected statements only; comments and line breaks may differ."""
+    """DuckDB runs the file, so it must have exactly the expected statements; comments and line breaks may differ."""
     found = _statements(store.get(VIEWS).decode("utf-8", "replace"))
     expected = _statements(views_of([ShardEntry.from_json(entry) for entry in manifest["shards"]]))
     more = [statement for statement in found if statement not in expected]

@@ -172,7 +172,7 @@ def check_rejects(shard: Shard) -> Iterator[Problem]:
                 where,
                 f"asked {recorded['asked']}, but {len(images) - len(not_requested)} images could be requested",
             )
-        # Captions of images that lack a required one are in no table. An answer to another task may give several.
+        # Captions of images without a required caption are in no table. An answer of another task may give several.
         if "task" not in generation and recorded["answered"] < answered[name]:
             yield problem(
                 "count", where, f"answered {recorded['answered']}, but the table has {answered[name]} captions"
@@ -193,7 +193,7 @@ def _agree(recorded: Mapping[str, Any], counted: Counter[str], *, units: bool) -
 
 
 def _distinct_texts(shard: Shard) -> dict[str, set[str]]:
-    """By key, as in `Record.distinct_texts`."""
+    """The distinct texts of each image by key, as in `Record.distinct_texts`."""
     texts: dict[str, set[str]] = defaultdict(set)
     for key, text, dup_of, weight in shard.columns("sub_captions", "key", "text", "dup_of", "weight"):
         if dup_of is None and weight > 0:

@@ -272,7 +272,7 @@ def _is_repacked(shard: Shard) -> bool:
 def _answers(out: Store, folder: str, shard: Shard) -> _Hashes | None:
     """Hashes of the answers about the images of a source shard, or None if there are no answers.
 
-    If the build has shards of equal counts, of all answers of the output; they are read once.
+    If the build has shards of equal counts, hashes of all answers of the output, which are read once.
     """
     if not _is_repacked(shard):
         return _hashes(out, _answer_files(out, folder, shard.name))

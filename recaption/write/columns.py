@@ -42,7 +42,7 @@ class Columns:
         self.per_record = [len(r.captions) for r in records]
         self.per_caption = [len(c.sub_captions) for c in self.captions_of]
         self.per_sub = [len(s.tags) for s in self.subs]
-        # Made at once, while the records are in the processor's caches: images are read before it is used.
+        # Made here, while the records are in the processor's caches: it is used only after images have been read.
         self.record_captions = self._nested_captions()
 
     @cached_property

@@ -18,8 +18,8 @@ class GenerationCounts:
     """Counts of one generation in a shard. Complete when asked = answered + rejected.
 
     They count requests: images for captions, units for other tasks. `skipped` are images without an answer that the
-    generation reads; `unanswered` are units of the build without a stored answer, for example of a caption that is
-    split differently since. Both are not in `asked`.
+    generation reads; `unanswered` are units of the build without a stored answer, for example because their
+    caption is split differently now. Neither is in `asked`.
     """
 
     asked: int = 0
@@ -83,11 +83,11 @@ class ShardEntry:
     """A written shard.
 
     `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
-    which a rule failed, since 1.3). `table_failures` counts captions without rows by table,
-    `token_failures` captions with texts without ids by tokenizer of `output.token_ids`. `failures` lists the first
-    failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok + partial).
-    `distinct_texts` maps numbers of distinct texts to numbers of images. `composable` has for each tokenizer of
-    `output.token_ids` whether ids of joined texts are those of the parts.
+    which a rule failed, since 1.3). `table_failures` counts by table the captions that have no rows,
+    `token_failures` by tokenizer of `output.token_ids` the captions that have a text without ids. `failures` lists the
+    first failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok +
+    partial). `distinct_texts` maps numbers of distinct texts to numbers of images. `composable` has for each tokenizer
+    of `output.token_ids` whether ids of joined texts are those of the parts.
     """
 
     name: str

@@ -31,9 +31,9 @@ class BuildInfo:
 
     `sampling` has policy, k, max_merge, p_raw and basis. `provenance` has everything that the bytes depend on, and
     nothing that differs between runs. `token_ids` are the tokenizers whose ids were written, `embeddings` the
-    generations whose embeddings were. `holdout` is the share of images in split val, None if it is unknown. `pixels`
-    has how images were checked (`orientation`, `checked`, `limits`).
-    `generations` has all of them, also those whose task makes no captions; `tables` are those of their tasks.
+    generations whose embeddings were written. `holdout` is the share of images in split val, None if it is unknown.
+    `pixels` has how images were checked (`orientation`, `checked`, `limits`).
+    `generations` has all generations, also those whose task makes no captions; `tables` are the tables of their tasks.
     """
 
     name: str

@@ -70,8 +70,8 @@ def prune(store: Store) -> Pruned:
 
     Links among the builds and their targets are kept. The caller must hold the output's lease, because a build in
     progress looks like an abandoned one.
-    The manifest is removed first, so that after a kill the rest of a build is not mistaken for a finished one. The
-    entries of its finished shards are removed next, so that the rest is not continued.
+    The manifest is removed first: if the process is killed then, the remaining files are not mistaken for a finished
+    build. The entries of finished shards are removed next, so that no run resumes the build from the remaining files.
     """
     kept = current_build(store)
     builds = bytes_ = 0

@@ -160,7 +160,8 @@ def _failures(records: Iterable[Record], failed: Mapping[str, Failed], encoder: 
 
 
 def _compose(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
-    """Whether the ids of joined texts are those of the texts, for each sample's texts in a ring.
+    """Whether the ids of joined texts are those of the texts, for each text of a sample and the next one; the first
+    text follows the last.
 
     Only the words next to a space matter, and few pairs of them are distinct, so this is cheaper than tokenising the
     joined texts.

@@ -2,7 +2,7 @@
 
 Read by cvl-umass/AdaptCLIPZS, finetune_clip.py, utils_data.py and utils_nat.py: the file is `<class>.txt`, with SLASH
 for a slash. A line is "A bird with a crest": the readers replace its first two words, two letters or one letter
-by the name of the class, without looking at them. Other lines would lose their first words, so they begin with
+by the name of the class, whatever they are. Other lines would lose their first words, so they begin with
 "A photo showing ". Texts are not truncated: a text of more than 77 tokens of CLIP stops the training.
 """
 

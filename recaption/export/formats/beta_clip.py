@@ -3,7 +3,7 @@
 Read by fzohra/B-CLIP, datasets.py, sharegpt4v_train_dataset: as in `sharegpt4v`, and with load_concepts=True the keys
 `concepts_minimal` (phrases, with --use-text-concepts) and `concepts_words` (words, with --use-text-tokens), instead of
 a spaCy pipeline in each loading process. Concepts are padded to batches with --use-text-conditioned-patches or
---num_positive_samples. An empty list leaves an image without phrases; a batch of such images has none at all.
+--num_positive_samples. An empty list leaves an image without phrases; a batch without other images has none at all.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Read by lezhang7/Enhance-FineGrained, src/training/data.py (branch cvpr), NpyDat
 captions in the order relation, adjective, noun, verb. Of the five flags in `valid_caption`, training drops the first.
 `image_path` is opened as it is; but if the path of the data contains "coco", an image of COCO is opened by `image_id`.
 
-If a caption has no word of some kind, CE-CLIP's own data mask a word that does not occur, and mark the result as valid.
-Here, the false caption of this kind is then "###", which is marked as not valid.
+If a caption has no word of one of these kinds, CE-CLIP's own data mask a word that does not occur, and mark the result
+as valid. Here, the false caption of this kind is then "###", which is marked as not valid.
 """
 
 from __future__ import annotations

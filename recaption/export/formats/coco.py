@@ -106,7 +106,7 @@ def _findings(file: str, folder: str | None) -> Iterator[Finding]:
 
 
 def repeated_ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids of several rows."""
+    """The ids that more than one row has."""
     return [id for id, count in Counter(str(row.get("id")) for row in rows).items() if count > 1]
 
 
@@ -116,7 +116,7 @@ def lost_annotations(
     """Annotations whose image_id is the id of no image."""
     ids = {str(image.get("id")) for image in images}
     if lost := sum(str(row.get("image_id")) not in ids for row in annotations):
-        yield f"{lost:,} annotations name an image_id that is not there", advice, "lost"
+        yield f"{lost:,} annotations have an image_id that no image has", advice, "lost"
 
 
 def objects_in(file: str, *names: str) -> tuple[list[list[dict[str, Any]]] | None, str]:

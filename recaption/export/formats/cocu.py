@@ -5,7 +5,7 @@ first three keys of the second line, a JSON object, are put into templates ("a p
 object of such objects, is read with kmeans_sampling only, which is off. Images are jpg, png or jpeg; a sample that
 cannot be read is skipped with a warning.
 
-CoCu itself takes concepts of similar images, too; these are those of the caption.
+CoCu itself also uses concepts of similar images. This exporter writes those of the caption only.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 
 def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
-    """The seven texts. An image without a raw caption, which is always trained on, gets its first caption there."""
+    """The seven texts. The raw one is always trained on; if there is none, the image's first caption replaces it."""
     texts = record.texts()
     texts.setdefault("raw", record.captions[0].text)
     found = (texts.get(generation) if generation else None for generation in sources.values())

@@ -3,8 +3,8 @@
 Read by 360CVGroup/FG-CLIP, fgclip/train/train_fgclip.py (branch v1.0) and fgclip2/train/train_fgclip2.py (main),
 LazySupervisedBboxDataset: `f_path` is a file below --image_folder, "a photo of " is put before `short_caption`; both
 texts and the path must be strings. `bbox_info` is read only with --add_box_loss or --use_hard_neg, which are off by
-default (scripts/train.sh sets them): without them it is the first stage of its training, with captions of whole images.
-With these flags a record without this key ends the run. The first four boxes are read; a box with negatives has exactly
+default (scripts/train.sh sets them). Without them, the trainer runs its first stage, on captions of whole images.
+With them, a record without this key ends the run. The first four boxes are read; a box with negatives has exactly
 ten. A key `is_cn` with any value makes FG-CLIP 2 process the text as Chinese, so it is never written.
 """
 
@@ -104,7 +104,7 @@ def boxes_of(sample: ExportSample) -> list[Row]:
 
     `short_expr` and `long_expr` are the shortest and the longest caption of the region; without captions, its phrase
     and the sentence that names it. A text with ten negatives is the `short_expr` of its first box, because the trainer
-    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 converts only negatives to it.
+    compares the negatives with `short_expr`. Texts are in lower case, because FG-CLIP 2 lower-cases only negatives.
     """
     captions = sorted((c for c in sample.record.captions if c.region_id), key=lambda caption: len(caption.text))
     sentences = {sub_id: _lower(text) for sub_id, text in sample.tables[SUB_CAPTIONS].values("sub_id", "text")}

@@ -1,8 +1,9 @@
 """GOAL: a JSON list with a caption and the segments of each image: a sentence of the caption, and a crop of the image.
 
-Read by PerceptualAI-Lab/GOAL, goal_loss_finetuning.py, DLoader and train. Files are opened as they are named. Of
-`segment`, which must not be empty, the loader uses the entry with the highest `similarity_score`. It looks its
-`caption` up in `original_caption` with `str.find`; a text that is not in there selects other tokens without an error.
+Read by PerceptualAI-Lab/GOAL, goal_loss_finetuning.py, DLoader and train. Files are opened as they are named.
+`segment` must not be empty; the loader uses its entry with the highest `similarity_score`. It looks up the `caption` of
+this entry in `original_caption` with `str.find`; a text that does not occur there selects wrong tokens, without an
+error.
 `bbox_coordinates` are in pixels, and the loader divides them by `width` and `height` as if these were the size of the
 image. LISM/make_bbox.py of that repository writes the size of the box, which selects wrong patches. This exporter
 writes the size of the image.
@@ -33,7 +34,7 @@ _CORNERS: Final = ("x1", "y1", "x2", "y2")
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. A segment is a region and the sentence that names it. There are always images."""
+    """See `base.Exporter.export`. A segment is a region and the sentence that names it. Images are always written."""
     refuse_fill(options)
     if options.images == "symlink":
         raise UserError("--images symlink: crops are new files; use --images jpg")

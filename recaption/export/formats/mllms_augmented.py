@@ -1,8 +1,8 @@
 """MLLMs-Augmented: a JSON list of image and caption for each model, with captions cut to their first sentence.
 
 The format of Yanqing0327/MLLMs-Augmented, LLaVA/llava.py, Qwen-VL/qwen.py: {"image", "caption"}; its README trains on
-several files together. Its captions end after 30 tokens or at the first full stop, so that some are cut off and some
-belong to another image. Here, a caption is the first complete sentence of at most 30 words, or the file has no row.
+several files together. Its captions end after 30 tokens or at the first full stop, so some are cut off; some belong
+to another image. Here, a caption is the first complete sentence of at most 30 words, or the file has no row.
 """
 
 from __future__ import annotations

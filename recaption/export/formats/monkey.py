@@ -3,8 +3,9 @@
 Read by Yuliang-Liu/Monkey, finetune_multitask.py, preprocess: two turns per row, whose texts are joined without any
 separator; the image is a path or URL between `<img>` and `</img>`, opened from the folder where the training starts.
 The question is that of its inference.py for detailed captions. data_generation/chatgpt.py reads ann_all.json, where
-each image has the four texts of data_generation/add_all_json.py; there, an image that one of its files lacks is a
-KeyError. `detailed_caption.json` is the data that Monkey published (huggingface.co/datasets/echo840/Detailed_Caption).
+each image has the four texts of data_generation/add_all_json.py; there, an image that is missing in one of its
+files causes a KeyError. `detailed_caption.json` is the data that Monkey published
+(huggingface.co/datasets/echo840/Detailed_Caption).
 """
 
 from __future__ import annotations

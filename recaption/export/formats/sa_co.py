@@ -31,7 +31,7 @@ FILE: Final = "sa_co.json"
 WRITES: Final = "one COCO file with a row per image (KEY.jpg) and noun phrase, with boxes or as a negative"
 READ_BY: Final = "SAM 3 (SA-Co)"
 NEGATIVES: Final = 5  # negative phrases of an image, at most
-FREQUENT: Final = 200  # objects that negative phrases are chosen from: those of most images
+FREQUENT: Final = 200  # objects from which negative phrases are chosen: those in the most images
 _HEAD: Final = b'{"info": {"description": "recaption"}, "categories": [{"id": 1, "name": "object"}], '
 _TAGS: Final = "tags"
 _OF_TAGS: Final = Select(columns=("lemma", "kind"))
@@ -85,7 +85,7 @@ def _frequent(dataset: Dataset) -> Sequence[str]:
 
 
 def negatives(key: str, said: set[str], frequent: Sequence[str]) -> list[str]:
-    """Objects that share no word with texts about the image: others for each image, but the same in each export."""
+    """Objects that share no word with texts about the image. They differ between images, but not between exports."""
     words = {word for text in said for word in text.lower().split()}
     absent = (lemma for lemma in frequent if words.isdisjoint(lemma.lower().split()))
     return sorted(absent, key=lambda lemma: hashlib.sha256(f"{key} {lemma}".encode()).digest())[:NEGATIVES]

@@ -3,8 +3,8 @@
 Read by zjukg/Structure-CLIP, model/train.py and model/dataloader_downstream.py, VG_Attribution: `true_triples` are
 lists of head, relation and tail, of which six are read; each part has five tokens of BERT, start and end included. A
 pair of object and attribute is the triple (attribute, is, object), as in model/dataloader.py. `false_triples` has to
-exist; its triples are not used. The name of the file decides: only with "adjchange" in it are images read whole from
-the folder that is written in the module, /root/data/coco_data/; only with "train" in it are texts tokenised.
+exist; its triples are not used. Only if the file's name contains "adjchange", images are read whole, from the folder
+/root/data/coco_data/ that is fixed in the module. Only if it contains "train", texts are tokenised.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ FILES: Final = f"{IMAGES}/KEY.txt"
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `options.captions` chooses the content of the text files.
 
-    Images are always written, except with `options.in_place`: then text files are written beside those of the source.
+    Images are always written, except with `options.in_place`: then text files are written beside the source's images.
     """
     if options.captions == "lines" and options.map:
         raise UserError("--map is for --captions one and tags; with lines, all captions are used. Leave out --map")

@@ -1,5 +1,5 @@
 -- Equal sub-captions, and the number of images that have each.
--- First by a hash, which needs a fraction of the memory, then those few by their texts.
+-- Hashes are compared first, which needs a fraction of the memory, then the texts of the few with equal hashes.
 -- $limit = 20: rows
 -- if empty: all sub-captions differ
 WITH repeated AS (

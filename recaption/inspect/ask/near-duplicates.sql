@@ -1,4 +1,4 @@
--- Images that look like another, larger image (of equal ones: the first key).
+-- Images that look like a larger image, or like an equal one with an earlier key.
 -- inspect compares embeddings of images (task score, embed: images), else the pixels. This SQL finds equal bytes only.
 -- As Parquet, the answer is a list for source.exclude: it has the column sha256.
 -- if empty: no two images are alike

@@ -1,4 +1,4 @@
--- The prompts in use, with tokens, a row per fingerprint.
+-- The prompts in use, with tokens, one row per fingerprint.
 -- fingerprint: of the model, the prompt and the settings.
 -- different: distinct prompts after the columns of each image are filled in.
 -- if empty: there are no answers yet

@@ -1,5 +1,5 @@
 -- Pairs of objects in one image, of the 200 most frequent, in up to 100,000 images.
--- Of a larger dataset they are sampled by a hash of their keys, which is deterministic.
+-- In a larger dataset, the images are sampled by a hash of their keys, which is deterministic.
 -- lift: observed frequency divided by the frequency of independent objects (1: independent).
 -- $limit = 20: rows
 -- if empty: no image has two tagged objects

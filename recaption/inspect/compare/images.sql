@@ -1,4 +1,4 @@
--- Usable images of the two datasets; the same image is one with the same bytes, or the same key where there is no hash.
+-- Usable images of the two datasets; images are the same if their bytes are, or, without a hash, their keys.
 WITH usable AS (
     SELECT DISTINCT dataset, coalesce(nullif(sha256, ''), key) AS image FROM images WHERE status IN ('ok', 'partial')
 ),

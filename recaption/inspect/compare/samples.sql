@@ -1,5 +1,5 @@
 -- Images side by side: those whose objects changed most, then random ones (deterministic).
--- Of more than 100,000 images that both datasets have, that many are compared, sampled by a hash.
+-- If both datasets have more than 100,000 images in common, 100,000 of them are compared, sampled by a hash.
 WITH usable AS (
     SELECT DISTINCT ON (dataset, image) dataset, key, coalesce(nullif(sha256, ''), key) AS image
     FROM images WHERE status IN ('ok', 'partial') ORDER BY dataset, image, key

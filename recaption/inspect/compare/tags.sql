@@ -1,5 +1,5 @@
 -- Objects gained and lost: those whose share among the images that both datasets have changed most.
--- Of more than 300,000 such images that many are compared, sampled by a hash.
+-- If there are more than 300,000 such images, 300,000 of them are compared, sampled by a hash.
 WITH usable AS (
     SELECT dataset, key, hash(coalesce(nullif(sha256, ''), key)) AS image FROM images WHERE status IN ('ok', 'partial')
 ),

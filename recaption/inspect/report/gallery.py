@@ -2,7 +2,7 @@
 
 A sample is a row of `images` with `chosen` (random, or the problem that it was selected for), `thumbnail`, `captions`,
 `lost` (rows of `rejects`), the `flags`, `lemmas` of objects and `weights` (of `WEIGHTS`) in its captions, and `boxes`
-(rows of `regions`). `thing` of a tag or a box numbers what it shows: of an object, its place in `lemmas`.
+(rows of `regions`). `thing` of a tag or a box is the number of what it shows: for an object, its place in `lemmas`.
 
 A caption is a row of `captions` with `model`, `runs` (its text, cut for the page), `cut_off` (characters that are not
 shown), `subs`, `verified` (some of them are), `tags` (those of `subs`, in the order of `Part.tag`) and `answer` (a row

@@ -17,12 +17,12 @@ _NAME = re.compile(rf"[0-9a-f]{{{_DIGITS}}}\.webp")
 
 
 class ImagesFolder:
-    """The folder of a report's pictures. Files are named after their content, so the page before stays whole until
-    it is replaced."""
+    """The folder of a report's pictures. Files are named after their content, so the previous page keeps its
+    pictures until it is replaced."""
 
     def __init__(self, path: Path, *, made: bool = False) -> None:
         self.path, self._made = path, made
-        self._new: list[Path] = []  # files that were not there before
+        self._new: list[Path] = []  # files that this report added
         self.size = 0  # bytes
         self._names: set[str] = set()
 

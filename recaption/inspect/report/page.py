@@ -59,7 +59,7 @@ class Report:
     support: Support | None = None  # None: no sub-caption is verified
     generations: Markup | None = None  # a section, as the next one
     balance: Markup | None = None
-    images: str | None = None  # the folder of the pictures, beside the page; None: they are in it
+    images: str | None = None  # the folder of the pictures, beside the page; None: they are in the page
     served: bool = False  # by `recaption inspect --open`, which adds the samples; then it has no statistics
     probe: Probed | None = None
 
@@ -69,7 +69,7 @@ Choices = dict[str, list[tuple[str, Any]]]
 
 
 def render(report: Report, choices: Choices | None = None) -> str:
-    """The HTML of a report. `choices` are those of all samples for None."""
+    """The HTML of a report. `choices`: of the filters; None: those of all samples."""
     style, script = ((_HERE / name).read_text("utf-8") for name in ("report.css", "report.js"))
     pages = [report.samples[start : start + PAGE] for start in range(0, len(report.samples), PAGE)]
     return (
@@ -91,7 +91,7 @@ def render(report: Report, choices: Choices | None = None) -> str:
 
 
 def render_cards(samples: Sequence[Row], before: int) -> str:
-    """The HTML of the samples of one page, which follow `before` others."""
+    """The HTML of the samples of one page. `before` is the number of samples on earlier pages."""
     card = _environment().get_template("gallery.html.jinja").module.card  # type: ignore[attr-defined]
     return "".join(card(sample, before + n) for n, sample in enumerate(samples, 1))
 
@@ -151,7 +151,7 @@ def _same(values: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _indexed(sample: Row) -> dict[str, Any]:
-    """What the filters know of a sample, with texts as the page shows them."""
+    """The data of a sample that the filters use, with texts as the page shows them."""
     lost = [f"{one.generation or 'image'} {one.reason.replace('_', ' ')} {one.detail or ''}" for one in sample.lost]
     head = [sample.key, sample.source_key, sample.url, sample.shard, *lost, *sample.lemmas]
     return {

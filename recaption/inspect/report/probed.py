@@ -84,7 +84,7 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _plot(output: OutputPaths) -> str | None:
-    """As an image, in which browsers run no script."""
+    """The plot as the URL of an image, in which browsers run no script; None without a plot."""
     try:
         return f"data:image/svg+xml;base64,{base64.b64encode(_file(output, PROBE_PLOT)).decode()}"
     except FileNotFoundError:

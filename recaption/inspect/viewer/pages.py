@@ -65,7 +65,7 @@ class Pages:
         del self._connection  # threads of idle clients still know this object when the interpreter ends
 
     def page(self) -> str:
-        """The HTML of the page, without samples: its script asks for them."""
+        """The HTML of the page, without samples: its script requests them."""
         report = Report(
             title=self._summary.name,
             made=datetime.now(UTC),

@@ -27,7 +27,7 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the page has the rest of its policy in itself
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the page contains the rest of its policy
 }
 
 

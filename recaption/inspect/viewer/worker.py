@@ -54,7 +54,7 @@ class Worker:
         self.path, self.limits = path, limits
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._spilled = ""  # folder of what DuckDB moves out of memory; it is left behind when the process is killed
+        self._spilled = ""  # DuckDB's folder for data beyond its memory; left behind if the process is killed
         self._start()
 
     def ask(self, sql: str, values: Mapping[str, str] | None = None) -> Answer:
