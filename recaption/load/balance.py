@@ -33,7 +33,7 @@ class Balance:
     def __init__(self, p: npt.NDArray[np.float32], draw: npt.NDArray[np.uint64], order: Order, seed: int) -> None:
         self._p, self._draw, self._order, self._seed = p, draw, order, seed
         self.samples = max(1, round(float(p.sum(dtype=np.float64))))
-        self._ends, self._chunks = LruCache(2), LruCache(64)  # lanes read many places by turns
+        self._ends, self._chunks = LruCache(2), LruCache(64)  # lanes read from several places in turn
 
     def __call__(self, epoch: int, slots: npt.ArrayLike) -> Integers:
         """The sample at each slot of an epoch; slots are in [0, samples)."""

@@ -11,7 +11,7 @@ from recaption.tasks.changes import Change, changed
 from recaption.tasks.tagged_sentence import DETERMINERS, Span, TaggedSentence
 
 _SYMMETRIC = frozenset({"and", "or", "with", "beside", "near", "next", "between", "like", "of", "including", "that"})
-_FAR = re.compile(r"[,;:()]|(?:\s+[^\s]+){5,}")  # between two objects of which one is not about the other
+_FAR = re.compile(r"[,;:()]|(?:\s+[^\s]+){5,}")  # between two objects that do not describe each other
 
 
 def swaps(sentence: TaggedSentence, known: Set[str]) -> Iterator[Change]:
