@@ -106,7 +106,7 @@ class OpenClipTokenizer:
     """open_clip's SimpleTokenizer (src/open_clip/tokenizer.py, open_clip 3.3) with the default `clean`: the same ids.
 
     Texts are cleaned and cut into pieces by the packages that open_clip uses; the tokenizers library merges the pieces.
-    Has of `tokenizers.Tokenizer` what recaption calls.
+    Has the methods of `tokenizers.Tokenizer` that recaption calls.
     """
 
     composes: Final = False  # ftfy decides by the whole line whether to repair its encoding

@@ -1,12 +1,12 @@
 """Finds sentences of one image that repeat an earlier one, within a caption or across captions.
 
 Sentences are compared by their content words, reduced to stems, and by the places that they name ("left of the dog").
-Word order, articles, openers and inflection are ignored. A sentence repeats another if most of its content words are in
-the other and all that distinguishes things agrees: it adds no number, colour, place, negation, object or attribute, no
-"another" or "third" and no other quotation, its colours and places come in the order of the other's, and it is not
-about "her" where the other is about "him". A pronoun that begins the other may stand for the name that begins this one.
-A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence before it does, too, so
-that the pronoun stands for the same thing. In doubt, a sentence is not a repetition.
+Word order, articles, openers and inflection are ignored. A sentence repeats an earlier one if most of its content words
+occur there and all that distinguishes things agrees: it adds no number, colour, place, negation, object or attribute,
+no "another" or "third" and no other quotation; its colours and places have the same order; and it is not about "her"
+where the earlier one is about "him". A pronoun that begins the earlier sentence may stand for the name that begins the
+new one. A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence before it
+does, too, so that the pronoun stands for the same thing. In doubt, a sentence is not a repetition.
 
 A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its words, so the time is linear.
 """
@@ -51,7 +51,7 @@ _NOT_DESCRIPTIVE = STOP_WORDS | lex.NOT_ATTRIBUTES
 _LONG = 9  # features
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
-_MOST_NAMED = 2  # names that pronouns of the other may stand for
+_MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
 _SYNONYMS = dict(
     pair.split(":")
     for pair in words("""

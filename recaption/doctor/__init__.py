@@ -1,7 +1,8 @@
 """`recaption doctor`: diagnose problems of this machine and of a pipeline, with a fix for each.
 
-Changes nothing: a probe that is written to the output is deleted again. Starts no engine and no Ray; to a cluster at
-RAY_ADDRESS, it connects. Each check is a function that returns findings; `finding.examine` runs them in parallel.
+Changes nothing: a probe that is written to the output is deleted again. Starts no engine and no Ray; if RAY_ADDRESS
+names a cluster, it connects to that. Each check is a function that returns findings; `finding.examine` runs them in
+parallel.
 """
 
 from __future__ import annotations

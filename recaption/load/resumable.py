@@ -413,8 +413,8 @@ class CaptionLoader:
     def close(self) -> None:
         """Stop the workers. The next iteration starts new ones."""
         running, self._running = self._running, None
-        # DataLoader's iterator does the same when it is garbage-collected. After a worker's error it is in a reference cycle:
-        # the collector then closes its queues first, and waits for workers that no longer receive the request to end.
+        # DataLoader's iterator does the same when it is freed. After a worker's error it is in a reference cycle:
+        # the garbage collector then closes its queues first, and waits for workers that receive no request to end.
         if end := getattr(running, "_shutdown_workers", None):
             end()
 

@@ -85,7 +85,8 @@ class ParquetSource(FileSource):
         return found + unused_captions(roles.others, self.config)
 
     def index(self, shard: SourceShard) -> list[Image]:
-        """A row per row of the file; those that cannot be decoded, and failed ones, have a reason."""
+        """One row for each row of the file. Rows that cannot be decoded, or that the file marks as failed, have a
+        reason."""
         try:
             with _open(shard.path) as parquet:
                 roles = find_roles(parquet.schema_arrow, self.config, shard.path)
