@@ -58,7 +58,7 @@ def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> 
         Check("python", machine.python, "install Python 3.11 to 3.13"),
         Check("packages", packages.versions, "pip install --force-reinstall recaption"),
         Check("packages [run]", run, "pip install 'recaption[run]'"),
-        Check("gpu", partial(gpu.look, pipeline), "run nvidia-smi and see its error"),
+        Check("gpu", partial(gpu.look, pipeline), "run nvidia-smi, and correct the error that it shows"),
         Check("cores", machine.cores, "see /proc/meminfo"),
         Check("compiler", partial(packages.compiler, pipeline), "install gcc and g++"),
         *([] if pipeline else [disk, engines]),
