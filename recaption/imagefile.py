@@ -209,9 +209,9 @@ def plain_jpeg(data: bytes) -> bytes:
 
 
 def without_exif(data: bytes) -> bytes:
-    """The JPEG without its EXIF, which Pillow parses on opening, slowly, and with warnings where it is damaged.
+    """The JPEG without its EXIF. Pillow parses EXIF when it opens a file: slowly, and with warnings if EXIF is damaged.
 
-    Pillow reads a resolution from EXIF and refuses a file in which it has an unusual type: such EXIF is kept.
+    Pillow reads the resolution from EXIF and refuses a file whose resolution has an unusual type: such EXIF is kept.
     """
     exif = exif_of(data)
     forms = {tag: (kind, count) for tag, kind, count, _ in _exif_directory(exif or b"")}

@@ -459,7 +459,7 @@ class Record:
         return {caption.generation: caption.text for caption in reversed(self.captions)}
 
     def distinct_texts(self) -> int:
-        """How many different texts can be drawn from it: sub-captions that repeat no earlier one and have a weight,
-        and whole captions that have none."""
+        """How many different texts can be drawn from it: sub-captions that repeat no earlier one and have a weight
+        above 0, and captions without sub-captions."""
         texts = {s.text for c in self.captions for s in c.sub_captions if s.dup_of is None and s.weight > 0}
         return len(texts | {c.text for c in self.captions if not c.sub_captions})

@@ -129,7 +129,7 @@ class Row:
 def images(
     shard: SourceShard, rows: Sequence[Row], config: SourceConfig, keys: Sequence[str] | None = None
 ) -> list[Image]:
-    """The shard's index: columns bounded, captions and URLs picked out; without `keys`, keys are assigned."""
+    """The shard's index, with bounded columns, raw captions and URLs. Without `keys`, keys are assigned."""
     if keys is None:
         own = config.keys == "source"
         keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])

@@ -253,7 +253,7 @@ def _values(column: pa.Array) -> list[Any]:
         return [clean(value) for value in column.to_pylist()]
     except UnicodeDecodeError:  # Arrow does not check that text is UTF-8
         return [None if v.as_buffer() is None else bytes(v.as_buffer()).decode("utf-8", "replace") for v in column]
-    except (ValueError, OverflowError):  # nested nanoseconds, dates that Python has no year for
+    except (ValueError, OverflowError):  # nested nanoseconds, dates in years that Python does not support
         return [None] * len(column)
 
 

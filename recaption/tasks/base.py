@@ -82,7 +82,7 @@ class Parsed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitAnswer:
-    """A unit with its answer; None if it has none: it was rejected, or the caption was split differently."""
+    """A unit with its answer. None if it was rejected, or if its caption was split differently at that time."""
 
     unit: Unit
     answer: Answer | None
@@ -93,8 +93,8 @@ class Upstream:
     """What one generation of `over` has for an image.
 
     `captions` are those that its task makes, split and tagged by the settings of the pipeline; sub-captions are
-    compared with the others of this generation only (`dup_of`). `tables` are the rows that its task makes. `inputs`
-    are its own inputs.
+    compared with the others of this generation only (`dup_of`). `tables` are the rows that its task makes. `inputs` are
+    what that generation itself reads.
     """
 
     generation: Generation
@@ -195,7 +195,7 @@ class Task:
     variables: frozenset[str] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
     required: frozenset[str] = frozenset()
-    """Those that a prompt of this task has to use without exception."""
+    """Those of the variables that every prompt of this task has to use."""
     source_columns: frozenset[str] = frozenset()
     """Columns that the source has to have; checked when the run is planned."""
     reads: frozenset[str] = frozenset()
