@@ -77,7 +77,7 @@ for _lang, _words in _WORDS.items():
         _LANGUAGES_OF.setdefault(_word, []).append(_lang)
 _ONLY_ENGLISH = frozenset(word for word, langs in _LANGUAGES_OF.items() if langs == ["en"])
 _NO_OTHER = frozenset(("the", "and", "of", "with", "there", "its", "this", "that", "from", "has"))
-"""English words that are words of no other language of `LANGUAGES`."""
+"""English words that are not words of any other language of `LANGUAGES`."""
 _CLOSED_CLASS: Final[Mapping[str, frozenset[str]]] = {
     lang: frozenset(words.split())
     for lang, words in {

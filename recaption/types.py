@@ -24,7 +24,7 @@ FinishReason = Literal[
     "refusal",
     "error",
     "invalid",  # not of the form that the task asks for
-    "unclear",  # of that form, but it decides nothing
+    "unclear",  # of that form, but without a clear decision
 ]
 Granularity = Literal["raw", "short", "long", "region", "aspect", "fused"]
 WholeImage = Literal["short", "long"]  # granularities of a generated caption of a whole image
@@ -414,7 +414,7 @@ class Caption:
     text: str
     finish_reason: FinishReason | None = None  # None for raw captions
     lang: str | None = None
-    translated_from: str | None = None  # caption_id of the text that it is a translation of
+    translated_from: str | None = None  # caption_id of the text that it translates
     aspect: str | None = None  # what it is about, of granularity `aspect`
     region_id: str | None = None  # of the table `regions`: the region that it describes
     box: Box | None = None  # the part of the image that the model was shown; None: all of it

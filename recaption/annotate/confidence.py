@@ -2,9 +2,9 @@
 
     tokens ── nbytes ──► bytes of the answer ──► characters of the answer ── cleaning ──► characters of the caption
 
-A token counts for a sub-caption if it has a byte of one of its content words (`content_words`); a token that
-spans two sub-captions counts for both. Cleaning removes parts of an answer, so a sub-caption is looked up in the
-answer. If its place cannot be determined, it has no confidence.
+A token counts for a sub-caption if at least one of its bytes is in a content word of the sub-caption (`content_words`);
+a token that spans two sub-captions counts for both. Cleaning removes parts of an answer, so a sub-caption is looked up
+in the answer. If its place cannot be determined, it has no confidence.
 """
 
 from __future__ import annotations

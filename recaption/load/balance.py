@@ -25,9 +25,9 @@ class Balance:
     """The samples that each epoch keeps, in the epoch's order.
 
     A sample is kept with its probability `p`, by a hash of its key, the seed and the epoch. `samples` is the length of
-    an epoch, the expected number of kept samples. An epoch that keeps more leaves out the last ones of its order; one
-    that keeps fewer begins again. Memory is that of the two arrays, and 8 bytes per 16,384 samples for each of two
-    epochs.
+    an epoch, the expected number of kept samples. If an epoch keeps more, the last ones in its order are left out; if
+    it keeps fewer, its order begins again. Memory is that of the two arrays, and 8 bytes per 16,384 samples for each of
+    two epochs.
     """
 
     def __init__(self, p: npt.NDArray[np.float32], draw: npt.NDArray[np.uint64], order: Order, seed: int) -> None:

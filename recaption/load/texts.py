@@ -152,7 +152,7 @@ class TextIds:
         if 2 * len(other) > len(texts):
             raise UserError(
                 f"the stored token ids {self._stored.name!r} are not those of the tokenizer that was given: it "
-                f"makes others of {other[0][:80]!r}. Give the tokenizer that made them, or token_ids=False"
+                f"makes other ids of {other[0][:80]!r}. Give the tokenizer that made them, or token_ids=False"
             )
         return len(texts) > 4
 

@@ -199,7 +199,7 @@ class Selection:
 
 
 def select(sets: Sequence[CaptionSet], asked: Sequence[str] | None, most: int) -> Selection:
-    """The images of a probe: those that all outputs have, without those of queries; at most `most` of them.
+    """The images of a probe: those that all outputs have, except those of queries; at most `most` of them.
 
     `asked`: the images of queries, by sha256. None: they are the images of the split val.
 
