@@ -4,8 +4,8 @@ The file has a row for each usable training image, sorted by shard and row: `p` 
 the image, and `draw` a hash of its key. Its metadata has an `About` as JSON.
 
 MetaCLIP (Xu et al., arXiv 2309.16671; facebookresearch/MetaCLIP, metaclip/metaclip1/balancing.py and
-metaclip/curation/curate.py at f47f784) keeps a text if at least one of its entries keeps it, an entry with probability
-min(1, t / count). Here, an entry is an object, and a text is an image with all of its captions.
+metaclip/curation/curate.py at f47f784) keeps a text if at least one of its entries keeps it; an entry does so with
+probability min(1, t / count). Here, an entry is an object, and a text is an image with all of its captions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError
 
-"""Its default name, in the output's folder."""
+"""The default name of the file, in the output's folder."""
 SCHEMA: Final = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),

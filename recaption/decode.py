@@ -144,16 +144,16 @@ def decode(
     orientation: int | None = None,
     crop: Box | None = None,
 ) -> Image.Image:
-    """Decode to RGB; above `max_pixels` (width x height) scaled down to it with its aspect ratio kept.
+    """Decode to RGB. An image of more than `max_pixels` (width x height) is scaled down, with its aspect ratio.
 
     `share`, above 0 and at most 1, is the fraction of these pixels to keep.
     `orientation` is the EXIF orientation to apply, None: none. `crop` is the part of the upright image that is
     returned, rounded outwards to whole pixels; `max_pixels` and `share` then apply to this part alone.
 
-    A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size where that is still not below the target (libjpeg's scaled
-    inverse DCT), which costs a fraction of the time. Raises ImageError: what `check_header` raises, and undecodable and
-    truncated for every file that Pillow cannot load. Raises RequestError for a crop that is no box in the image, or
-    that is outside `limits.min_side` and `limits.max_aspect`.
+    A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size where the result is not smaller than the target (libjpeg's
+    scaled inverse DCT), which costs a fraction of the time. Raises ImageError: what `check_header` raises, and
+    undecodable and truncated for every file that Pillow cannot load. Raises RequestError for a crop that is no box in
+    the image, or that is outside `limits.min_side` and `limits.max_aspect`.
     """
     with _open(data) as image:
         info = _info(image, data)
@@ -272,7 +272,7 @@ class Decoder:
         orientation: int | None = None,
         crop: Box | None = None,
     ) -> Image.Image:
-        """The RGB image in `data`, whose sha256 is `sha256`; the other arguments and what it raises as of `decode`.
+        """The RGB image in `data`, whose sha256 is `sha256`; the other arguments and the errors are those of `decode`.
 
         An image has one orientation, so the orientation is not part of the cache key.
         """
@@ -346,7 +346,7 @@ def _info(image: ImageFile.ImageFile, data: bytes) -> ImageInfo:
     kind = _kind(image)
     width, height = image.size
     orientation = _orientation(kind, image, data)
-    if kind == "TIFF" and _ORIENTATION_TAG not in getattr(image, "tag_v2", {}):  # Pillow's size has the tag's applied
+    if kind == "TIFF" and _ORIENTATION_TAG not in getattr(image, "tag_v2", {}):  # with it, Pillow's size is upright
         width, height = upright_size(width, height, Metadata(xmp=image.info.get("xmp")).orientation)
     return ImageInfo(format=kind, width=width, height=height, mode=image.mode, orientation=orientation)
 

@@ -110,7 +110,7 @@ class EngineDead(RecaptionError):
 class CircuitOpen(RecaptionError):
     """Too large a share of recent requests was rejected or degenerate: the run stops instead of wasting days.
 
-    A limit of the pipeline, so nothing that starts runs again after a failure (exit code 3) repeats it.
+    The exit code is 1, not 3: a limit of the pipeline ended the run, so `deploy/` scripts do not repeat it.
     """
 
     exit_code: ClassVar[int] = 1

@@ -209,9 +209,9 @@ def plain_jpeg(data: bytes) -> bytes:
 
 
 def without_exif(data: bytes) -> bytes:
-    """The JPEG without its EXIF, which Pillow parses on opening, slowly, and with warnings where it is damaged.
+    """The JPEG without its EXIF. Pillow parses EXIF when it opens a file: slowly, and with warnings if EXIF is damaged.
 
-    Pillow reads a resolution from EXIF and refuses a file in which it has an unusual type: such EXIF is kept.
+    Pillow reads the resolution from EXIF and refuses a file whose resolution has an unusual type: such EXIF is kept.
     """
     exif = exif_of(data)
     forms = {tag: (kind, count) for tag, kind, count, _ in _exif_directory(exif or b"")}
@@ -255,7 +255,8 @@ class Metadata:
     def orientation(self) -> int | None:
         """The orientation that `PIL.ImageOps.exif_transpose` applies, 2 to 8; None if it leaves the image as it is.
 
-        XMP counts where EXIF has no such field (PIL.Image.Image.getexif); an EXIF orientation of 1 is one.
+        XMP counts only if EXIF has no orientation (PIL.Image.Image.getexif); a field with the value 1 is an
+        orientation.
         """
         found = _exif_orientation(self.exif) if self.exif else None
         if found is None and isinstance(self.xmp, bytes | str):
@@ -300,8 +301,8 @@ def _raw_profile(text: str) -> bytes | None:
 def _exif_orientation(exif: bytes) -> int | None:
     """The number in the field as Pillow reads it; 0 if it is not a whole number, None if there is no field.
 
-    Of several fields the first counts, and of several values. A field of an unknown type is skipped, and the directory
-    ends at a value that is outside of the block (PIL.TiffImagePlugin.ImageFileDirectory_v2.load).
+    The first of several fields counts, and the first of several values. A field of an unknown type is skipped, and the
+    directory ends at a value that is outside of the block (PIL.TiffImagePlugin.ImageFileDirectory_v2.load).
     """
     while exif.startswith(_EXIF):
         exif = exif[len(_EXIF) :]
@@ -344,7 +345,7 @@ def _xmp_orientation(xmp: bytes | str) -> int | None:
 
 
 def _exif_directory(exif: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Tag, type, count and place of the value, of the fields of the first directory, as far as it can be read.
+    """Tag, type, count and place of the value for each field of the first directory, as far as it can be read.
 
     A TIFF header, then fields of a tag, a type, a count and a value (CIPA DC-008, section 4.6; TIFF 6.0, section 2).
     """

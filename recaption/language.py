@@ -77,7 +77,7 @@ for _lang, _words in _WORDS.items():
         _LANGUAGES_OF.setdefault(_word, []).append(_lang)
 _ONLY_ENGLISH = frozenset(word for word, langs in _LANGUAGES_OF.items() if langs == ["en"])
 _NO_OTHER = frozenset(("the", "and", "of", "with", "there", "its", "this", "that", "from", "has"))
-"""English words that are words of no other language of `LANGUAGES`."""
+"""English words that are not words of any other language of `LANGUAGES`."""
 _CLOSED_CLASS: Final[Mapping[str, frozenset[str]]] = {
     lang: frozenset(words.split())
     for lang, words in {
@@ -122,7 +122,8 @@ _CLOSED_CLASS: Final[Mapping[str, frozenset[str]]] = {
 because `guess_language` weighs each text against all languages. French lacks "a" and "on": English captions have
 them too, and more often."""
 _ENGLISH_ARTICLE = re.compile(r"(?:\A|\b(?:in|on|of|as|at|by) )a ")
-"""An "a" in a place where the other languages of `_CLOSED_CLASS` rarely have it. Portuguese ones begin with it."""
+"""An "a" in a place where other languages of `_CLOSED_CLASS` rarely have it; Portuguese, whose texts may begin with it,
+is excepted."""
 _ELIDED = {
     "fr": re.compile(r"(?:[ldnscjmt]|qu)['’]"),
     "it": re.compile(r"(?:[ldcsn]|un|[dn]ell|[sd]?all|sull|quell)['’]"),
@@ -137,7 +138,7 @@ _LETTERS: Final = {
     "nl": "áéèëíïóöúü",
 }
 """Letters of a language beside a to z."""
-_MARGIN = 2  # more votes that a text has for another language if it is not of the expected one; English: one more
+_MARGIN = 2  # a text is of another language that has so many more votes than the expected one; English: one more
 _OTHER_SCRIPT = re.compile("[\u0370-\u1dff\u2e80-\ud7ff\uf900-\uffef]")
 _MAX_READ = 2000  # characters
 _MIN_WORDS = 6
@@ -177,11 +178,12 @@ def _votes(words: Sequence[str]) -> Counter[str]:
 
 
 def in_language(text: str, lang: str) -> bool:
-    """Whether a text may be in `lang`, one of `LANGUAGES`: False if its script or its function words are of another.
+    """Whether a text may be in `lang`, one of `LANGUAGES`: False if its script or its function words are those of
+    another language.
 
     For texts in Latin script with fewer than six words, and for languages whose function words are not known, False
     only means that the text is in another script or in English. A text with few function words, as captions without
-    articles and verbs have, is not taken for another language: that needs words or letters of another one.
+    articles and verbs have, is not taken for another language unless it has words or letters of that language.
     """
     expected, guess = LANGUAGES[lang][1], guess_language(text)
     if expected not in (*_WORDS, _LATIN) or guess not in _WORDS:
@@ -202,7 +204,8 @@ def in_language(text: str, lang: str) -> bool:
 
 
 def _function_words(words: Sequence[str], lang: str) -> int:
-    """How many of the words are function words of a language. A word with an elided one, as d'un, counts once."""
+    """How many of the words are function words of a language. A word that contains an elided one, such as d'un, counts
+    once."""
     known, elided = _CLOSED_CLASS[lang], _ELIDED.get(lang)
     stripped = (word.strip('.,;:!?()"“”«»') for word in words)
     return sum(word in known or (elided is not None and elided.match(word) is not None) for word in stripped)

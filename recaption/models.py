@@ -97,7 +97,7 @@ def on_this_node(model: str, revision: str | None = None) -> str:
 
     `model` is an included one, which every node has in its copy of recaption, the absolute path of a folder, or a hub
     id with the commit as `revision`. Of the processes that share a Hugging Face cache, one downloads the model, under a
-    lock in that cache, and the others wait. Of a model that has them, only safetensors are downloaded. Raises
+    lock in that cache, and the others wait. If a model has safetensors, its other weights are not downloaded. Raises
     ConfigError for a missing folder, an unknown model, and a model without weights; EngineDead when the hub is
     unreachable, which may be temporary.
     """

@@ -420,7 +420,7 @@ def _check_deterministic(parsed: nodes.Template, environment: jinja2.Environment
 
 
 def _names(node: nodes.Filter, filter_name: str) -> bool:
-    """Whether the filter is `map` with the name of the other filter, as in `map("random")`."""
+    """Whether the filter is `map` with `filter_name` as an argument, as in `map("random")`."""
     values = [*(node.args or ()), *(pair.value for pair in node.kwargs or ())]
     return node.name == "map" and any(isinstance(v, nodes.Const) and v.value == filter_name for v in values)
 

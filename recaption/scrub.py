@@ -90,7 +90,8 @@ _URL = re.compile(
 
 
 _MAY_GRANT = re.compile(r"[@=%]|/s--|/bot\d|/p/|A[KS]IA|gh[pousr]_|github_pat_|xox|AIza|eyJ")
-"""What a URL has if any pattern matches it, `base64,` apart. Most URLs have none of it; all searches take 16 µs."""
+"""Every URL that a pattern matches has one of these, or `base64,`. Most URLs have none; searching for all patterns
+takes 16 µs."""
 
 
 def public_url(url: str) -> str:
@@ -116,7 +117,7 @@ class Scrubber:
     """Calling it with a text returns the text without secrets; with a list or a mapping, without any in its texts."""
 
     def __init__(self, environment: Mapping[str, str] | None = None, names: tuple[str, ...] = ()) -> None:
-        """The values of variables that are named like secrets are hidden everywhere, and those of `names`."""
+        """Hides the values of the variables in `names`, and of all variables that are named like secrets."""
         given = os.environ if environment is None else environment
         values = {
             value.strip()

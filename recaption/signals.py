@@ -2,7 +2,7 @@
 
 Imports next to nothing: it is the first module that the command line loads. SIGINT raises KeyboardInterrupt in
 `interruptible` code, and ends the process at once elsewhere and during imports. SIGTERM and SIGHUP raise SystemExit
-with code 75, so that temporary files are removed; the second one ends the process at once, as SIGQUIT does.
+with code 75, so that temporary files are removed; a second one ends the process at once, as SIGQUIT does.
 """
 
 import atexit

@@ -34,7 +34,7 @@ COMMANDS = frozenset(("run", "generate", "build", "estimate", "retry", "reproduc
 FAILED = 3  # exit code, as in recaption.errors
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
-_EXIT_SECONDS = 10.0, 2.0  # between the end of a command and the exit of its process: when all went well, else
+_EXIT_SECONDS = 10.0, 2.0  # until a process that hangs after its command is killed: with exit code 0 to 2, else
 _REST_SECONDS = 3.0, 8.0  # after a failure: until SIGKILL, and until giving up
 _STDERR_BYTES = 2**20
 

@@ -14,7 +14,7 @@ INVISIBLE: Final = (
     "\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff\u00ad\u061c\u180e"
     "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
-"""Characters without width that the ends of an answer lose."""
+"""Characters without width that are removed from both ends of an answer."""
 
 LINE_ENDS: Final = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _SURROGATES = re.compile("[\ud800-\udfff]")

@@ -28,7 +28,7 @@ _OPEN_CLIP_ENDS: Final = ("<start_of_text>", "<end_of_text>")
 
 
 def column_name(tokenizer: str) -> str:
-    """The name in `n_tokens_<name>`: an alias as it is, else the file's, folder's or hub id's last part, sanitised."""
+    """The name in `n_tokens_<name>`: an alias unchanged, else the last part of the path or hub id, sanitised."""
     if tokenizer in NAMES:
         return tokenizer
     path = Path(tokenizer)
@@ -106,7 +106,7 @@ class OpenClipTokenizer:
     """open_clip's SimpleTokenizer (src/open_clip/tokenizer.py, open_clip 3.3) with the default `clean`: the same ids.
 
     Texts are cleaned and cut into pieces by the packages that open_clip uses; the tokenizers library merges the pieces.
-    Has of `tokenizers.Tokenizer` what recaption calls.
+    Has the methods of `tokenizers.Tokenizer` that recaption calls.
     """
 
     composes: Final = False  # ftfy decides by the whole line whether to repair its encoding
@@ -127,7 +127,7 @@ class OpenClipTokenizer:
         self.sha256 = hashlib.sha256(f"{made.to_str()}\n{versions}".encode()).hexdigest()
 
     def clean(self, text: str) -> str:
-        """The text as it is cut: ftfy, HTML entities resolved twice, white space folded, lower case."""
+        """The text that is then cut into pieces: ftfy, HTML entities resolved twice, white space folded, lower case."""
         if not text.isascii() or not text.isprintable() or "&" in text:  # else ftfy and unescape change nothing
             from ftfy import fix_text
 
@@ -155,7 +155,7 @@ class OpenClipTokenizer:
 
 
 def _merges(setting: str, extra: str) -> list[tuple[str, str]]:
-    """CLIP's merges: of open_clip where it is installed, else of the hub's tokenizer.json."""
+    """CLIP's merges: those of open_clip if it is installed, else those of the hub's tokenizer.json."""
     shipped = _shipped_merges()
     if shipped is not None:
         return shipped

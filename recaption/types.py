@@ -24,7 +24,7 @@ FinishReason = Literal[
     "refusal",
     "error",
     "invalid",  # not of the form that the task asks for
-    "unclear",  # of that form, but it decides nothing
+    "unclear",  # of that form, but without a clear decision
 ]
 Granularity = Literal["raw", "short", "long", "region", "aspect", "fused"]
 WholeImage = Literal["short", "long"]  # granularities of a generated caption of a whole image
@@ -62,7 +62,7 @@ Reason = Literal[
     "invalid_answer",  # not of the form that the task asks for
     "unclear",  # neither of the choices is likely
     "request_error",  # the prompt cannot be filled in, or the engine refused the request or failed at it alone
-    "poison",  # alone kills a fresh engine twice
+    "poison",  # crashed two engines while it was alone in them
     "unstorable",  # the answer or reject cannot be written
     # build
     "decontaminated",  # listed in source.exclude
@@ -90,7 +90,8 @@ FlairList = Literal[
     "longLLA_captions",
 ]
 """The seven sentence lists that FLAIR's trainer joins to one pool, in its order (ExplainableML/flair,
-src/flair/data.py, sample_dict). IB, SV and LLA are the models of DreamLIP's captions; any of ours take their place.
+src/flair/data.py, sample_dict). IB, SV and LLA are the models of DreamLIP's captions; any captions of recaption may
+take their place.
 """
 
 
@@ -104,8 +105,9 @@ class SourceShard:
 
     `id` is unique in the source and a pure function of the shard's place in it; dataset shards are named by it, unless
     they are cut at equal counts (`output.samples_per_shard`).
-    `first` and `count` cut rows `[first, first + count)` out of `path` (None: the whole file). Of a folder whose images
-    are named by path, `number` is the part of the hashes' range that the shard has, `count` the images when listed.
+    `first` and `count` cut rows `[first, first + count)` out of `path` (None: the whole file). In a folder whose images
+    have keys by path, `number` is that of the shard's part of the range of hashes, and `count` the number of images
+    when the folder was listed.
     """
 
     id: str
@@ -286,7 +288,7 @@ class Answer:
     output_tokens: int
     prompt_sha256: str  # of the filled-in prompt
     attempts: tuple[Attempt, ...] = ()
-    engine_finish: str | None = None  # the engine's own finish word; None: it gave none, or it was not recorded
+    engine_finish: str | None = None  # the engine's own finish reason; None: it gave none, or it was not recorded
     unit: str | None = None  # id of the unit at the time of the request, for display only; None: the whole image
     value: str | None = None  # what the task parsed, as JSON
     logprobs: bytes | None = None  # of the tokens of `text`: see `tasks.stored_logprobs`
@@ -412,7 +414,7 @@ class Caption:
     text: str
     finish_reason: FinishReason | None = None  # None for raw captions
     lang: str | None = None
-    translated_from: str | None = None  # caption_id of the text that it is a translation of
+    translated_from: str | None = None  # caption_id of the text that it translates
     aspect: str | None = None  # what it is about, of granularity `aspect`
     region_id: str | None = None  # of the table `regions`: the region that it describes
     box: Box | None = None  # the part of the image that the model was shown; None: all of it
@@ -457,7 +459,7 @@ class Record:
         return {caption.generation: caption.text for caption in reversed(self.captions)}
 
     def distinct_texts(self) -> int:
-        """How many different texts can be drawn from it: sub-captions that repeat no earlier one and have a weight,
-        and whole captions that have none."""
+        """How many different texts can be drawn from it: sub-captions that repeat no earlier one and have a weight
+        above 0, and captions without sub-captions."""
         texts = {s.text for c in self.captions for s in c.sub_captions if s.dup_of is None and s.weight > 0}
         return len(texts | {c.text for c in self.captions if not c.sub_captions})

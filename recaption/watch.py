@@ -91,7 +91,8 @@ _MARK = "RECAPTION_WATCH_"
 
 
 class Watch:
-    """Starts the process. Create it before any other process that is watched: those keep the pipe open."""
+    """Starts the process. Create it before any other process that is to be watched: these inherit the pipe and keep it
+    open."""
 
     def __init__(self) -> None:
         self._mark = f"{_MARK}{os.urandom(8).hex()}"

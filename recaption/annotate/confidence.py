@@ -2,9 +2,9 @@
 
     tokens ── nbytes ──► bytes of the answer ──► characters of the answer ── cleaning ──► characters of the caption
 
-A token counts for a sub-caption if it has a byte of one of its content words (`content_words`); a token that
-spans two sub-captions counts for both. Cleaning removes parts of an answer, so a sub-caption is looked up in it. If its
-place cannot be determined, it has no confidence.
+A token counts for a sub-caption if at least one of its bytes is in a content word of the sub-caption (`content_words`);
+a token that spans two sub-captions counts for both. Cleaning removes parts of an answer, so a sub-caption is looked up
+in the answer. If its place cannot be determined, it has no confidence.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _overlapping(ends: Sequence[int], nbytes: Sequence[int], low: int, high: int
 # from a caption to the answer
 
 _Place = Callable[[int, int], Span]
-"""From a span of a sub-caption's text to the span of the answer that it was made of; both in code points. Marks belong
+"""Maps a span of a sub-caption's text to the span of the answer that it was made of; both in code points. Marks belong
 to the character that they combine with."""
 
 
@@ -122,7 +122,7 @@ def _place(origins: Sequence[Span], at: int) -> _Place:
 
 
 def _only(text: str, part: str) -> int | None:
-    """Where `text` has `part`, if it does so once."""
+    """The position of `part` in `text`, if it occurs exactly once."""
     at = text.find(part)
     return at if at >= 0 and text.find(part, at + 1) < 0 else None
 
@@ -130,8 +130,9 @@ def _only(text: str, part: str) -> int | None:
 def _found(answer: str, caption: str, sub: SubCaption, text: str, origins: Sequence[Span]) -> int | None:
     """The place of a sub-caption in `text`, the normalised answer.
 
-    The answer may have its words several times. To find the right place, a character of each is replaced by a mark, and
-    the text is cleaned: the mark that is then in the sub-caption shows the place.
+    The text of the sub-caption may occur several times in the answer. To find the right occurrence, a character of each
+    is replaced by a mark, in turn, and the answer is cleaned: the mark that then stands in the sub-caption shows the
+    place.
     """
     middle = next((at for at, character in enumerate(sub.text) if character.isalnum()), None)
     if middle is None:

@@ -22,6 +22,6 @@ WORD: Final = re.compile(r"[^\W_]+")
 
 
 def content_words(text: str) -> list[tuple[int, int]]:
-    """The spans of the content words of a text, in code points; of all its words if it has no others."""
+    """The spans of the content words of a text, in code points; of all its words if it has no content words."""
     found = [match.span() for match in WORD.finditer(text)]
     return [span for span in found if text[slice(*span)].casefold() not in STOP_WORDS] or found

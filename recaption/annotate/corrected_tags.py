@@ -169,7 +169,7 @@ def _is_noun(text: str) -> bool:
 
 
 def _positives(comparative: str) -> tuple[str, ...]:
-    """The adjectives that a word in -er may be the comparative of."""
+    """The adjectives of which a word in -er may be the comparative."""
     return comparative[:-2], comparative[:-1], comparative[:-3], comparative[:-3] + "y"
 
 

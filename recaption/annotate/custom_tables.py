@@ -58,7 +58,7 @@ class CustomRows:
         self._rows: dict[str, list[_CaptionRows]] = {table.name: [] for table in tables}
 
     def add(self, caption: Caption, words: Sequence[Sequence[Token]]) -> list[CaptionFailure]:
-        """Add the rows of an annotated caption; `words` has those of each sub-caption. Returns what failed."""
+        """Add the rows of an annotated caption; `words` has the words of each sub-caption. Returns what failed."""
         failures = []
         for table in self._tables:
             rows = attempt(self._rows_of, table, caption, words)

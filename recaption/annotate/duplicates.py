@@ -1,12 +1,12 @@
 """Finds sentences of one image that repeat an earlier one, within a caption or across captions.
 
 Sentences are compared by their content words, reduced to stems, and by the places that they name ("left of the dog").
-Word order, articles, openers and inflection are ignored. A sentence repeats another if most of its content words are in
-the other and all that distinguishes things agrees: it adds no number, colour, place, negation, object or attribute, no
-"another" or "third" and no other quotation, its colours and places come in the order of the other's, and it is not
-about "her" where the other is about "him". A pronoun that begins the other may stand for the name that begins this one.
-A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence before it does, too, so
-that the pronoun stands for the same thing. In doubt, a sentence is not a repetition.
+Word order, articles, openers and inflection are ignored. A sentence repeats an earlier one if most of its content words
+occur there and all that distinguishes things agrees: it adds no number, colour, place, negation, object or attribute,
+no "another" or "third" and no other quotation; its colours and places have the same order; and it is not about "her"
+where the earlier one is about "him". A pronoun that begins the earlier sentence may stand for the name that begins the
+new one. A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence before it
+does, too, so that the pronoun stands for the same thing. In doubt, a sentence is not a repetition.
 
 A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its words, so the time is linear.
 """
@@ -51,7 +51,7 @@ _NOT_DESCRIPTIVE = STOP_WORDS | lex.NOT_ATTRIBUTES
 _LONG = 9  # features
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
-_MOST_NAMED = 2  # names that pronouns of the other may stand for
+_MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
 _SYNONYMS = dict(
     pair.split(":")
     for pair in words("""
@@ -86,7 +86,8 @@ NO_REPETITION: Final = Repetition(None, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """A sentence as it is compared. What only `_agree` needs is derived on demand: few sentences get that far."""
+    """A sentence, prepared for comparison. What only `_agree` needs is computed on demand, because few sentences need
+    it."""
 
     sub_id: str
     stems: tuple[str, ...]
@@ -95,7 +96,7 @@ class _Compared:
     content: str
     objects: Sequence[Tag]
     tokens: Sequence[Token]
-    before: str | None  # sub_id of the sentence before it in its caption, or of what that repeats
+    before: str | None  # sub_id of the sentence before it in its caption, or of what the latter repeats
 
     def modified(self) -> dict[str, set[str]]:
         """Stems of attributes and counts -> stems of the heads that they modify."""
@@ -140,7 +141,7 @@ class _Compared:
         return female, male, plural
 
     def others(self) -> frozenset[str]:
-        """Words that set apart: "another", "third", "also"."""
+        """Words that distinguish things: "another", "third", "also"."""
         return (_OTHERS | _AGAIN).intersection(self.words)
 
     def is_another(self) -> bool:
@@ -166,7 +167,7 @@ class EarlierSentences:
 
     def __init__(self) -> None:
         self._stems: set[str] = set()
-        self._exact: dict[tuple[str, ...], int] = {}  # stems -> index in `_sentences`, of the last such
+        self._exact: dict[tuple[str, ...], int] = {}  # stems -> index in `_sentences` of the last one with these
         self._by_feature: dict[str, list[int]] = {}  # indices in `_sentences`
         self._sentences: list[_Compared] = []
         self._before: str | None = None  # sub_id of the last sentence, or of what it repeats
@@ -175,7 +176,7 @@ class EarlierSentences:
     def add(self, sub_id: str, content: str, objects: Sequence[Tag] = (), tokens: Sequence[Token] = ()) -> Repetition:
         """How far the sentence `content` (without its opener) repeats the sentences added before it.
 
-        `objects` are the objects that it names, `tokens` its words. A sentence that repeats none is recorded under
+        `objects` are the objects that it names, `tokens` its words. If it repeats none of them, it is recorded under
         `sub_id`.
         """
         before = self._before if _caption_of(self._last) == _caption_of(sub_id) else None
@@ -239,7 +240,7 @@ class EarlierSentences:
 
 
 def _agree(new: _Compared, other: _Compared) -> bool:
-    """Whether what sets things apart agrees, besides the words themselves."""
+    """Whether the sentences agree in all that distinguishes things, besides the words themselves."""
     same_caption = _caption_of(new.sub_id) == _caption_of(other.sub_id)
     begins_with_pronoun, _ = new.pronouns()
     persons, other_persons = new.persons(), other.persons()
@@ -281,7 +282,7 @@ def _caption_of(sub_id: str) -> str:
 def _replaced(new: _Compared, other: _Compared, added: set[str]) -> bool:
     """Whether a participle or an adjective takes the place of another: "standing in a field" and "walking in a field".
 
-    A single one in a long sentence is taken for a synonym.
+    A single replaced word in a long sentence is taken for a synonym.
     """
     if len(added) == 1 and len(new.features) >= _LONG:
         return False
@@ -298,7 +299,7 @@ def _swapped(new: _Compared, other: _Compared) -> bool:
     other_modified = other.modified()
     moved = [word for word, heads in new.modified().items() if heads.isdisjoint(other_modified.get(word, heads))]
     if len(moved) > 1:
-        return True  # a single one may be the tagger's mistake, unless it sets apart: "dark-colored"
+        return True  # a single word may be the tagger's mistake, unless it distinguishes: "dark-colored"
     return any(part in _CONTRASTS for word in moved for part in word.split("-"))
 
 

@@ -430,7 +430,7 @@ def _is_heading(words: Sequence[Token]) -> bool:
 
 
 def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
-    """Whether a sentence is about the picture whose subject is words[start:verb], with this head, before a verb."""
+    """Whether a sentence is about the picture: its subject is words[start:verb], with this head, and a verb follows."""
     first = words[start].text
     if head in _MAKERS:
         return any(word.text in _MAKER_VERBS for word in words[verb : verb + 4])

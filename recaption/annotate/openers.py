@@ -129,14 +129,14 @@ def _is_content(match: re.Match[str], head: str, words: Sequence[Token], start: 
 
 
 def _is_subject(words: Sequence[Token], begin: int) -> bool:
-    """Whether what stands before `begin` ("A photo of") is the subject of the verb after it, and so is a thing in the
-    picture: the first finite verb there is in no relative clause."""
+    """Whether the words before `begin` ("A photo of") are the subject of a later verb, and so name a thing in the
+    picture: a finite verb follows, and no relative pronoun comes before it."""
     for word in words:
         if word.start < begin:
             continue
         if word.text in _RELATIVE:
             return False
-        is_participle = word.tag == "VBD" and word.text not in ("was", "were", "had")  # it may be one
+        is_participle = word.tag == "VBD" and word.text not in ("was", "were", "had")  # it may be a participle
         if word.tag in FINITE and not is_participle:
             return True
     return False

@@ -1,7 +1,8 @@
 """`recaption doctor`: diagnose problems of this machine and of a pipeline, with a fix for each.
 
-Changes nothing: a probe that is written to the output is deleted again. Starts no engine and no Ray; to a cluster at
-RAY_ADDRESS, it connects. Each check is a function that returns findings; `finding.examine` runs them in parallel.
+Changes nothing: a probe that is written to the output is deleted again. Starts no engine and no Ray; if RAY_ADDRESS
+names a cluster, it connects to that. Each check is a function that returns findings; `finding.examine` runs them in
+parallel.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> 
         Check("python", machine.python, "install Python 3.11 to 3.13"),
         Check("packages", packages.versions, "pip install --force-reinstall recaption"),
         Check("packages [run]", run, "pip install 'recaption[run]'"),
-        Check("gpu", partial(gpu.look, pipeline), "run nvidia-smi and see its error"),
+        Check("gpu", partial(gpu.look, pipeline), "run nvidia-smi, and correct the error that it shows"),
         Check("cores", machine.cores, "see /proc/meminfo"),
         Check("compiler", partial(packages.compiler, pipeline), "install gcc and g++"),
         *([] if pipeline else [disk, engines]),

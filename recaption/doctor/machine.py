@@ -53,7 +53,7 @@ def disk(name: str, path: Path, needed: int = 0) -> Finding:
     free, stat = shutil.disk_usage(existing).free, os.statvfs(existing)
     found, todo = f"{decimal(free)} free at {path}", "free some space, or use another disk"
     if stat.f_files and stat.f_favail < 10_000:
-        return error(name, f"{found}, but inodes for {stat.f_favail:,} more files only", "remove files, or " + todo)
+        return error(name, f"{found}, but inodes for only {stat.f_favail:,} more files", "remove files, or " + todo)
     if needed > free:
         return warning(name, f"{found}; the dataset may need {decimal(needed)}, as the source does", todo)
     if free < LITTLE_DISK:

@@ -69,7 +69,7 @@ async def _server(title: str, config: Model) -> Finding:
     except EngineDead as problem:
         todo = "start the server (vllm serve MODEL), or correct engine_args.base_url (most end in /v1)"
         if any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")):
-            todo += "; set NO_PROXY if a local server is not to be reached through the proxy"
+            todo += "; set NO_PROXY for a local server, so that the proxy is not used"
         return error(title, str(problem), todo)
     finally:
         await server.close()
@@ -79,5 +79,5 @@ async def _server(title: str, config: Model) -> Finding:
     if config.model not in models:
         names = key.hide(", ".join(list(models)[:10])) or "none"
         found = f"{settings.base_url} does not list {config.model}; it lists {names}"
-        return warning(title, found, "use one of those; an alias works, too, and a run tests it before it begins")
+        return warning(title, found, "use one of those. An alias also works: a run tests the model before it begins")
     return ok(title, f"{config.model} at {settings.base_url}{with_key}")

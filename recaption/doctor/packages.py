@@ -100,7 +100,7 @@ def compiler(pipeline: Pipeline | None) -> Finding | Sequence[Finding]:
         if compiled:
             todo = "install g++, or remove engine_args.enforce_eager: false"
             return error("compiler", "no C++ compiler, which engine_args.enforce_eager: false needs", todo, "input")
-        return ok("compiler", "no C++ compiler; engines on a CPU run without one, enforce_eager: false does not")
+        return ok("compiler", "no C++ compiler; engines on a CPU run without one, except with enforce_eager: false")
     # triton/runtime/build.py
     if (found := os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")) is not None:
         return ok("compiler", found)

@@ -159,7 +159,8 @@ def is_folder(path: str) -> bool:
 
 
 def stamp(path: str) -> str | None:
-    """A text that changes when the file changes: its size and time, or what an object store has. None if unknown."""
+    """A text that changes when the file changes: its size, and its time or ETag. None if
+    unknown."""
     if not is_url(path):
         try:
             status = Path(path).stat()
@@ -210,7 +211,7 @@ class LeftOut:
     """What a walk left out."""
 
     hidden: int = 0  # files and folders whose name begins with a dot
-    links: int = 0  # to folders: to one above the link, or all of them where links are not followed
+    links: int = 0  # links to a folder above the link, or all links to folders where they are not followed
     unreadable: list[str] = field(default_factory=list)  # folders, each with the reason
 
 

@@ -26,7 +26,8 @@ T = TypeVar("T")
 BATCH = 1_000  # files that S3 deletes with one request
 _THREADS = 16  # files that are removed at a time
 _NO_BATCHES = ("NotImplemented", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest")
-"""Errors of stores that imitate S3 without deleting several files with one request, or not as botocore requests it."""
+"""Errors of stores that imitate S3, but do not delete several files with one request, or not in the form that botocore
+sends."""
 _CONDITIONAL = (*S3, "gs", "gcs", "memory")
 
 

@@ -233,7 +233,8 @@ def plain_header(block: bytes) -> tuple[bytes, str, int] | None:
 
 
 def _sum(some: bytes) -> int:
-    """Modulo 65521: Adler-32 has 1 + that in its lower half (RFC 1950). Headers of text do not reach it."""
+    """The sum of the bytes, modulo 65521: the lower half of Adler-32 is that sum plus 1 (RFC 1950). ASCII headers have
+    smaller sums."""
     return (zlib.adler32(some) & 0xFFFF) - 1
 
 

@@ -25,15 +25,15 @@ class Balance:
     """The samples that each epoch keeps, in the epoch's order.
 
     A sample is kept with its probability `p`, by a hash of its key, the seed and the epoch. `samples` is the length of
-    an epoch, the expected number of kept samples. An epoch that keeps more leaves out the last ones of its order; one
-    that keeps fewer begins again. Memory is that of the two arrays, and 8 bytes per 16,384 samples for each of two
-    epochs.
+    an epoch, the expected number of kept samples. If an epoch keeps more, the last ones in its order are left out; if
+    it keeps fewer, its order begins again. Memory is that of the two arrays, and 8 bytes per 16,384 samples for each of
+    two epochs.
     """
 
     def __init__(self, p: npt.NDArray[np.float32], draw: npt.NDArray[np.uint64], order: Order, seed: int) -> None:
         self._p, self._draw, self._order, self._seed = p, draw, order, seed
         self.samples = max(1, round(float(p.sum(dtype=np.float64))))
-        self._ends, self._chunks = LruCache(2), LruCache(64)  # lanes read many places by turns
+        self._ends, self._chunks = LruCache(2), LruCache(64)  # lanes read from several places in turn
 
     def __call__(self, epoch: int, slots: npt.ArrayLike) -> Integers:
         """The sample at each slot of an epoch; slots are in [0, samples)."""

@@ -24,7 +24,7 @@ MOST_BYTES: Final = 200 << 30
 
 
 class Cache:
-    """`most_bytes` limits the size of remote files; a file larger than that is kept alone."""
+    """`most_bytes` limits the size of remote files; a larger file is the only one that is kept."""
 
     def __init__(self, folder: str | Path, most_bytes: int) -> None:
         self._folder, self._most = Path(folder).expanduser().absolute(), most_bytes

@@ -159,7 +159,7 @@ class CaptionDataset(ResumableDataset):
     ) -> tuple[list[int], list[int]]:
         """Epoch and index of the samples with these numbers, counted over all epochs without dropped samples.
 
-        With `lanes`, which are parts of consecutive places of each epoch, numbers count in the `lane` of each sample.
+        With `lanes` (parts of consecutive places of each epoch), samples are numbered within the `lane` of each.
         """
         first = lane * self.steps.samples // lanes
         epochs, within = np.divmod(numbers, (lane + 1) * self.steps.samples // lanes - first)

@@ -38,8 +38,8 @@ class Mixture(ResumableDataset):
 
     Within a global batch the samples are in random order. The sample at (step, slot) depends only on the seed, the
     global batch and the datasets. If datasets are read in pieces (`lanes`, the default on object stores), each rank and
-    worker reads other pieces of all of them: then the order depends on the lanes too, the samples of each rank are in
-    random order, and a lane with one sample fewer than another comes to later epochs of a dataset first. Raises
+    worker reads other pieces of all of them: then the order depends on the lanes too, only the samples of each rank are
+    in random order, and a lane with one sample fewer than another begins the next epochs of a dataset earlier. Raises
     UserError if the datasets cannot be mixed.
     """
 
@@ -113,7 +113,7 @@ class Mixture(ResumableDataset):
             places = step * whole + Permutation(whole, self.seed, step)(here)
         else:
             lane, places = self._lanes(step, here)
-            first = lane * _PERIOD // self._lanes.lanes  # so that not all lanes take the same dataset at a time
+            first = lane * _PERIOD // self._lanes.lanes  # so that lanes are not all at the same dataset
             seen = self._lanes.seen(self.rank * size, size, self._workers())
             for dataset in self.datasets:
                 dataset.keep_lanes(seen)
@@ -127,7 +127,7 @@ class Mixture(ResumableDataset):
         return worker.num_workers if worker else 1
 
     def _identity(self) -> dict[str, int]:
-        # `lanes` is first: with others, the fingerprint differs as well, and its message is about other data.
+        # `lanes` is compared first: other lanes also change the fingerprint, whose message would blame the data.
         return {"lanes": self._lanes.lanes // Lanes.PHASES if self._lanes else 0, **super()._identity()}
 
     def _fingerprint(self) -> int:

@@ -154,7 +154,7 @@ class Lanes:
         return np.where(given < self._end, places, given)
 
     def seen(self, first: int, slots: int, workers: int) -> int:
-        """The number of lanes that a worker reads. Its rank has these slots of each global batch."""
+        """The number of lanes that a worker reads if its rank has these slots of each global batch."""
         return _seen(self._slots, first, slots, workers)
 
 

@@ -36,7 +36,8 @@ from recaption.types import Record
 _BLOCK: Final = 4
 """Units that are shuffled together and kept in memory."""
 _BETWEEN: Final = 4096
-"""Bytes of headers and texts between two images of a tar that are read with them in any case."""
+"""Images of a tar are read with one request if the bytes between them are at most as many as their own, plus this
+number (headers, texts) for each image."""
 _PLACE: Final = ("row", "key", "path", "offset", "size", "file_row")  # of the source's index
 
 
@@ -79,7 +80,8 @@ class Rows:
 
     @contextmanager
     def _opened(self, file: int) -> Iterator[pq.ParquetFile]:
-        """Raises DatasetError if it cannot be read, here and in the block, and for another table than records."""
+        """Open a file. Raises DatasetError if it is not a table of records, or if it cannot be read, here or in the
+        block."""
         data = self._data[file]
         try:
             with self._files.open(data.path) as stream:
@@ -163,11 +165,11 @@ class Sidecar(Rows):
             sizes = self._places_of(self._data[0])["size"]
             mean = max(1, (pc.sum(sizes).as_py() or 0) // max(1, len(sizes)))
             self._pieces = Pieces(self.counts, [mean * count for count in self.counts], per_piece)
-            # The tables of a shard are read for each of its pieces, so these follow each other.
+            # Each piece needs the tables of its shard, so the pieces of a shard stay together.
             self.units, self.families = self._pieces.units, self._pieces.files
 
     def keep(self, units: int) -> None:
-        """A block of pieces is of one shard, or of two."""
+        """Keep this many units, and the tables of their shards. The pieces of a block are from one shard or two."""
         self._tables.most = self._places.most = max(4 * _BLOCK, units)
         if self._pieces is not None:
             self._pieces.keep(units)
@@ -250,8 +252,8 @@ class Sidecar(Rows):
         return spans, self._files.pread(self._path(str(places["path"][0])), int(spans[0, 0]), length)
 
     def _joined(self, places: pa.Table) -> Piece:
-        """Images that are files of their own, read by several requests at a time. One that fails is empty here: it is
-        read again, and its error raised, where it is needed."""
+        """Images that are files of their own, read by several requests at a time. An image that cannot be read is empty
+        here. It is read again where it is needed, which raises its error."""
 
         def read(place: dict[str, Any]) -> bytes:
             try:

@@ -42,7 +42,8 @@ def seed_globals(seed: int, epoch: int, index: int) -> None:
 
 @contextmanager
 def preserved_globals(keep: bool) -> Iterator[None]:
-    """With `keep`, restore these three afterwards: in the trainer's own process they belong to the trainer."""
+    """With `keep`, restore these three generators afterwards: in the trainer's own process they belong to the
+    trainer."""
     import torch
 
     kept = (random.getstate(), np.random.get_state(), torch.get_rng_state()) if keep else None

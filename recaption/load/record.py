@@ -21,7 +21,7 @@ except ImportError as error:
     raise MissingExtra("msgspec", "train") from error
 
 _COUNTS: Final = "n_tokens_"
-# As recaption writes them: after the sub_id, without white space. No text contains this: its quotes are escaped.
+# Counts as recaption writes them, after the sub_id, without white space. Texts cannot match: quotes are escaped.
 _COUNT: Final = re.compile(rb',"n_tokens_(\w+)":(\d+)(?=[,}])')
 _NAMED: Final = b'"n_tokens_'
 _set = object.__setattr__

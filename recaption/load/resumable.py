@@ -112,9 +112,8 @@ class SharedStart:
         return again
 
     def end(self, worker: int, workers: int, iteration: int, steps: range) -> None:
-        """`worker` has made all of its batches of `iteration`, which covers these steps.
-
-        The last worker moves the start after them, unless another start was set meanwhile."""
+        """`worker` has made all of its batches of `iteration`, which covers these steps. The last worker moves the
+        start to the step after them, unless another start was set meanwhile."""
         self._ended[worker] = iteration
         if bool((self._ended[:workers] == iteration).all()) and self.start in steps:
             self._move(steps.stop, self.times_set + 1)
@@ -128,10 +127,11 @@ def shared(batch: Batch) -> Batch:
     """The batch; in a worker, with its tensors moved into shared memory by the thread that made them.
 
     Otherwise the thread of the worker's queue moves them while it pickles the batch, and torch releases the GIL for
-    that. CPython before 3.14 ends such a thread when it takes the GIL of an interpreter that ends, which unwinds a C++
-    destructor: the worker aborts ("terminate called without an active exception", pytorch/pytorch#38228). Only spawned
-    workers end their interpreter; for tensors in shared memory torch keeps the GIL. At exit the worker also waits for
-    that thread, which torch does not: sharing alone left 1 abort among 200 workers.
+    that. CPython before 3.14 ends such a thread when it takes the GIL of an interpreter that is shutting down. This
+    unwinds a C++ destructor, and the worker aborts ("terminate called without an active exception",
+    pytorch/pytorch#38228). Only spawned workers end their interpreter; for tensors in shared memory torch keeps the
+    GIL. At exit the worker also waits for that thread, which torch does not: sharing alone left 1 abort among 200
+    workers.
     """
     if get_worker_info() is not None:
         _wait_for_queue_at_exit()
@@ -168,8 +168,8 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self.fingerprint = fingerprint
         self._step, self._stride, self._end = 0, 1, -1
         self._shared = SharedStart()
-        self._seen = 0  # `times_set` of the shared start that `_step` follows from
-        self._loaded = False  # a state that is this worker's own was loaded for the next iteration
+        self._seen = 0  # `times_set` when `_step` was taken from the shared start
+        self._loaded = False  # a state of this worker's copy was loaded for the next iteration
         self._iterations = 0  # of this copy
         self._repeat_warned = False
 
@@ -180,9 +180,9 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
     def __iter__(self) -> Iterator[Batch]:
         """Worker w of W makes steps w, w + W, …, so that DataLoader's round robin gives all of them in order.
 
-        After an iteration that was not finished, the next one continues after its last batch without workers. With
-        workers it starts the same epoch again, with one warning: call `set_epoch` before each epoch. Raises UserError
-        for a state that was saved by one of another number of workers.
+        Without workers, an iteration continues after the last batch of an unfinished one. With workers, it starts the
+        same epoch again, with one warning: call `set_epoch` before each epoch. Raises UserError for a state that one of
+        several workers saved, if there are now more or fewer workers.
         """
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
@@ -413,8 +413,8 @@ class CaptionLoader:
     def close(self) -> None:
         """Stop the workers. The next iteration starts new ones."""
         running, self._running = self._running, None
-        # DataLoader's iterator does the same when it is collected. After a worker's error it is in a reference cycle:
-        # the collector then closes its queues first, and waits for workers that no longer receive the request to end.
+        # DataLoader's iterator does the same when it is freed. After a worker's error it is in a reference cycle:
+        # the garbage collector then closes its queues first, and waits for workers that receive no request to end.
         if end := getattr(running, "_shutdown_workers", None):
             end()
 

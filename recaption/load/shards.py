@@ -40,7 +40,7 @@ class Shards(Protocol):
     counts: Sequence[int]
     """Usable samples of each file."""
     units: Sequence[int]
-    """The same samples by the unit that is read for one of them: a file, or a row group."""
+    """Usable samples of each unit. A unit is what is read to get one sample: a file, or a row group."""
     block: int | None = None
     """The default number of units to shuffle among; None: all of them."""
     families: Sequence[int] | None = None

@@ -96,7 +96,7 @@ def _members(file: BinaryIO, end: int | None = None) -> Iterator[Member]:
         yield from TarReader(file, "the file", end=end, seek=True).members()
     except BrokenTarError as error:
         raise DatasetError(str(error)) from error
-    except ShardError as error:  # of reading: the caller adds the path
+    except ShardError as error:  # reading failed; the caller adds the path
         raise error.__cause__ or error from None
     except SourceError as error:
         raise DatasetError(f"{error}. Samples are read in random order") from error

@@ -141,7 +141,7 @@ class TextIds:
     def _compared(self, record: Record, found: SampleIds) -> bool:
         """Whether the tokenizer makes the stored ids of most texts of a record; False if they are too few to decide.
 
-        Not of all: open_clip's tokenizer first replaces curly quotes and HTML entities, tokenizer.json does not.
+        Most are enough: open_clip's tokenizer first replaces curly quotes and HTML entities, tokenizer.json does not.
         """
         assert self._stored is not None
         joined = [(text, found.joined([(n, 0)])) for n, text in enumerate(texts_of(record)[:_COMPARED])]
@@ -152,7 +152,7 @@ class TextIds:
         if 2 * len(other) > len(texts):
             raise UserError(
                 f"the stored token ids {self._stored.name!r} are not those of the tokenizer that was given: it "
-                f"makes others of {other[0][:80]!r}. Give the tokenizer that made them, or token_ids=False"
+                f"makes other ids of {other[0][:80]!r}. Give the tokenizer that made them, or token_ids=False"
             )
         return len(texts) > 4
 

@@ -6,8 +6,8 @@ Queries with known answers, which come from none of the arms, measure the result
 
 - A seed changes the initial weights, the order, the drawn texts and the 80 % of the images that are trained on. Arms of
   the same seed share all of these.
-- Three control arms come from the first arm: the same with other draws, 30 % of its sentences corrupted, and sentences
-  of other images.
+- Three control arms come from the first arm: it has other draws, 30 % corrupted sentences, or sentences of other
+  images.
 - `verdict` calls one arm better only under a strict rule.
 """
 

@@ -75,7 +75,7 @@ def docci(file: Path, images: Path) -> Iterator[Query]:
 
 
 def sugarcrepe(folder: Path, images: Path) -> Iterator[Query]:
-    """Captions of COCO val2017, and a wrong one of each; the slices are add_att, replace_obj and so on."""
+    """Captions of COCO val2017, each with a wrong one; the slices are add_att, replace_obj and so on."""
     for path in sorted(folder.glob("*.json")):
         found: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
         for one in found.values():

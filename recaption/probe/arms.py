@@ -163,7 +163,7 @@ def _corrupted(caption: Caption, share: float, rng: np.random.Generator) -> Capt
 
 
 def with_wrong_word(text: str, rng: np.random.Generator) -> str:
-    """The text with one of its words replaced by one that makes it false, or the text itself if it has none."""
+    """The text with one word replaced by a word that makes it false; the text itself if no word can be replaced."""
     found = [word for word in _WORD.finditer(text) if word[0].lower() in _CHANGES]
     if not found:
         return text

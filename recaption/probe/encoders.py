@@ -1,4 +1,4 @@
-"""Frozen encoders of images and texts: the embedded one of scenes, those of transformers, and those of open_clip."""
+"""Frozen encoders of images and texts: the embedded encoder of scenes, and encoders of transformers and open_clip."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from recaption.probe.queries import Query
 from recaption.probe.settings import parse_policy, settings_of
 
 _JPEG = b"\xff\xd8"
-# Policies that draw other captions, silently, from a record that lacks these.
+# Policy -> the captions that it needs. From a record without them, it silently draws others.
 _NEEDS = {"raw": "raw", "short": "short", "long": "long", "dreamlip": "raw", "lotlip": "raw", "recap_mix": "raw"}
 
 
@@ -199,7 +199,7 @@ class Selection:
 
 
 def select(sets: Sequence[CaptionSet], asked: Sequence[str] | None, most: int) -> Selection:
-    """The images of a probe: those that all outputs have, without those of queries; at most `most` of them.
+    """The images of a probe: those that all outputs have, except those of queries; at most `most` of them.
 
     `asked`: the images of queries, by sha256. None: they are the images of the split val.
 

@@ -77,8 +77,8 @@ def write_pixels(path: Path, images: Iterable[Image.Image], number: int, side: i
 
 
 def _new_file(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """A memory-mapped .npy file whose space is reserved: on a full disk this is an OSError, and later writes to a
-    sparse file would end the process."""
+    """A memory-mapped .npy file whose space is reserved. On a full disk, this raises OSError; without it, a later write
+    to the sparse file would end the process."""
     made = np.lib.format.open_memmap(path, "w+", dtype, shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

@@ -71,7 +71,8 @@ def _query(row: Mapping[str, Any], image: str, path: Path, number: int) -> Query
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slice:
-    """The queries of a slice with a wrong text, or those without: the rows of both in the list of all queries."""
+    """The queries of a slice that have a wrong text, or those that have none. `rows` are their positions among all
+    queries."""
 
     name: str
     rows: npt.NDArray[np.int64]

@@ -74,7 +74,7 @@ def sentences(scene: Scene) -> list[str]:
 
 
 def pairs(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
-    """Each sentence of a long caption, and the same with one thing changed, so that it is false."""
+    """Each sentence of a long caption, and the same sentence with one thing changed, so that it is false."""
     return [
         statement(scene, "number", rng),
         statement(scene, "background", rng),
@@ -142,7 +142,8 @@ def exchanged_words(text: str) -> str:
 
 
 def statement(scene: Scene, kind: str, rng: random.Random) -> tuple[str, str]:
-    """A true sentence about the scene, and the same with one thing changed (one of CHANGES), so that it is false."""
+    """A true sentence about the scene, and the same sentence with one thing changed (one of CHANGES), so that it is
+    false."""
     if kind == "number":
         number = len(scene.objects)
         return number_sentence(number), number_sentence(_other(rng, range(1, MAX_OBJECTS + 1), number))

@@ -67,7 +67,8 @@ class Towers(Protocol):
 class Embedded:
     """Embeddings of a frozen text encoder, each computed once and kept in half precision.
 
-    Each run has its own: an embedding depends slightly on the other texts of its batch, and so on all earlier calls.
+    Each run has its own instance: an embedding depends slightly on the other texts of its batch, and therefore on all
+    earlier calls.
     """
 
     def __init__(self, encode: TextEncoder, batch: int = 256) -> None:
@@ -102,7 +103,7 @@ class Model(nn.Module):
             self.tower = nn.Sequential(nn.LayerNorm(of_text), nn.Linear(of_text, width))
         self.head = nn.Linear(features, width)
         self.log_scale = nn.Parameter(torch.tensor(5.0).log())
-        self.bias = nn.Parameter(-torch.tensor(float(training.batch)).log())  # one of them matches
+        self.bias = nn.Parameter(-torch.tensor(float(training.batch)).log())  # one text of a batch matches
 
     def images(self, features: Tensor) -> Tensor:
         """[B, width]"""

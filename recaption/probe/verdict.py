@@ -33,7 +33,7 @@ class Comparison:
 class Controls:
     """The control arms on one metric of one slice."""
 
-    again: float  # difference between the first arm and the same with other draws, absolute
+    again: float  # absolute difference between the first arm and its control with other draws
     faults: tuple[str, ...]  # why the probe cannot be trusted here
 
     @property

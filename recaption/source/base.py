@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
     def columns(self) -> frozenset[str]:
-        """Names of `Image.columns` as the head of the first shard with any images has them."""
+        """Names of `Image.columns`, as found at the head of the first shard that has images."""
         ...
 
     def unused(self) -> Sequence[str]:
@@ -56,7 +56,8 @@ class Source(Protocol):
         ...
 
     def signature(self, shard: SourceShard) -> str | None:
-        """A short text that changes whenever the shard's index may change; None if only reading the shard shows it."""
+        """A short text that changes whenever the shard's index may change; None if only reading the shard shows a
+        change."""
         ...
 
     def index(self, shard: SourceShard) -> list[Image]:
@@ -80,7 +81,7 @@ class FileSource:
     """A source of files that match a pattern. Its shards are these files, or cuts of them."""
 
     has_images: bool = True
-    suffixes: ClassVar[tuple[str, ...]]  # that are no part of a shard's id
+    suffixes: ClassVar[tuple[str, ...]]  # file suffixes that the id of a shard omits
 
     def __init__(self, config: SourceConfig) -> None:
         self.config = config
@@ -128,7 +129,7 @@ class Row:
 def images(
     shard: SourceShard, rows: Sequence[Row], config: SourceConfig, keys: Sequence[str] | None = None
 ) -> list[Image]:
-    """The shard's index: columns bounded, captions and URLs picked out; without `keys`, keys are assigned."""
+    """The shard's index, with bounded columns, raw captions and URLs. Without `keys`, keys are assigned."""
     if keys is None:
         own = config.keys == "source"
         keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])

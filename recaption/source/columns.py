@@ -111,7 +111,8 @@ def is_text(suffix: str) -> bool:
 
 
 def bounded(columns: dict[str, Any], dropped: list[str] | None = None) -> dict[str, Any]:
-    """The columns without values above `MAX_VALUE`. `_dropped` lists the names of these and of those in `dropped`."""
+    """The columns without values above `MAX_VALUE`. `_dropped` lists the names of the columns that were left out, and
+    those in `dropped`."""
     gone = [*(dropped or []), *(name for name, value in columns.items() if _too_large(value))]
     if not gone:
         return columns

@@ -30,8 +30,8 @@ from recaption.types import Image, Locator, SourceShard
 
 _FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others
 _GROWTH = 4  # times `PART_SIZE`: above this mean size, the number of shards grows
-_SAMPLE = 1_000  # names of text and JSON files of images that are kept
-_HEAD = 64  # of these, files that are read for the names of columns
+_SAMPLE = 1_000  # names of text and JSON files that a scan keeps, at most
+_HEAD = 64  # how many of those files are read for the names of columns
 
 
 def is_image(name: str) -> bool:
@@ -43,15 +43,15 @@ class _Scan:
     """What one walk through the folder found. Paths are relative to the folder."""
 
     hashes: array[int] = field(default_factory=lambda: array("Q"))  # of all images: ten million names take a gigabyte
-    names: list[str] = field(default_factory=list)  # of the images that were wanted
+    names: list[str] = field(default_factory=list)  # of the images for which `wanted` is true
     tables: list[str] = field(default_factory=list)
-    read: list[str] = field(default_factory=list)  # of the tables
+    read: list[str] = field(default_factory=list)  # those of `tables` that are read
     unread: list[str] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)  # suffix -> files that are neither
-    suffixes: set[str] = field(default_factory=set)  # as written, of files that may belong to an image
+    others: Counter[str] = field(default_factory=Counter)  # suffix -> number of files that are neither
+    suffixes: set[str] = field(default_factory=set)  # as written, of text and JSON files
     stems: array[int] = field(default_factory=lambda: array("Q"))  # hashes of paths without suffix, one per image
-    texts: dict[str, array[int]] = field(default_factory=dict)  # the same of those files, by suffix in lower case
-    sample: list[str] = field(default_factory=list)  # some of those files
+    texts: dict[str, array[int]] = field(default_factory=dict)  # the same for text and JSON files, by lower-case suffix
+    sample: list[str] = field(default_factory=list)  # names of some text and JSON files
     left_out: LeftOut = field(default_factory=LeftOut)
 
 
@@ -135,14 +135,14 @@ class FolderSource:
                         scan.texts.setdefault(suffix.lower(), array("Q")).append(_hash(stem))
                         scan.sample += [name] if len(scan.sample) < _SAMPLE else []
         if self.config.captions is None:
-            # By position, tables in subfolders are not read.
+            # An output with keys by position does not read tables in subfolders.
             scan.read = first_of_each(name for name in scan.tables if not by_position or "/" not in name)
             scan.unread = sorted({*scan.tables} - {*scan.read})
         else:
             path = find_table(self.folder, self.config.captions)
             named = path.removeprefix(f"{self.folder}/")
             scan.unread = [name for name in scan.tables if name != named]
-            if named != path and named not in scan.tables:  # in the folder, so it was counted as no image
+            if named != path and named not in scan.tables:  # it is in the folder, so it was counted among the others
                 scan.others.subtract([posixpath.splitext(named)[1].lower()])
         return scan
 
@@ -354,7 +354,7 @@ def _hash(name: str) -> int:
 
 
 def _bucket(value: int, shards: int) -> int:
-    """The shard of a hash: equal parts of the range of its upper half."""
+    """The shard of a hash: the upper half of the hash decides, and each shard has an equal part of its range."""
     return (value >> 32) * shards >> 32
 
 

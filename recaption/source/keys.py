@@ -14,16 +14,16 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SLUG = 100  # characters of a path that stay readable in a key
 
 KeyRule = Literal["source", "positional", "path"]
-"""What the keys of a build follow from: the source's own keys where they are plain and unique in a shard, else
-`<shard>_<row>`; always `<shard>_<row>`; the image's path relative to the folder."""
+"""How the keys of a build are made: from the source's own keys where they are plain and unique in a shard, else as
+`<shard>_<row>`; always as `<shard>_<row>`; or from the image's path relative to the folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderRule:
     """`path`: key and shard are functions of an image's relative path; `shards` is the number of shards.
-    `source`: shards are cut out of the sorted list of files, as in all outputs without a record. `beside`: text
-    and JSON files with the same stem as an image are read; earlier outputs do not read them, so that their
-    questions do not change."""
+    `source`: shards are cut out of the sorted list of files, as in all outputs that record no rule. `beside`: text and
+    JSON files with the same stem as an image are read; earlier outputs do not read them, so that their questions do not
+    change."""
 
     keys: Literal["source", "path"]
     shards: int = 1

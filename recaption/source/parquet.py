@@ -85,7 +85,8 @@ class ParquetSource(FileSource):
         return found + unused_captions(roles.others, self.config)
 
     def index(self, shard: SourceShard) -> list[Image]:
-        """A row per row of the file; those that cannot be decoded, and failed ones, have a reason."""
+        """One row for each row of the file. Rows that cannot be decoded, or that the file marks as failed, have a
+        reason."""
         try:
             with _open(shard.path) as parquet:
                 roles = find_roles(parquet.schema_arrow, self.config, shard.path)
@@ -252,7 +253,7 @@ def _values(column: pa.Array) -> list[Any]:
         return [clean(value) for value in column.to_pylist()]
     except UnicodeDecodeError:  # Arrow does not check that text is UTF-8
         return [None if v.as_buffer() is None else bytes(v.as_buffer()).decode("utf-8", "replace") for v in column]
-    except (ValueError, OverflowError):  # nested nanoseconds, dates that Python has no year for
+    except (ValueError, OverflowError):  # nested nanoseconds, dates in years that Python does not support
         return [None] * len(column)
 
 

@@ -111,9 +111,10 @@ def read_table(path: str, folder: str = "") -> Table:
 
 
 def _named(row: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The files that a row names: in `file_name` or `file_names`, and in columns whose names end so.
+    """The images and the other files that a row names.
 
-    Without the former, the latter name the images.
+    Images are in `file_name` and `file_names`, other files in columns whose names end in one of these. In a row without
+    the first two, those columns name the images.
     """
     plain = [name for column in (FILE_NAME, f"{FILE_NAME}s") for name in _texts(row.get(column))]
     if FILE_NAME in row or f"{FILE_NAME}s" in row:

@@ -38,8 +38,8 @@ def find(urls: str) -> tuple[list[Path], str]:
     kinds = {kind.lower() for _, kind in found}
     if len(kinds) != 1:
         raise UserError(
-            f"list of URLs {urls}: expected a file, or a folder of files of one kind, that ends in .txt, .csv, .tsv, "
-            f".jsonl, .json or .parquet; .gz is allowed for text. Found: {', '.join(sorted(kinds)) or 'none of these'}"
+            f"list of URLs {urls}: expected a .txt, .csv, .tsv, .jsonl, .json or .parquet file, or a folder of files "
+            f"of one of these kinds; .gz is allowed for text. Found: {', '.join(sorted(kinds)) or 'none of these'}"
         )
     return [file for file, _ in found], kinds.pop()
 

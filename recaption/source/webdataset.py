@@ -25,7 +25,7 @@ from recaption.types import DROPPED, Image, Locator, SourceShard
 _MOST_BYTES = 1 << 30  # of an image; larger images are rejected
 _HEAD = 64  # samples that are read for the names of columns
 MAX_RANGE = 64 << 20  # bytes read at once; a larger image is read alone
-LOCAL_RANGE = 16 << 20  # of local files: the memory of smaller buffers is used again, which halves the time
+LOCAL_RANGE = 16 << 20  # the same for local files: memory of smaller buffers is reused, which halves the time
 MAX_GAP = 1 << 20  # bytes between two images up to which the gap is read, not skipped
 
 
@@ -116,7 +116,8 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
                     sample = _Sample(key=key)
                 _add(sample, suffix, member, reader, shard)
         except BrokenTarError as broken:
-            # The sample being read is incomplete; one whose image is whole is kept unless its own member was cut.
+            # The sample being read is kept if the member that was cut belongs to another sample, or if that member is
+            # unknown and the sample has an image.
             cut = NAME.fullmatch(broken.name) if broken.name else None
             cut_key = cut[1] if cut else None
             if sample is not None and (cut_key == sample.key or (cut_key is None and not sample.pictures)):

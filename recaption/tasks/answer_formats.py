@@ -125,7 +125,7 @@ def _is_of_objects(value: Any) -> bool:
 _ANSWER = "final_?answer|answer|conclusion|solution"
 _TEXTS = rf"{_ANSWER}|final|(?:[a-z]{{1,20}}[_-]?){{0,2}}(?:caption|description)|alt[_-]?text|response|output|assistant"
 _ATTRIBUTES = r"(?:\s[^<>]{0,200})?"
-_NO_WRAPPERS = "svg|math|table|ul|ol|dl|script|style|code"  # their content is not text, or needs the element
+_NO_WRAPPERS = "svg|math|table|ul|ol|dl|script|style|code"  # their content is not text, or is not clear without them
 _WRAPPED = re.compile(
     rf"<(?!(?:{_NO_WRAPPERS})[\s>])(?P<tag>[a-z][\w.-]{{0,40}}){_ATTRIBUTES}>(?P<inner>.*)</(?P=tag)\s?>", re.I | re.S
 )
@@ -215,7 +215,7 @@ def _text_in_call(inner: str) -> str:
 
 
 def _element_among_text(text: str) -> str | None:
-    """The content of one element on separate lines, with at most a sentence before and after it ("Sure!")."""
+    """The content of an element that begins and ends a line, with at most a sentence before and after it ("Sure!")."""
     match = _ON_A_LINE.search(text, 0, 2 * AROUND)
     if match is None or match.start() > AROUND:
         return None
@@ -232,8 +232,8 @@ def _opens(tag: str, text: str) -> bool:
 
 
 def _text_element(text: str) -> str | None:
-    """The content of an answer of several elements only: the last one named as an answer, else the first one named as a
-    caption."""
+    """The text in an answer that consists of elements only: the last element named like an answer, else the first one
+    named like a caption."""
     answer, caption, at = None, None, 0
     while (match := _ELEMENT.match(text, at)) is not None:
         if _IS_ANSWER.fullmatch(match["tag"]):

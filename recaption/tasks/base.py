@@ -33,7 +33,8 @@ from recaption.types import (
 )
 
 CAPTIONS: Final = "captions"
-"""What a task with `makes_captions` gives to the generations that read it. Else it is the names of its tables."""
+"""The name in `Task.reads` for captions: what a task with `makes_captions` provides. Others provide their tables, by
+name."""
 
 Parent = Literal["image", "caption", "sub_caption"]
 PARENT_COLUMNS: Final[Mapping[Parent, str | None]] = {
@@ -47,10 +48,10 @@ PARENT_COLUMNS: Final[Mapping[Parent, str | None]] = {
 class Unit:
     """What one request is about. `id` is unique among the units of a generation and an image.
 
-    `variables` fill in the prompt, as do the columns of the source, which they hide. With a `crop`, the model is shown
-    only this part of the upright image. `statement` is the text that a task with `Output.likelihood` has scored: see
-    `engine.base.Request`. With `embeds`, the request is about the image without a prompt, or about the prompt
-    without the image: see `Output.embeddings`.
+    `variables` and the columns of the source fill in the prompt; a variable takes precedence over a column of its name.
+    With a `crop`, the model is shown only this part of the upright image. `statement` is the text that a task with
+    `Output.likelihood` has scored: see `engine.base.Request`. With `embeds`, the request is about the image without a
+    prompt, or about the prompt without the image: see `Output.embeddings`.
     """
 
     id: str = ""  # "" the image · "long/0#3" a sub-caption: <generation>/<n>#<idx> · "boxes#2" a region
@@ -67,9 +68,9 @@ WHOLE_IMAGE: Final = Unit()
 class Parsed:
     """The result of `Task.parse`: a value, or a fault.
 
-    A completion with `finish` "stop" or "length" becomes an answer, unless the retry settings list it. Any other is a
-    fault: the request is sent again, and after the last attempt becomes a reject with `reason` (default: that of the
-    finish reason) and `detail`.
+    A completion with `finish` "stop" or "length" becomes an answer, unless the retry settings list that finish reason.
+    Any other completion is a fault: the request is sent again and, after the last attempt, becomes a reject with
+    `reason` (default: that of the finish reason) and `detail`.
     """
 
     finish: FinishReason
@@ -81,7 +82,7 @@ class Parsed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitAnswer:
-    """A unit with its answer; None if it has none: it was rejected, or the caption was split differently."""
+    """A unit with its answer. None if it was rejected, or if its caption was split differently at that time."""
 
     unit: Unit
     answer: Answer | None
@@ -92,8 +93,8 @@ class Upstream:
     """What one generation of `over` has for an image.
 
     `captions` are those that its task makes, split and tagged by the settings of the pipeline; sub-captions are
-    compared with the others of this generation only (`dup_of`). `tables` are the rows that its task makes. `inputs`
-    are its own inputs.
+    compared with the others of this generation only (`dup_of`). `tables` are the rows that its task makes. `inputs` are
+    what that generation itself reads.
     """
 
     generation: Generation
@@ -194,7 +195,7 @@ class Task:
     variables: frozenset[str] = frozenset()
     """The variables of its units. A prompt of this task has to use at least one of them, if there are any."""
     required: frozenset[str] = frozenset()
-    """Those that a prompt of this task has to use without exception."""
+    """Those of the variables that every prompt of this task has to use."""
     source_columns: frozenset[str] = frozenset()
     """Columns that the source has to have; checked when the run is planned."""
     reads: frozenset[str] = frozenset()
@@ -203,7 +204,8 @@ class Task:
     granularity: ClassVar[Granularity | None] = None
     """Granularity of its captions. None: that of the generation or its prompt."""
     keeps_granularity: bool = False
-    """Whether each caption has the granularity of the caption that it is made of. It is then that of the generation."""
+    """Whether each caption keeps the granularity of the caption that it is made from. If those captions all have the
+    same granularity, it is also that of the generation."""
     tables: ClassVar[Mapping[str, TableSpec]] = {}
 
     def __init__(self, options: Section) -> None:
@@ -231,7 +233,7 @@ class Task:
         raise NotImplementedError
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
-        """What a build has of these answers, which are in the order of the units."""
+        """What a build stores for these answers, which are in the order of the units."""
         raise NotImplementedError
 
     def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:

@@ -75,7 +75,7 @@ def normalised(form: BoxFormat, numbers: Sequence[float], shown: tuple[int, int]
 def ends_beyond(form: BoxFormat, numbers: Sequence[float], shown: tuple[int, int] | None = None) -> bool:
     """Whether an edge is beyond the right or lower edge of the image by more than 0.1 % of its side.
 
-    If many boxes of a model do, it does not write them in the units of the format.
+    If many boxes of a model do, the model does not use the units of the format.
     """
     return max(_shares(form, numbers, shown)) > 1 + _POINT
 

@@ -64,5 +64,5 @@ class BoxSettings(Section):
 
 
 def share_of(answer: Answer) -> float:
-    """The part of the usual pixels that the model was shown for an answer."""
+    """The share of the usual number of pixels that the model was shown for an answer."""
     return (answer.attempts[-1].pixel_share if answer.attempts else None) or 1.0

@@ -27,7 +27,7 @@ class Calibration(Section):
 
 
 def joined(p_yes: float | None, likelihood: float | None, calibration: Calibration) -> float:
-    """The probability that a statement is true; see `Calibration`. None: not asked for."""
+    """The probability that a statement is true; see `Calibration`. An argument is None if it was not asked for."""
     if likelihood is None and p_yes is not None and (calibration.bias, calibration.ask) == (0, 1):
         return p_yes
     odds = calibration.bias

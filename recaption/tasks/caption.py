@@ -77,7 +77,7 @@ def captions_by_unit(image: Image, inputs: Inputs, *, raw: bool = False) -> Mapp
 
 
 def reworded(caption: Caption, generation: Generation, key: str, number: int, text: str) -> Caption:
-    """Another text in place of a caption, made by `generation`: not split yet, of the same granularity."""
+    """The caption with another text, made by `generation`. It keeps its granularity and is not split yet."""
     return replace(
         caption,
         caption_id=f"{key}/{generation.id}/{number}",

@@ -103,7 +103,8 @@ OBJECTS: Final = _by_word(
 ANIMATE: Final = frozenset(
     (*_by_word(*_ANIMALS), "man", "woman", "boy", "girl", "person", "child", "baby", "player", "rider", "bird")
 )
-"""What can do the actions. Of other things, a line runs and a house stands."""
+"""Nouns of persons and animals, which can do the actions. With other nouns the verbs mean something else: a line runs,
+a house stands."""
 _PLURALS: Final = {
     "man": "men",
     "woman": "women",

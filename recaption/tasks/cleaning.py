@@ -26,7 +26,7 @@ from recaption.text import INVISIBLE, cut, normalise
 VERSION: Final = "3"
 """Version of the rules, part of the build fingerprint. Raise it whenever a caption may change."""
 
-_PASSES = 16  # a text that still changes after these is left unchanged
+_PASSES = 16  # rounds of all rules; an answer that still changes after them is left unchanged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -75,7 +75,7 @@ class CompareTask(Task):
         return of_two(completion, _CHOICES, "p_first")
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
-        if _missing(image):  # the source has the columns, but not for each image; `units` rejects it
+        if _missing(image):  # a value may be missing for an image; `units` rejects such an image
             return Rows()
         p = {found.unit.id: value_in(found.answer)["p_first"] for found in answers if found.answer is not None}
         a_first, b_first = p.get("ab"), 1 - p["ba"] if "ba" in p else None
@@ -101,7 +101,7 @@ class CompareTask(Task):
 def winner(a_first: float | None, b_first: float | None) -> str | None:
     """a or b if it is preferred in both orders, else tie. The arguments are probabilities that A is better.
 
-    With one order alone, a model that prefers the first caption would decide.
+    With one order alone, a model's preference for the first caption would decide.
     """
     if a_first is None or b_first is None:
         return None

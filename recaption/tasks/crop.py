@@ -37,7 +37,7 @@ class CropTask(Task):
     options: CropSettings
 
     def identity(self) -> Mapping[str, Any]:
-        """The settings only choose among the requests; each request has its own box."""
+        """The settings only decide which requests are sent; each request has its own box."""
         return {}
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

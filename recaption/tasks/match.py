@@ -67,7 +67,7 @@ class MatchTask(Task):
         self.source_columns = frozenset({options.class_column})
 
     def identity(self) -> Mapping[str, Any]:
-        """The settings only choose among the requests, or apply at build."""
+        """The settings only decide which requests are sent, or apply at build."""
         return {}
 
     def output(self, unit: Unit | None) -> Output:

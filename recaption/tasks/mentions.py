@@ -1,4 +1,4 @@
-"""Markup that a caption writes about, such as `the <br> tag`: cleaning leaves it as it is."""
+"""Markup that a caption only mentions, as in "the <br> tag": cleaning does not change it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 ENDS: Final = ".!?。！？>\n\"'”"
-"""The last character of a sentence. Markup behind another one is a part of the sentence."""
+"""Characters that end a sentence. Markup after any other character is a part of the sentence."""
 
 _CODE = re.compile(r"```[^`]*```|`[^`\n]+`")
 _OPENING, _CLOSING = "\"'“‘«「『`", "\"'”’»」』`"
@@ -15,7 +15,8 @@ _NAMED = re.compile(r"[\"'”’`]?,?\s+(?:HTML\s+|XML\s+|control\s+|special\s+)
 
 
 def mentions(text: str) -> Callable[[re.Match[str]], bool]:
-    """A predicate: whether the caption writes about a match in `text`, which is quoted, named as a tag, or in code."""
+    """A predicate: whether `text` only mentions the markup of a match, because it is quoted, named as a tag, or in
+    code."""
     code = [match.span() for match in _CODE.finditer(text)] if "`" in text else []
 
     def mentioned(match: re.Match[str]) -> bool:
@@ -31,6 +32,6 @@ def mentions(text: str) -> Callable[[re.Match[str]], bool]:
 
 
 def remove(pattern: re.Pattern[str], text: str, by: Callable[[re.Match[str]], str]) -> str:
-    """Replace all matches but those that the caption writes about."""
+    """Replace all matches but those that the caption only mentions."""
     mentioned = mentions(text)
     return pattern.sub(lambda match: match[0] if mentioned(match) else by(match), text)

@@ -122,7 +122,7 @@ class NegativesTask(Task):
         return Rows(tables={NEGATIVES.name: made})
 
     def has_result(self, answers: Sequence[UnitAnswer], rows: Rows) -> bool:
-        """Whether the table has rows, because rules have no units."""
+        """Whether the table has rows. Answers do not show it: with method `rules`, there are no units."""
         return bool(rows.tables[NEGATIVES.name])
 
     def _by_rules(self, inputs: Inputs) -> Sequence[dict[str, Any]]:

@@ -37,7 +37,8 @@ OCR: Final = TableSpec(
 class OcrTask(Task):
     """One request for each image. The value has `texts` with boxes in the units of the model.
 
-    The build converts the boxes to shares of the image, and leaves out those without an area in it, and repetitions.
+    The build converts the boxes to shares of the image. It leaves out boxes without an area in the image, and
+    repetitions.
     """
 
     settings = BoxSettings

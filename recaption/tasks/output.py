@@ -33,8 +33,9 @@ class Output:
 
     `boxes` asks a detector for places of the phrases in the lines of the prompt (`Completion.boxes`).
 
-    `likelihood` asks for the log-probabilities of a text that the request names (`Request.statement`), one prefill and
-    no generated text. It may be set together with `choices` and `logprobs`: one request then returns both.
+    `likelihood` asks for the log-probabilities of a text that the request names (`Request.statement`). This takes one
+    prefill, and no text is generated. It may be set together with `choices` and `logprobs`: one request then returns
+    both.
 
     `special_tokens`, with free text only, keeps the special tokens of the answer, except its end token. Some grounding
     models write boxes as special tokens.
@@ -108,7 +109,7 @@ def value_of(output: Output, text: str) -> Any:
 
     Surrounding white space does not matter, JSON may be in a Markdown fence, and its strings may hold raw control
     characters, which xgrammar's grammars allow. Strings are made storable. Raises ValueError, whose message quotes the
-    answer, for a text that is none of the choices, no JSON, or JSON that does not fit the schema.
+    answer, for a text that is not one of the choices, is not JSON, or is JSON that does not fit the schema.
     """
     if output.choices:
         choice = text.strip()
@@ -149,7 +150,7 @@ def _storable(value: Any) -> Any:
 
 
 def _whole_number(digits: str) -> int:
-    """Raises ValueError for a number that has no 64 bits: it could not be stored."""
+    """Raises ValueError for a number that does not fit in 64 bits: it could not be stored."""
     value = int(digits) if len(digits) <= _MOST_DIGITS else None
     if value is None or not -(2**63) <= value < 2**64:
         raise ValueError(f"the number {digits[:_MOST_DIGITS]} is too large")

@@ -61,7 +61,7 @@ class PplTask(Task):
             self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
-        """Empty: the settings only choose which requests are sent."""
+        """Empty: the settings only decide which requests are sent."""
         return {}
 
     def output(self, unit: Unit | None) -> Output:

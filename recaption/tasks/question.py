@@ -36,7 +36,7 @@ class Question:
     over: tuple[Question, ...] = ()  # the questions whose answers it reads
     logprobs: bool = False
     annotate: Annotate | None = None  # how captions of `over` are split and tagged; None: it reads none
-    twins: tuple[Question, ...] = ()  # with the same fingerprint, upstream: an answer that they have is not made again
+    twins: tuple[Question, ...] = ()  # questions upstream with the same fingerprint; their answers are reused
 
     @property
     def id(self) -> str:
@@ -117,7 +117,7 @@ def requests(question: Question, image: Image, inputs: Inputs = NO_INPUTS) -> li
     if not isinstance(made, Failed):
         return made
     what = f"task {question.generation.task} finds no units"
-    # The identity is without the message, which may differ between processes.
+    # The identity does not include the message, which may differ between processes.
     request = UnitRequest(question=question, image=image, prompt=None, prompt_sha256=sha256(what))
     return [replace(request, error=f"{what}: {made.error}")]
 

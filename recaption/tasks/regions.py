@@ -70,7 +70,8 @@ class RegionsTask(Task):
             self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
-        """The other settings choose among the requests, which differ in their texts, or apply at build."""
+        """The other settings decide which requests are sent, and requests differ in their texts; or they apply at
+        build."""
         return {"format": self.options.format}
 
     def output(self, unit: Unit | None) -> Output:

@@ -32,9 +32,9 @@ class RepairSettings(Section):
 class RepairTask(Task):
     """One request for each unsupported sub-caption. The value has the new `sentence`; null: the sentence is deleted.
 
-    It reads verifications. If several generations verified a sub-caption, with other prompts or models, the mean of
-    their p_true is used. A sub-caption that repeats another has the p_true of the other. Each caption with a repaired
-    sentence gives a new caption; the original stays.
+    It reads verifications. If several generations verified a sub-caption (with different prompts or models), the mean
+    of their p_true is used. A sub-caption that repeats another has the p_true of the other. Each caption with a
+    repaired sentence gives a new caption; the original stays.
     """
 
     settings = RepairSettings
@@ -46,7 +46,7 @@ class RepairTask(Task):
     options: RepairSettings
 
     def identity(self) -> Mapping[str, Any]:
-        """The threshold only chooses among the requests."""
+        """The threshold only decides which requests are sent."""
         return {}
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
@@ -61,7 +61,7 @@ class RepairTask(Task):
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
         text, finish = published(completion.text).text, classify(completion)
-        # Cleaning takes NONE for an empty answer. What follows a block of thoughts counts.
+        # Cleaning empties the answer NONE, so it is read from the raw text, after any block of thoughts.
         word = (text or completion.text.rpartition(">")[2]).strip(_MARKS).casefold()
         if word in _REMOVE and completion.finish_reason in ("stop", "length"):
             return Parsed(finish="stop", value={"sentence": None})

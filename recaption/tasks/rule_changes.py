@@ -53,7 +53,7 @@ def rule_changes(sub: SubCaption, known: Known, categories: Sequence[Category], 
 def _replaced(
     sentence: TaggedSentence, category: Category, words: WordMap, spans: Sequence[Span], known: Known = frozenset()
 ) -> Iterator[Change]:
-    """Changes of the word at one span: one replacement of each word, then another one of each, and so on."""
+    """Changes of the word at one of `spans`: one replacement for each span, then another one for each, and so on."""
     rows: list[list[Change]] = []
     for span in spans:
         others = [other for other in words.get(sentence.word(span), ()) if other not in known]

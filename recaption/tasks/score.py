@@ -84,7 +84,7 @@ class ScoreTask(Task):
             self.needs = frozenset({"image", "text"})
 
     def identity(self) -> Mapping[str, Any]:
-        """The settings only choose among the requests."""
+        """The settings only decide which requests are sent."""
         return {}
 
     def output(self, unit: Unit | None) -> Output:

@@ -11,11 +11,12 @@ from recaption.tasks.changes import Change, changed
 from recaption.tasks.tagged_sentence import DETERMINERS, Span, TaggedSentence
 
 _SYMMETRIC = frozenset({"and", "or", "with", "beside", "near", "next", "between", "like", "of", "including", "that"})
-_FAR = re.compile(r"[,;:()]|(?:\s+[^\s]+){5,}")  # between two objects of which one is not about the other
+_FAR = re.compile(r"[,;:()]|(?:\s+[^\s]+){5,}")  # between two objects that do not describe each other
 
 
 def swaps(sentence: TaggedSentence, known: Set[str]) -> Iterator[Change]:
-    """Neighbouring objects exchange their attributes, or their nouns if the words between them are not symmetric."""
+    """Neighbouring objects exchange their attributes. They exchange their nouns if the words between are not
+    symmetric."""
     for one, two in pairwise(sentence.objects):
         first, second = sentence.name(one), sentence.name(two)
         if first is None or second is None or _FAR.search(sentence.text, first[1], sentence.span(two)[0]):

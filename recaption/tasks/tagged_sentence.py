@@ -31,7 +31,7 @@ class TaggedSentence:
         return [span for span, _ in self.words if start <= span[0] and span[1] <= end]
 
     def head(self, tag: Tag) -> Span | None:
-        """The last word of a tag; None if it continues after the tag, as "dog's" does."""
+        """The last word of a tag; None if the word continues after the tag, as "dog's" does."""
         end = self.span(tag)[1]
         return next((span for span in self.inside(tag) if span[1] == end), None)
 

@@ -60,7 +60,7 @@ class TranslateTask(Task):
             self.reads = frozenset()
 
     def identity(self) -> Mapping[str, Any]:
-        """`raw` only chooses among the requests."""
+        """`raw` only decides which requests are sent."""
         return {"lang": self.options.lang}
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:

@@ -99,10 +99,10 @@ class VerifyTask(Task):
         super().__init__(options)
         if options.wordings > 1:
             self.variables = self.variables | {"wording"}
-            self.required = frozenset({"wording"})  # else all wordings are one request
+            self.required = frozenset({"wording"})  # otherwise all wordings make the same request
 
     def identity(self) -> Mapping[str, Any]:
-        """The other settings only choose among the requests, or apply at build."""
+        """The other settings only decide which requests are sent, or apply at build."""
         return {"method": self.options.method}
 
     def output(self, unit: Unit | None) -> Output:
@@ -200,5 +200,6 @@ def _with_likelihood(value: Mapping[str, Any], completion: Completion) -> Parsed
 
 
 def _position(sha256: str) -> float:
-    """A number in [0, 1) for an image. The sha256 is hashed again, because it determines the split val, too."""
+    """A number in [0, 1) for an image. The sha256 is hashed again: the sha256 itself already decides whether an image
+    is in split val."""
     return int(hashlib.sha256(f"verify/{sha256}".encode()).hexdigest()[:13], 16) / 16**13

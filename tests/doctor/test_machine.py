@@ -66,7 +66,7 @@ def test_a_disk_without_inodes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_
     Stat = namedtuple("Stat", "f_files f_favail")
     monkeypatch.setattr(os, "statvfs", lambda path: Stat(1_000_000, 12))
     found = machine.disk("disk", tmp_path)
-    assert found.status == "error" and "12 more files only" in found.found
+    assert found.status == "error" and "only 12 more files" in found.found
 
 
 def test_temporary_files_need_a_writable_disk_with_space_for_ray(

@@ -95,7 +95,7 @@ def test_files_with_different_types_of_a_column_are_refused(tmp_path: Path) -> N
         ("a.jsonl", b'{"url": "x", "caption": "y"}\n{"url": \n', "Malformed JSON"),
         ("a.json", b"[1]", "no column 'url'"),
         ("a.parquet", b"no parquet", "cannot read"),
-        ("a.xlsx", b"", "ends in .txt, .csv"),
+        ("a.xlsx", b"", "expected a .txt, .csv"),
     ],
 )
 def test_the_message_names_what_is_wrong_with_a_list(tmp_path: Path, name: str, data: bytes, words: str) -> None:

@@ -68,8 +68,9 @@ class _Places:
         self._starts = [tag.char_start for tag in tags]
 
     def of(self, attribute: str, tag: Tag) -> Span:
-        """The span of this attribute. In this order: within the tag; after it and in no other tag ("the car is red");
-        after it ("the car and the bus are a dark red"); before it ("short hair and beard"). Of several, the nearest."""
+        """The span of this attribute, by preference: within the tag; after it and in no other tag ("the car is red");
+        after it ("the car and the bus are a dark red"); before it ("short hair and beard"). Of several, the nearest
+        one."""
 
         def order(span: Span) -> tuple[bool, bool, bool, int]:
             is_own = tag.char_start <= span[0] < tag.char_end

@@ -56,7 +56,8 @@ def usable(record: Record) -> list[int]:
 
 
 def preferred(record: Record, *kinds: str) -> list[int]:
-    """Positions of the captions of the first of these granularities that the record has, or of all its captions."""
+    """Positions of the captions of one granularity, the first of these that the record has; of all captions if it has
+    none."""
     found = usable(record)
     for kind in kinds:
         if of_kind := [n for n in found if record.captions[n].granularity == kind]:

@@ -30,7 +30,7 @@ from recaption.source.download.opener import DIRECTIVES
 PAUSE: Final = 30.0  # seconds before the second pass
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _CHECKS: Final = ("max_bytes", "max_seconds", "respect_opt_out", "user_agent_token")  # settings of `opener.Checks`
-_MAY_CHANGE: Final = ("processes", "threads", "timeout", "max_seconds", "user_agent_token")  # in a rerun
+_MAY_CHANGE: Final = ("processes", "threads", "timeout", "max_seconds", "user_agent_token")  # may differ in a rerun
 _RECORD, _STATE = "download.json", ".download/settings.json"  # of a finished and of an unfinished download
 
 
@@ -58,7 +58,7 @@ class DownloadSummary:
     urls: int
     downloaded: int
     failed: Mapping[str, int]  # reason -> URLs, opt-outs included
-    recovered: int  # of the downloaded: those of the second pass
+    recovered: int  # downloaded in the second pass; part of `downloaded`
     shards: int
     path: str  # pattern of the shards, for `source.path` of a pipeline
 

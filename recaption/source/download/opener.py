@@ -45,7 +45,7 @@ class Checks(urllib.request.BaseHandler):
     max_seconds: float
     respect_opt_out: bool
     user_agent_token: str
-    handler_order = 50  # before urllib's handlers: of errors and redirects, so that redirects are checked, of proxies
+    handler_order = 50  # before urllib's handlers of redirects (so that redirects are checked), errors and proxies
 
     def file_open(self, request: Any) -> NoReturn:
         """Only http and https are fetched."""
