@@ -1,7 +1,7 @@
 -- Shares of unsupported sub-captions (p_true below 0.5) in percent, with 95 % intervals.
 -- low, high: Wilson's score interval. unverified: sub-captions of the same generations without a verification.
 -- model, prompt: of the caption. judge: the model that verified. position: 1 is the first sub-caption of its caption.
--- object, attribute: the ten with the highest low. kind: of the attributes, and whether a number is given.
+-- object, attribute: the ten with the highest low. kind: colour, size, material, …; number if it has one.
 -- images with X: only images of which X has verified sub-captions, if X has fewer of them (before and after a repair).
 -- needs: verifications, which a generation with task: verify makes
 -- if empty: no sub-caption is verified
