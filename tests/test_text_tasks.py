@@ -62,6 +62,7 @@ def inspected(out: Path, query: str, capsys: pytest.CaptureFixture[str]) -> dict
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
     """A build of texts about three classes, one of them without texts."""
+    TaskEngine.asked.clear()
     (tmp_path / "classes.yaml").write_text("- red cup\n- dog\n- nothing\n")
     data = {
         "name": "classes",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recaption.__main__ import main
+from recaption.cli import main
 from recaption.errors import StoreError, UserError
 from recaption.export import MODULES, load
 from recaption.export.base import UNFINISHED, Options
