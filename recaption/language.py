@@ -193,7 +193,8 @@ def in_language(text: str, lang: str) -> bool:
         return False
     if expected == _LATIN or len(words) < _MIN_WORDS:
         return True
-    votes = {lang: _function_words(words, lang) for lang in _CLOSED_CLASS}
+    plain = [word.strip('.,;:!?()"“”«»') for word in words]
+    votes = {lang: _function_words(plain, lang) for lang in _CLOSED_CLASS}
     own, others = votes.pop(expected), max(votes.values())
     if not own:
         return not others and all(c in _LETTERS[expected] for c in "".join(words) if c.isalpha() and not c.isascii())
@@ -204,8 +205,7 @@ def in_language(text: str, lang: str) -> bool:
 
 
 def _function_words(words: Sequence[str], lang: str) -> int:
-    """How many of the words are function words of a language. A word that contains an elided one, such as d'un, counts
-    once."""
+    """How many of these words, without punctuation, are function words of a language. A word that contains an elided
+    one, such as d'un, counts once."""
     known, elided = _CLOSED_CLASS[lang], _ELIDED.get(lang)
-    stripped = (word.strip('.,;:!?()"“”«»') for word in words)
-    return sum(word in known or (elided is not None and elided.match(word) is not None) for word in stripped)
+    return sum(word in known or (elided is not None and elided.match(word) is not None) for word in words)

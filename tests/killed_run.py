@@ -118,7 +118,7 @@ class KilledRun:
         while True:
             victim = self.find(kind)
             if victim is not None:
-                self._processes()  # whoever loses its parent would not be found any more
+                self._processes()  # found now: a process whose parent has ended is not found later
                 with suppress(psutil.NoSuchProcess):  # workers of Ray come and go
                     victim.send_signal(signal.SIGKILL)
                     return True

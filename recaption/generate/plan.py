@@ -25,7 +25,7 @@ from recaption.source import Source, open_source
 from recaption.tasks import registry
 from recaption.tasks.base import CAPTIONS, TableSpec, Task
 from recaption.tasks.output import Output
-from recaption.tasks.question import DEFAULT_RETRY, Question, closure
+from recaption.tasks.question import DEFAULT_RETRY, Question, closure, form_of
 from recaption.types import Generation, Granularity, Sampling
 
 
@@ -184,9 +184,7 @@ def form_of_answers(configured: GenerationConfig, engine: EngineSpec) -> Output:
     the model does not support.
     """
     task = registry.load(configured.task, configured.settings)
-    output = task.output(None)
-    if configured.logprobs and output.is_text:
-        output = replace(output, logprobs=True)
+    output = form_of(task, None, logprobs=configured.logprobs)
     check_capable(replace(engine, needs=task.needs, outputs=(output,)))
     return output
 

@@ -123,7 +123,24 @@ class Order:
         return self._tables[epoch]
 
 
-class Lanes:
+class _Groups:
+    """The slots of a global batch in groups of equal size. A group reads `PHASES` lanes, one in each step."""
+
+    PHASES: Final = 8
+
+    def __init__(self, global_batch: int, groups: int) -> None:
+        """Raises ValueError unless `groups` divides the global batch."""
+        if groups < 1 or global_batch % groups:
+            raise ValueError(f"lanes is {groups}; it has to divide batch_size x world_size, which is {global_batch}")
+        self._slots = global_batch // groups  # of a group
+
+    def seen(self, first: int, slots: int, workers: int) -> int:
+        """The number of lanes that a worker reads if its rank has these slots of each global batch."""
+        groups = (first + slots - 1) // self._slots - first // self._slots + 1
+        return groups * self.PHASES // math.gcd(self.PHASES, workers)
+
+
+class Lanes(_Groups):
     """Divides an epoch into lanes of consecutive places, so that ranks and workers read different places of the data.
 
     Slot j of the global batch at step s reads lane (s mod `PHASES`, j // (global batch / `groups`)). With as many
@@ -131,13 +148,10 @@ class Lanes:
     samples in each step, but some read several lanes, or the same ones.
     """
 
-    PHASES: Final = 8
-
     def __init__(self, samples: int, global_batch: int, groups: int) -> None:
         """Raises ValueError unless `groups` divides the global batch."""
-        if groups < 1 or global_batch % groups:
-            raise ValueError(f"lanes is {groups}; it has to divide batch_size x world_size, which is {global_batch}")
-        self._batch, self._slots = global_batch, global_batch // groups
+        super().__init__(global_batch, groups)
+        self._batch = global_batch
         steps = samples // global_batch  # samples that fill no global batch keep their places
         of_phase = (steps - np.arange(self.PHASES) + self.PHASES - 1) // self.PHASES  # steps
         self._phases = (np.cumsum(of_phase) - of_phase) * self._slots  # the start of each in the part of a group
@@ -153,12 +167,8 @@ class Lanes:
         places = group * self._group + self._phases[phase] + turn * self._slots + within
         return np.where(given < self._end, places, given)
 
-    def seen(self, first: int, slots: int, workers: int) -> int:
-        """The number of lanes that a worker reads if its rank has these slots of each global batch."""
-        return _seen(self._slots, first, slots, workers)
 
-
-class LaneStreams:
+class LaneStreams(_Groups):
     """The lanes of `Lanes` as sequences without an end, for data whose epochs are not those of the steps.
 
     Slot and step lead to the same lane as in `Lanes`; within the slots of a group the order is random.
@@ -166,29 +176,19 @@ class LaneStreams:
 
     def __init__(self, global_batch: int, groups: int, seed: int) -> None:
         """Raises ValueError unless `groups` divides the global batch."""
-        if groups < 1 or global_batch % groups:
-            raise ValueError(f"lanes is {groups}; it has to divide batch_size x world_size, which is {global_batch}")
-        self._slots, self._seed = global_batch // groups, seed
-        self.lanes = groups * Lanes.PHASES
+        super().__init__(global_batch, groups)
+        self._seed = seed
+        self.lanes = groups * self.PHASES
 
     def __call__(self, step: int, slots: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """For slots of a global batch: the lane, and the place in it, counted over all steps; int64."""
-        turn, phase = divmod(step, Lanes.PHASES)
+        turn, phase = divmod(step, self.PHASES)
         group, within = np.divmod(slots, self._slots)
         places = np.empty_like(within)
         for number in np.unique(group).tolist():
             here = group == number
             places[here] = Permutation(self._slots, self._seed, step, number)(within[here])
-        return group * Lanes.PHASES + phase, turn * self._slots + places
-
-    def seen(self, first: int, slots: int, workers: int) -> int:
-        """As `Lanes.seen`."""
-        return _seen(self._slots, first, slots, workers)
-
-
-def _seen(of_group: int, first: int, slots: int, workers: int) -> int:
-    groups = (first + slots - 1) // of_group - first // of_group + 1
-    return groups * Lanes.PHASES // math.gcd(Lanes.PHASES, workers)
+        return group * self.PHASES + phase, turn * self._slots + places
 
 
 def mix(*key: int) -> int:

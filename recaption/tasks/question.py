@@ -23,6 +23,12 @@ DEFAULT_RETRY = Retry()  # not part of a fingerprint
 CAPTION_TASK = CaptionTask(CaptionTask.settings())
 
 
+def form_of(task: Task, unit: Unit | None, *, logprobs: bool) -> Output:
+    """The form of a task's answer about a unit. With `logprobs`, a text has its log-probabilities."""
+    output = task.output(unit)
+    return replace(output, logprobs=True) if logprobs and output.is_text else output
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """A generation with its task, prompt and retry settings. It is pickled and sent to the actors."""
@@ -49,8 +55,7 @@ class Question:
 
     def output_of(self, unit: Unit | None) -> Output:
         """The form of the answer about a unit, with log-probabilities if the pipeline asks for them."""
-        output = self.task.output(unit)
-        return replace(output, logprobs=True) if self.logprobs and output.is_text else output
+        return form_of(self.task, unit, logprobs=self.logprobs)
 
     @property
     def per_unit(self) -> bool:
