@@ -43,6 +43,46 @@ def interruptible() -> Iterator[None]:
         _interruptible = False
 
 
+class Rounds:
+    """For a loop with a user: Ctrl-C ends a round and never the loop.
+
+    Within `round` the first SIGINT raises KeyboardInterrupt. What comes after that, between two rounds or during an
+    import (an import that is interrupted leaves partial modules) does nothing: a second Ctrl-C would otherwise be
+    raised where the first one is being handled.
+    """
+
+    def __init__(self) -> None:
+        self._raises = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Replace the handler of SIGINT in this block, unless SIGINT is ignored or this is not the main thread."""
+        before = signal.getsignal(signal.SIGINT)
+        if not callable(before):
+            yield
+            return
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, self._handle)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):
+                signal.signal(signal.SIGINT, before)
+
+    @contextmanager
+    def round(self) -> Iterator[None]:
+        self._raises = True
+        try:
+            yield
+        finally:
+            self._raises = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._raises and not _importing(frame):
+            self._raises = False
+            raise KeyboardInterrupt
+
+
 def at_end(code: int) -> None:
     """The command has ended with this code: a signal from now on ends the process at once, with the same code."""
     for number in (signal.SIGINT, *_ENDING):

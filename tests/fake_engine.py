@@ -8,7 +8,7 @@ Faults are ordered through files in the folder `faults` names, so that a test ca
 `die-<n>`: the process exits hard at its n-th request; `dead`: start raises EngineDead; `dying`: any request raises it;
 `poison-<sha256>`: the process exits hard when that image is in it (`-soft`: the engine says that it died instead,
 `-hang`: it never answers anything again); `full-<n>`: from its n-th request on, the disk that the process writes to is
-full.
+full; `hold-<n>`: once the engines of all runs got n requests, further ones wait until the file is gone.
 It tells there what it did: a file `started-<pid>`, and in `asked-<pid>` a line for each request.
 """
 
@@ -203,6 +203,10 @@ class FakeEngine:
     def _ordered(self, fault: str) -> bool:
         return self._faults is not None and (self._faults / fault).exists()
 
+    def _all_asked(self) -> int:
+        assert self._faults is not None
+        return sum(len(log.read_bytes().splitlines()) for log in self._faults.glob("asked-*"))
+
     async def _obey(self, asked: Request | FakeInput) -> None:
         """Do what is ordered, and tell of the request unless this ends the engine."""
         if self._child is not None and self._child.gone:
@@ -215,6 +219,9 @@ class FakeEngine:
                 os._exit(1)
         if self._ordered("dying"):
             self._dead = True
+        for order in self._faults.glob("hold-*"):
+            while order.exists() and self._all_asked() >= int(order.name.split("-")[1]):
+                await asyncio.sleep(0.02)
         for order in self._faults.glob("full-*"):
             if self._requests >= int(order.name.split("-")[1]):
                 os.fsync = _no_space

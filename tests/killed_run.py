@@ -84,8 +84,14 @@ class KilledRun:
         """Requests that reached an engine, of all runs."""
         return sum(len(log.read_text().splitlines()) for log in self.faults.glob("asked-*"))
 
-    def wait_until_asked(self, requests: int) -> bool:
-        """False: the run ended before so many were asked."""
+    def wait_until_asked(self, requests: int, room: int | None = None) -> bool:
+        """False: the run ended before so many were asked.
+
+        With `room`, about so many more are answered and the rest wait for `kill`, `signal` or `wait`: on a slow machine
+        the run would otherwise end before this process looks again.
+        """
+        if room is not None:
+            (self.faults / f"hold-{requests + room}").touch()
         deadline = time.monotonic() + self.patience
         while self.asked() < requests:
             if not self.running:
@@ -93,6 +99,10 @@ class KilledRun:
             assert time.monotonic() < deadline, f"it hangs: {self.said()}"
             time.sleep(0.02)
         return True
+
+    def _go_on(self) -> None:
+        for order in self.faults.glob("hold-*"):
+            order.unlink()
 
     def find(self, kind: str) -> psutil.Process | None:
         """One of the run's own processes: parent (which reports), driver, engine (its own process), or of KINDS."""
@@ -121,6 +131,7 @@ class KilledRun:
                 self._processes()  # found now: a process whose parent has ended is not found later
                 with suppress(psutil.NoSuchProcess):  # workers of Ray come and go
                     victim.send_signal(signal.SIGKILL)
+                    self._go_on()
                     return True
             elif not self.running:
                 return False
@@ -135,10 +146,12 @@ class KilledRun:
             os.killpg(self._process.pid, number)
         else:
             self._process.send_signal(number)
+        self._go_on()
 
     def wait(self) -> int:
         """The run's exit code. However it ended, none of its processes is left behind."""
         assert self._process is not None
+        self._go_on()
         try:
             code = self._process.wait(self.patience)
         except subprocess.TimeoutExpired:

@@ -20,6 +20,9 @@ CAPACITY = 16
 FLUSH = 2 * 64 + 2 * CAPACITY
 """Answers not flushed yet, of two questions, and what is in flight or ends while they are put: what a kill may cost."""
 
+ROOM = 6 * CAPACITY
+"""Requests that a run may still get when a kill is due."""
+
 COST = {
     **dict.fromkeys(("parent", "driver", "raylet", "gcs", "dashboard agent", "runtime env agent", "actor"), FLUSH),
     "engine": CAPACITY,
@@ -85,7 +88,7 @@ def disturb(work: KilledRun, kills: list[tuple[str, int]], *, all_of_them: bool 
     for kind, after in kills:
         if not work.running:
             work.start()
-        if not work.wait_until_asked(work.asked() + after):
+        if not work.wait_until_asked(work.asked() + after, ROOM):
             assert not all_of_them and work.wait() == 0, work.said()
             return
         if kind == "term":
@@ -139,7 +142,7 @@ def test_forty_kills_of_every_kind(work: KilledRun, undisturbed: dict[str, bytes
 def test_with_json_the_last_line_is_a_summary_after_a_kill(work: KilledRun, kind: str) -> None:
     work.options = ("--json",)
     work.start()
-    assert work.wait_until_asked(30), work.said()
+    assert work.wait_until_asked(30, ROOM), work.said()
     began = time.monotonic()
     assert work.kill(kind)
     assert work.wait() == 3, work.said()

@@ -72,7 +72,7 @@ def test_a_task_of_a_users_package_needs_no_change_anywhere_else(
     assert len(MOODS.strip().splitlines()) + len(PROMPT.splitlines()) <= 80, "all that a task needs"
     paths = os.pathsep.join([str(tmp_path / "package"), str(TESTS), str(TESTS.parent)])
     work.start(PYTHONPATH=paths)
-    assert work.wait_until_asked(IMAGES) and work.kill("driver") and work.wait() == 3
+    assert work.wait_until_asked(IMAGES, room=IMAGES) and work.kill("driver") and work.wait() == 3
     work.start(PYTHONPATH=paths)
     assert work.wait() == 0, work.said()
     environment = {**os.environ, "PYTHONPATH": paths}

@@ -44,7 +44,7 @@ def test_a_store_that_fails_often_and_a_killed_driver_lose_nothing(
     remote.write()
     s3.fault = sometimes(0.2, "refuse")
     remote.start()
-    assert remote.wait_until_asked(IMAGES // 2)
+    assert remote.wait_until_asked(IMAGES // 2, room=IMAGES // 2)
     assert remote.kill("driver")
     remote.wait()
     remote.start()

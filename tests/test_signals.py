@@ -96,3 +96,51 @@ def test_after_the_end_of_a_command_a_signal_does_not_change_its_code(number: in
 def test_ignored_signals_stay_ignored() -> None:
     body = "print('ready', flush=True); time.sleep(0.5)"
     assert end(body, signal.SIGHUP, before=("nohup",))[0] == 0
+
+
+ROUNDS = """
+import io, os, signal, threading, time
+from recaption.signals import Rounds
+rounds, ended, raised = Rounds(), threading.Event(), 0
+def press():
+    for _ in range(200):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.0001)
+    ended.set()
+with rounds.handled():
+    threading.Thread(target=press).start()
+    while not ended.is_set():
+        try:
+            with rounds.round():
+                sum(range(100))
+        except KeyboardInterrupt:
+            raised += 1
+            print("cancelled", file=io.StringIO())
+print(raised > 0, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_ctrl_c_pressed_hundreds_of_times_ends_rounds_and_not_the_loop() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ROUNDS], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("True True\n", "")
+
+
+def test_a_round_is_not_interrupted_during_an_import(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT); done = True\n")
+    body = """
+import sys; sys.path.insert(0, sys.argv[1])
+from recaption.signals import Rounds
+rounds = Rounds()
+with rounds.handled(), rounds.round():
+    import slow
+print(slow.done)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", body, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -50,7 +50,7 @@ def run(work: KilledRun) -> int:
 def test_the_first_interrupt_drains_and_no_request_is_repeated(make: Make) -> None:
     work = make(200, latency=0.1, child=True)
     work.start()
-    assert work.wait_until_asked(100), work.said()
+    assert work.wait_until_asked(100, room=100), work.said()
     work.signal(signal.SIGINT)
     assert work.wait() == 75, work.said()
     assert "interrupted: stopped on request; run the same command again to continue" in work.said()
@@ -77,7 +77,7 @@ def test_the_second_interrupt_does_not_wait_for_the_engine(make: Make) -> None:
 def test_a_second_run_of_an_output_is_refused(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     work = make(200, latency=0.1)
     work.start()
-    assert work.wait_until_asked(1), work.said()
+    assert work.wait_until_asked(1, room=100), work.said()
     driver = work.find("driver")
     assert driver is not None
     assert run(work) == 2

@@ -25,6 +25,7 @@ from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
 from recaption.inspect.table import print_result
 from recaption.inspect.views import VIEWS
+from recaption.signals import Rounds
 
 _PROMPT, _MORE = "recaption> ", "       ..> "
 _HELP = """\
@@ -58,24 +59,23 @@ class Shell:
         """Run statements and commands until the user leaves or the input ends. Raises Abandoned."""
         self._greet()
         read = _prompt(self._words()) if sys.stdin.isatty() else _read_line
-        pending, cancelled = "", False
-        with closing(self._connection):
+        pending, rounds = "", Rounds()
+        with closing(self._connection), rounds.handled():
             while True:
                 try:
-                    if cancelled:
-                        self._console.print(Text("cancelled", style="yellow"))
-                        cancelled = False
-                    statement, pending = split(read(pending))
-                    if statement.strip("; \n") and not self.answer(statement):
-                        return
+                    with rounds.round():
+                        statement, pending = split(read(pending))
+                        if statement.strip("; \n") and not self.answer(statement):
+                            return
                 except EOFError:
                     return
                 except (UserError, RecaptionError) as error:
                     self._console.print(Text(str(error), style="red"))
                 except Abandoned:
                     raise
-                except KeyboardInterrupt:  # printed in the next round: a second Ctrl-C must not end the session here
-                    pending, cancelled = "", True
+                except KeyboardInterrupt:
+                    pending = ""
+                    self._console.print(Text("cancelled", style="yellow"))
 
     def answer(self, statement: str) -> bool:
         """Run one statement or command; False means that the user leaves. Raises UserError and KeyboardInterrupt."""

@@ -134,6 +134,22 @@ def test_ctrl_c_pressed_again_and_again(terminal: Terminal) -> None:
     assert terminal.wait() == 0
 
 
+def test_ctrl_c_held_down_does_not_end_the_session(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    for _ in range(3):
+        terminal.type(ENDLESS)
+        terminal.works()
+        for _ in range(100):
+            terminal.type("\x03")
+            time.sleep(0.002)
+        terminal.until("cancelled")
+    time.sleep(0.2)  # the last presses cancel an empty input
+    terminal.type("SELECT 40 + 2 AS n;\n")
+    terminal.until("42")
+    terminal.type("exit\n")
+    assert terminal.wait() == 0
+
+
 def test_help_and_quit_in_the_middle_of_a_statement(terminal: Terminal) -> None:
     terminal.until(PROMPT)
     terminal.type("SELECT 40 + 2 AS n,\n")
