@@ -9,7 +9,8 @@ Faults are ordered through files in the folder `faults` names, so that a test ca
 `poison-<sha256>`: the process exits hard when that image is in it (`-soft`: the engine says that it died instead,
 `-hang`: it never answers anything again); `full-<n>`: from its n-th request on, the disk that the process writes to is
 full; `hold-<n>`: once the engines of all runs got n requests, further ones wait until the file is gone.
-It tells there what it did: a file `started-<pid>`, and in `asked-<pid>` a line for each request.
+It tells there what it did: a file `started-<pid>`, in `asked-<pid>` a line for each request, and `held-<pid>` once a
+request waits for a `hold-<n>`.
 """
 
 from __future__ import annotations
@@ -221,6 +222,7 @@ class FakeEngine:
             self._dead = True
         for order in self._faults.glob("hold-*"):
             while order.exists() and self._all_asked() >= int(order.name.split("-")[1]):
+                (self._faults / f"held-{os.getpid()}").touch()
                 await asyncio.sleep(0.02)
         for order in self._faults.glob("full-*"):
             if self._requests >= int(order.name.split("-")[1]):

@@ -14,7 +14,7 @@ from recaption.io.store import Store, open_store
 from recaption.output.index import load_index
 from recaption.source import open_source
 
-pytestmark = [needs_s3, pytest.mark.systems, pytest.mark.timeout(480)]
+pytestmark = [needs_s3, pytest.mark.systems, pytest.mark.timeout(1200)]
 IMAGES = 48
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from killed_run import until_taken
+
+from recaption import supervise
 
 ROOT = Path(__file__).parent.parent
 
@@ -162,14 +165,33 @@ def test_the_second_interrupt_stops_the_command_at_once(start: Start, whom: str)
     driver = ready(process)
     send(process, driver, whom, signal.SIGINT)
     assert process.stdout is not None and process.stdout.readline() == "draining\n"
+    until_taken(process.pid, signal.SIGINT)
     send(process, driver, whom, signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 75
 
 
-def test_under_nohup_a_closed_terminal_has_no_effect(start: Start) -> None:
-    process = start(f"{READY}time.sleep(0.5)\nreturn 0", before=["nohup"])
+def test_a_copy_that_arrives_after_the_work_is_not_another_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervise, "_shared", supervise._Shared(stderr=1))
+    monkeypatch.setattr(supervise, "_interrupts", supervise.Interrupts())
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        supervise.at_work()
+        with supervise.stop_requested() as stopping:
+            signal.raise_signal(signal.SIGINT)
+            assert stopping()
+        supervise._shared.forwarded += 1  # by a parent that had to wait for a processor
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_under_nohup_a_closed_terminal_has_no_effect(start: Start, tmp_path: Path) -> None:
+    sent = tmp_path / "sent"
+    body = f"{READY}while not os.path.exists({str(sent)!r}): time.sleep(0.01)\nreturn 0"
+    process = start(body, before=["nohup"])
     send(process, ready(process), "group", signal.SIGHUP)
+    sent.touch()
     process.communicate(timeout=60)
     assert process.returncode == 0
 
@@ -183,7 +205,7 @@ def test_processes_of_the_driver_end_with_the_driver_the_parent_or_both(start: S
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) == 2
     send(process, driver, victim, signal.SIGKILL)
-    _, left = psutil.wait_procs(family, timeout=15)
+    _, left = psutil.wait_procs(family, timeout=60)
     assert not left
 
 
@@ -202,6 +224,6 @@ def test_an_interrupt_during_imports_leaves_no_traceback(words: list[str], tmp_p
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 75
     assert err == "interrupted: stopped at once; run the same command again to continue\n"

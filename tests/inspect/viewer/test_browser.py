@@ -35,7 +35,7 @@ def poison(build: Path) -> None:
 def page(browser: Any, golden_copy: Callable[[], Path]) -> Iterator[Any]:
     out = golden_copy()
     poison((out / "dataset").resolve())
-    with Pages(find(str(out)), Limits(memory_mib=512)) as pages, Server(pages, token="t") as server:
+    with Pages(find(str(out)), Limits(seconds=120, memory_mib=512)) as pages, Server(pages, token="t") as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         opened = browser.new_page()
         said: list[str] = []
