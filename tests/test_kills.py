@@ -146,7 +146,7 @@ def test_with_json_the_last_line_is_a_summary_after_a_kill(work: KilledRun, kind
     began = time.monotonic()
     assert work.kill(kind)
     assert work.wait() == 3, work.said()
-    assert time.monotonic() - began < 30, "not after the minute that Ray waits"
+    assert time.monotonic() - began < 60, "not after the minute that Ray waits"
     *lines, error, last = work.said().splitlines()
     assert all(json.loads(line)["event"] for line in lines), "nothing of Ray's between them"
     assert error.startswith("error: ") and "run the same command again" in error

@@ -33,7 +33,7 @@ def end(body: str, *numbers: int, before: tuple[str, ...] = ()) -> tuple[int, st
         for number in numbers:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
             process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
     finally:
         process.kill()
     return process.returncode, err

@@ -76,5 +76,5 @@ try:
 except KeyboardInterrupt:
     print("left")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr

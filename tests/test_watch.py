@@ -55,8 +55,8 @@ def test_all_that_a_watched_process_started_ends_with_it(parent: subprocess.Pope
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     else:
-        parent.communicate(timeout=60)
-    _, left = psutil.wait_procs([*children, *watch], timeout=60)
+        parent.communicate(timeout=120)
+    _, left = psutil.wait_procs([*children, *watch], timeout=120)
     assert not left, "neither the children nor the process that watches are left"
 
 
@@ -67,7 +67,7 @@ def test_the_watch_ends_nothing_once_all_has_ended() -> None:
     in_group, in_session, mark = done.stdout.split()
     children = [psutil.Process(int(in_group)), psutil.Process(int(in_session))]
     try:
-        psutil.wait_procs(watching(mark), timeout=60)
+        psutil.wait_procs(watching(mark), timeout=120)
         assert all(child.is_running() for child in children)
     finally:
         for child in children:

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import pickle
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,11 +278,16 @@ def test_an_engine_from_start_to_death(tiny_model: Path, request_for: MakeReques
         one, two, three = await asyncio.gather(*(engine.generate(r) for r in sampled))
         assert one == three != two
 
-        running = [asyncio.ensure_future(engine.generate(r)) for r in good]
+        cores = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "EngineCore" in process.name() or "EngineCore" in " ".join(process.cmdline())
+        ]
+        endless = [request_for(n, max_tokens=300, ignore_eos=True) for n in range(24)]
+        running = [asyncio.ensure_future(engine.generate(r)) for r in endless]
         await asyncio.sleep(0.2)
-        for process in psutil.Process().children(recursive=True):
-            if "EngineCore" in process.name() or "EngineCore" in " ".join(process.cmdline()):
-                os.kill(process.pid, signal.SIGKILL)
+        for process in cores:
+            process.kill()
         results = await asyncio.gather(*running, return_exceptions=True)
         assert {type(r) for r in results} <= {EngineDead, Completion} and EngineDead in {type(r) for r in results}
         with pytest.raises(EngineDead):
