@@ -155,10 +155,12 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     server.server_close()
 
 
-def dead_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """Bound and not listening, so no other server can use the port."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +184,7 @@ def members(tar: Path) -> dict[str, bytes]:
         return {m.name: file.extractfile(m).read() for m in file}  # type: ignore[union-attr]
 
 
-def bad_urls(web: Web) -> dict[str, str]:
+def bad_urls(web: Web, dead_port: int) -> dict[str, str]:
     """URL -> the reason it must fail with."""
     paths = {
         "/huge": "too_large", "/endless": "too_large", "/loop": "redirect",
@@ -192,7 +194,7 @@ def bad_urls(web: Web) -> dict[str, str]:
     }  # fmt: skip
     bad = {web.url(path): reason for path, reason in paths.items()}
     return bad | {
-        f"http://127.0.0.1:{dead_port()}/x.jpg": "connection",
+        f"http://127.0.0.1:{dead_port}/x.jpg": "connection",
         "file:///etc/hostname": "bad_url",
         "not a url": "bad_url",
     }
@@ -200,9 +202,9 @@ def bad_urls(web: Web) -> dict[str, str]:
 
 @pytest.mark.usefixtures("looks")
 def test_each_url_of_a_difficult_web_has_its_result(
-    web: Web, tmp_path: Path, source: Callable[..., Source], index_all: Callable[[Source], list]
+    web: Web, dead_port: int, tmp_path: Path, source: Callable[..., Source], index_all: Callable[[Source], list]
 ) -> None:
-    bad = bad_urls(web)
+    bad = bad_urls(web, dead_port)
     good = [web.url(f"/ok/{n}") for n in range(10)]
     good += [web.url(path) for path in ("/redirect", "/others", "/png", "/once503", "/once429", "/oncecut", "/ok/3")]
     good.append(web.url("/ü x/12"))
