@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -475,6 +476,35 @@ def test_a_slow_engine_that_makes_tokens_is_alive(spec: ActorSpec, quick_watch: 
         await host.stop()
 
     asyncio.run(asyncio.wait_for(work(), 120))
+
+
+def test_an_engine_does_not_hang_because_its_process_was_stopped_for_an_hour(
+    spec: ActorSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours, looks = 0, list[int]()
+    monkeypatch.setattr("recaption.generate.actor.host_bytes", lambda: looks.append(1) or 0)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * hours)
+    monkeypatch.setattr("recaption.generate.actor.time", clock)
+
+    class Stopped(Engine):
+        async def generate(self, work: Request | Rendered) -> Completion:
+            nonlocal hours
+            if not hours:
+                hours, seen = 1, len(looks)
+                while len(looks) < seen + 3:
+                    await asyncio.sleep(0.001)
+            return await super().generate(work)
+
+    async def work() -> None:
+        engine = Stopped()
+        engine.capacity = 1
+        host = EngineHost(replace(spec, hang_seconds=60.0), engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk.only(range(4))))
+        await host.stop()
+
+    asyncio.run(work())
 
 
 def test_an_idle_engine_does_not_hang(spec: ActorSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch) -> None:
