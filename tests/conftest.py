@@ -56,9 +56,13 @@ def ray_session() -> Iterator[None]:
     """One local Ray for all tests that want one; its workers can import the tests' fake engine."""
     import ray
 
+    from recaption.run.cluster import _start
+
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=2**28)
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")  # as a run does
+    options = {"address": "local", "include_dashboard": False, "log_to_driver": False}  # never another test's Ray
+    _start({**options, "num_cpus": 3, "object_store_memory": 2**28})
     yield
     ray.shutdown()

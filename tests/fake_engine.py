@@ -2,7 +2,8 @@
 
 engine_args: `capacity`, `latency` (seconds), `decode`; `render` (it has a renderer, so that there are render actors);
 `child` (a process of its own does the answering, as vLLM's does: when that is gone, the engine is dead); `refusals`
-(it answers nothing but that it cannot help).
+(it answers nothing but that it cannot help);
+`fsync: false` (parts are stored without waiting for the disk: what a kill may cost depends on how long that takes).
 
 Faults are ordered through files in the folder `faults` names, so that a test can give them to another process:
 `die-<n>`: the process exits hard at its n-th request; `dead`: start raises EngineDead; `dying`: any request raises it;
@@ -140,6 +141,7 @@ class FakeEngine:
         self._decode = bool(options.get("decode", True))
         self._renders, self._has_child = bool(options.get("render")), bool(options.get("child"))
         self._refuses = bool(options.get("refusals"))
+        self._fsync = bool(options.get("fsync", True))
         self._limits = spec.limits
         self._requests = 0
         self._dead = False
@@ -150,6 +152,8 @@ class FakeEngine:
         return FakeRendererSpec(limits=self._limits) if self._renders else None
 
     async def start(self) -> None:
+        if not self._fsync:
+            os.fsync = _no_wait
         if self._faults:
             (self._faults / f"started-{os.getpid()}").touch()
         if self._ordered("dead"):
@@ -237,6 +241,10 @@ class FakeEngine:
                 os._exit(1)
         with (self._faults / f"asked-{os.getpid()}").open("a") as log:
             log.write(f"{asked.sha256}\t{asked.prompt[:40]}\n")
+
+
+def _no_wait(*_: Any) -> None:
+    pass
 
 
 def _no_space(*_: Any) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -52,7 +53,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def work_on(source: Path, folder: Path) -> KilledRun:
-    return KilledRun(folder, source, {"renderers": 1}, capacity=CAPACITY, latency=0.05, render=True, child=True)
+    engine: dict[str, Any] = {"capacity": CAPACITY, "latency": 0.05, "render": True, "child": True, "fsync": False}
+    return KilledRun(folder, source, {"renderers": 1}, **engine)
 
 
 @pytest.fixture

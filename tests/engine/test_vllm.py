@@ -304,6 +304,7 @@ def test_an_engine_from_start_to_death(tiny_model: Path, request_for: MakeReques
 def test_inside_a_ray_actor_it_answers_as_transformers_does(scene_model: Path, request_for: MakeRequest) -> None:
     """Greedy answers in float32 to 64 scenes: equal for 99%, one by one."""
     ray = pytest.importorskip("ray")
+    from recaption.run.cluster import _start
 
     class Holder:
         def __init__(self, engine_spec: EngineSpec) -> None:
@@ -330,7 +331,7 @@ def test_inside_a_ray_actor_it_answers_as_transformers_does(scene_model: Path, r
         return list(answers)
 
     expected = asyncio.run(by_transformers())
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    _start({"address": "local", "num_cpus": 1, "include_dashboard": False, "log_to_driver": False})
     try:
         actor = ray.remote(num_cpus=1, max_concurrency=200)(Holder).remote(spec(scene_model))
         assert ray.get(actor.start.remote()) > 64

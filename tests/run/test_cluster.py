@@ -44,6 +44,7 @@ class Nodes:
             "RAY_USAGE_STATS_ENABLED": "0",
             **ACCESS,
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "RAY_gcs_server_port_wait_time_s": "120",
         }
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
