@@ -15,9 +15,10 @@ from samples import jpeg, sample, write_tar
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
-# `make test` says the same for the same code; `make soak` looks for new examples.
-hypothesis.settings.register_profile("suite", derandomize=True)
-hypothesis.settings.register_profile("soak", max_examples=2000, print_blob=True)
+# `make test` says the same for the same code, on a busy machine too; `make soak` looks for new examples.
+patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("suite", patient, derandomize=True)
+hypothesis.settings.register_profile("soak", patient, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
 

@@ -158,7 +158,7 @@ def test_many_predicates_with_many_subjects_take_bounded_time(annotator: Annotat
     assert time.thread_time() - started < 20, "a predicate applies to a bounded number of subjects"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(raw=st.text(max_size=200))
 def test_spans_of_any_text_are_valid(annotator: Annotator, make: Make, raw: str) -> None:
     text = normalise(raw)

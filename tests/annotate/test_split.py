@@ -153,7 +153,7 @@ _PIECES = st.sampled_from(_ODD)
 _TEXTS = st.one_of(st.text(max_size=300), st.lists(_PIECES, max_size=80).map("".join))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_TEXTS)
 def test_spans_are_exact_ordered_and_cover_all_but_markers(raw: str) -> None:
     text = normalise(raw)
@@ -166,7 +166,7 @@ def test_spans_are_exact_ordered_and_cover_all_but_markers(raw: str) -> None:
     assert is_gap(text[end:])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(_TEXTS)
 def test_the_same_text_has_the_same_spans(raw: str) -> None:
     assert split(raw) == split(raw)
@@ -201,7 +201,7 @@ def test_time_is_linear(piece: str) -> None:
 _FLAIR = re.compile(r"\n|</s>|[.]")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from([".", "\n", "</s>", " ", "A dog", "3.5", "!", "</", "\u3000"]), max_size=30).map("".join)
 )
