@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import duckdb
 
 T = TypeVar("T")
-_PATIENCE = 1.0  # seconds after the first Ctrl-C; a later one abandons the query
+_PATIENCE = 3.0  # seconds in which a query reacts to the first Ctrl-C, on a busy machine too; a later one abandons it
 
 
 def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T:

@@ -170,7 +170,7 @@ def output_sql(outs, sql, form, console):
         connection.create_function("nap", nap)
         run_sql(connection, "SELECT nap(1)", unsafe=True)
 
-times = iter((0.0, 2.0))
+times = iter((0.0, 4.0))
 stoppable.time = types.SimpleNamespace(monotonic=note)
 inspect.output_sql = output_sql
 from recaption.cli import main
