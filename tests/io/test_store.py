@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import random
 import subprocess
@@ -18,6 +17,8 @@ import pytest
 
 from recaption.errors import StoreError
 from recaption.io.store import LocalStore, ObjectStore, Store, open_store
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -98,22 +99,35 @@ def test_a_local_path_may_not_leave_the_output(tmp_path: Path) -> None:
             store.put(path, b"")
 
 
-def _put_if_absent(root: str, name: int, won: object) -> None:
-    if LocalStore(root).put("only", str(name).encode(), if_absent=True):
-        won.put(name)  # type: ignore[attr-defined]
+PUT_IF_ABSENT = """
+import sys
+from recaption.io.store import LocalStore
+print("ready", flush=True)
+sys.stdin.readline()
+print(LocalStore(sys.argv[1]).put("only", sys.argv[2].encode(), if_absent=True))
+"""
 
 
 def test_of_many_processes_one_wins(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    won = context.Queue()
-    processes = [context.Process(target=_put_if_absent, args=(str(tmp_path), n, won)) for n in range(8)]
+    processes = [
+        subprocess.Popen(  # not forked: this process may have threads
+            [sys.executable, "-c", PUT_IF_ABSENT, str(tmp_path), str(number)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(8)
+    ]
     for process in processes:
-        process.start()
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
     for process in processes:
-        process.join()
-    winner = won.get(timeout=120)
-    assert won.empty()
-    assert LocalStore(tmp_path).get("only") == str(winner).encode()
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate()[0] for process in processes]
+    assert sorted(said) == ["False\n"] * 7 + ["True\n"]
+    assert LocalStore(tmp_path).get("only") == str(said.index("True\n")).encode()
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, number: int, times: int, *, after: bool = False) -> list[str]:
