@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from recaption.io import retrying
@@ -35,7 +37,7 @@ def run(call: Failing, attempts: int = 4) -> str:
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr(retrying.time, "sleep", waited.append)
+    monkeypatch.setattr(retrying, "time", SimpleNamespace(sleep=waited.append))
     return waited
 
 

@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the retries would have waited."""
     waited: list[float] = []
-    monkeypatch.setattr("recaption.io.retrying.time.sleep", waited.append)
+    monkeypatch.setattr("recaption.io.retrying.time", SimpleNamespace(sleep=waited.append))
     return waited
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,7 +103,7 @@ def test_waiting_for_gpus_counts_as_a_stall() -> None:
 
 def test_a_failing_server_is_tried_again_and_given_up(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     url, got, statuses = server
-    monkeypatch.setattr(notify.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(notify, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
     statuses += [500, 503]
     post(url, b"{}")
     assert len(got) == 1
