@@ -46,9 +46,12 @@ def export(
         ),
     ] = None,
     images: Annotated[
-        Literal["none", "jpg", "symlink"],
-        typer.Option(help="Image files for formats that name them: none, JPEGs, or links to those of a local folder"),
-    ] = "none",
+        Literal["none", "jpg", "symlink"] | None,
+        typer.Option(
+            help="Image files for formats that name them: none, JPEGs, or links to those of a local folder. "
+            "Default: jpg for txt, imagefolder and goal, none for others"
+        ),
+    ] = None,
     captions: Annotated[
         Literal["one", "lines", "tags"],
         typer.Option(
