@@ -12,6 +12,7 @@ from recaption.export.unfinished import UNFINISHED
 from recaption.io import files
 from recaption.io.store import Store, open_store
 from recaption.problems import Problem, Severity
+from recaption.source.paths import is_pattern
 from recaption.types import Record
 from recaption.write.entry import ShardEntry
 from recaption.write.profile import Fill, places
@@ -232,6 +233,17 @@ def shards(dataset: Dataset, options: Options) -> Iterator[ShardEntry]:
         options.progress(done, len(dataset.shards))
         yield shard
     options.progress(len(dataset.shards), len(dataset.shards))
+
+
+def refuse_missing(path: str, images: str | None = None) -> None:
+    """Raises UserError if nothing exists at `path`, which may be a pattern, or if there is no folder `images`."""
+    try:
+        if not is_pattern(path) and not files.is_folder(path) and not files.is_file(path):
+            raise UserError(f"cannot check {path}: there is no such file or folder. Correct the path")
+        if images is not None and not files.is_folder(images):
+            raise UserError(f"--images {images}: there is no such folder. Name the folder with the images")
+    except RecaptionError as error:
+        raise UserError(f"cannot check {path}: {error}") from error
 
 
 def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)) -> list[str]:
