@@ -6,12 +6,10 @@ its decisions to the cluster (`transport`) and the replies back to it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from recaption.engine import check_reachable
 from recaption.errors import ClusterLost, DatasetError, EngineDead, Interrupted, ShardError, UserError
 from recaption.generate.actor import Ended, Poll
 from recaption.generate.breaker import CircuitBreaker
@@ -88,7 +86,6 @@ class ModelPass:
         self._last_error = ""
         self._levelled = self._nodes_read = float("-inf")
         self._ahead = LIST_AHEAD[0]
-        self._reachable = False  # the engine's server was checked
         self._waits, self._gpu_wait = False, 0.0  # whether and for how many seconds no node has had an engine's GPUs
         self._phase, self._all_listed, self._deaths = "listing", False, 0
         self._provenance: dict[str, str] = {}
@@ -331,7 +328,6 @@ class ModelPass:
         if not self.scheduler.waiting:
             return
         self._may_start()
-        self._check_reachable()
         for engine, ticket in self.fleet.grow():
             self._expect(ticket, partial(self._engine_started, engine))
             if self._phase == "listing":
@@ -348,15 +344,6 @@ class ModelPass:
             else:
                 self._events.gpus_available(before)
         self._gpu_wait = self.fleet.gpu_wait_seconds
-
-    def _check_reachable(self) -> None:
-        """Check the engine's server once, before the first engine starts. Skipped on a cluster: its nodes may reach
-        servers that this machine cannot."""
-        if self._reachable:
-            return
-        self._reachable = True
-        if self._model.engine is not None and not os.environ.get("RAY_ADDRESS"):
-            check_reachable(self._model.engine)
 
     def _engine_started(self, engine: EngineState, reply: Reply) -> None:
         if isinstance(reply.error, EngineDead | ActorLost):

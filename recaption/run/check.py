@@ -15,8 +15,10 @@ from typing import Any, NoReturn, TypeVar
 
 from recaption.annotate import Annotator
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
+from recaption.engine import check_reachable
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
 from recaption.generate.plan import (
+    ModelPlan,
     Plan,
     fitting_engine,
     fitting_prompt,
@@ -28,6 +30,7 @@ from recaption.generate.plan import (
 )
 from recaption.io.store import LocalStore, Store, file_in_place, open_store
 from recaption.output.folder_rule import recorded_rule
+from recaption.run.connect import cluster_address
 from recaption.source import Source as OpenSource
 from recaption.source import open_source
 from recaption.source.excluded import read_excluded
@@ -195,6 +198,15 @@ def check_writable(store: Store) -> None:
         with suppress(OSError):  # removed already, or no longer empty
             for folder in created:
                 folder.rmdir()
+
+
+def check_server(model: ModelPlan) -> None:
+    """Raises EngineDead if the server of the model's engine does not listen.
+
+    Not checked on a cluster: its nodes may reach servers that this machine cannot.
+    """
+    if model.engine is not None and cluster_address() is None:
+        check_reachable(model.engine)
 
 
 def excluded(source: Source) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -196,7 +196,7 @@ def run(
                         job,
                         report=report,
                         stopping=lambda: stop() or spend.is_over,
-                        may_start=partial(_begin, spend, gpus, model),
+                        may_start=partial(_begin, spend, gpus, model, cache(partial(check.check_server, model))),
                         released=gpus.reduce,
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
@@ -277,11 +277,12 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     return (f"images in {counts['images']:,} = {terms}",)
 
 
-def _begin(spend: Spend, gpus: GpuRequest, model: ModelPlan) -> None:
-    """Called before engines start. Raises BudgetSpent, UserError."""
+def _begin(spend: Spend, gpus: GpuRequest, model: ModelPlan, check_server: Callable[[], None]) -> None:
+    """Called each time before engines start; `check_server` acts once. Raises BudgetSpent, UserError, EngineDead."""
     spend.check()
     check_gpu(model.name, model.config)
     gpus.make()
+    check_server()
 
 
 def _say_copies(display: Display, store: Store, build: str, form: Format, stop: Callable[[], bool]) -> None:
