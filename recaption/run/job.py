@@ -34,7 +34,7 @@ from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, ProgressListener
 from recaption.run import check
-from recaption.run.autoscaling import GpuRequest, check_gpu, expects_gpus
+from recaption.run.autoscaling import GpuRequest, check_gpu, cpu_hint, expects_gpus
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.budget import Spend, earlier_gpu_seconds, keep_killed_run
@@ -151,6 +151,10 @@ def run(
             for listener in all_listeners:
                 listener.built(seconds)
 
+        def hint(text: str) -> None:
+            display.message(escape(text))
+            log.warn(text)
+
         announced = False
 
         def stop() -> bool:
@@ -191,17 +195,18 @@ def run(
                 had_gpus = False
                 for model in plan.models:
                     gpus = GpuRequest(model.config)
+                    waits = expects_gpus(model.config, had_gpus=had_gpus)
                     work = ModelPass(
                         model,
                         job,
                         report=report,
                         stopping=lambda: stop() or spend.is_over,
-                        may_start=partial(_begin, spend, gpus, model, cache(partial(check.check_server, model))),
+                        may_start=partial(_begin, spend, gpus, model, cache(partial(_begin_first, model, waits, hint))),
                         released=gpus.reduce,
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
                         emit=log.emit,
-                        expects_gpus=expects_gpus(model.config, had_gpus=had_gpus),
+                        expects_gpus=waits,
                     )
                     compactions = RayPool()
                     try:
@@ -277,12 +282,19 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     return (f"images in {counts['images']:,} = {terms}",)
 
 
-def _begin(spend: Spend, gpus: GpuRequest, model: ModelPlan, check_server: Callable[[], None]) -> None:
-    """Called each time before engines start; `check_server` acts once. Raises BudgetSpent, UserError, EngineDead."""
+def _begin(spend: Spend, gpus: GpuRequest, model: ModelPlan, first: Callable[[], None]) -> None:
+    """Called each time before engines start; `first` acts once. Raises BudgetSpent, UserError, EngineDead."""
     spend.check()
     check_gpu(model.name, model.config)
     gpus.make()
-    check_server()
+    first()
+
+
+def _begin_first(model: ModelPlan, waits: bool, hint: Callable[[str], None]) -> None:
+    """Called before the first engine of a pass starts. `waits`: engines wait for GPUs. Raises EngineDead."""
+    if not waits and (text := cpu_hint(model.name, model.config)):
+        hint(text)
+    check.check_server(model)
 
 
 def _say_copies(display: Display, store: Store, build: str, form: Format, stop: Callable[[], bool]) -> None:

@@ -57,3 +57,30 @@ def test_the_server_is_checked_before_engines_start_unless_they_start_on_a_clust
         (tmp_path / "p.yaml").write_text(yaml.safe_dump(data))
         assert main(["run", str(tmp_path / "p.yaml")]) == 3
         assert message in capsys.readouterr().err
+
+
+def test_a_run_on_a_cluster_without_gpus_hints_once_that_its_engines_do_not_wait(
+    local: KeptEngines,
+    make_source: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    data = {
+        "name": "x",
+        "source": {"path": f"{make_source(shards=3, per_shard=2)}/*.tar"},
+        "models": {"m": {"engine": "fake_engine:FakeEngine", "model": "scene"}},
+        "generate": [{"id": "long", "model": "m", "prompt": "describe_long"}],
+        "output": {"path": str(tmp_path / "out")},
+    }
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(data))
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    hint = "models.m: no node of the cluster has a GPU now"
+    assert main(["run", str(file)]) == 0
+    printed = capsys.readouterr()
+    assert " ".join((printed.out + printed.err).split()).count(hint) == 1
+    assert sum(hint in log.read_text() for log in (tmp_path / "out" / "metrics").rglob("*.jsonl")) == 1
+    assert main(["run", str(file)]) == 0
+    assert hint not in capsys.readouterr().err, "no engine is started"
