@@ -18,11 +18,11 @@ from recaption.build.builder import Builder, box_warnings, failure_warnings, out
 from recaption.build.pool import RayPool
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
-from recaption.errors import Interrupted, StoreError
+from recaption.errors import FAULTS, Interrupted, StoreError
 from recaption.formatting import duration
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import Job
-from recaption.generate.driver import ModelPass
+from recaption.generate.driver import Callbacks, ModelPass
 from recaption.generate.plan import ModelPlan, Plan, make_plan
 from recaption.generate.progress import PassProgress
 from recaption.io.store import Store, open_store
@@ -107,7 +107,7 @@ def run(
         watch = StoreWatch(escape(store.url), display.message)
         waited(lambda: check.check_writable(store), silent=watch.update)
         excluded = check.excluded(pipeline.source)
-    except check.FAULTS as error:
+    except FAULTS as error:
         check.raise_all(error, pipeline, path)
     for line in plan.lines():
         display.message(escape(line))
@@ -196,16 +196,19 @@ def run(
                 for model in plan.models:
                     gpus = GpuRequest(model.config)
                     waits = expects_gpus(model.config, had_gpus=had_gpus)
+                    first = cache(partial(_begin_first, model, waits, hint))
                     work = ModelPass(
                         model,
                         job,
-                        report=report,
-                        stopping=lambda: stop() or spend.is_over,
-                        may_start=partial(_begin, spend, gpus, model, cache(partial(_begin_first, model, waits, hint))),
-                        released=gpus.reduce,
+                        callbacks=Callbacks(
+                            report=report,
+                            emit=log.emit,
+                            stopping=lambda: stop() or spend.is_over,
+                            may_start=partial(_begin, spend, gpus, model, first),
+                            released=gpus.reduce,
+                        ),
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
-                        emit=log.emit,
                         expects_gpus=waits,
                     )
                     compactions = RayPool()
