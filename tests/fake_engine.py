@@ -212,6 +212,11 @@ class FakeEngine:
         assert self._faults is not None
         return sum(len(log.read_bytes().splitlines()) for log in self._faults.glob("asked-*"))
 
+    def _holds(self) -> bool:
+        assert self._faults is not None
+        orders = [int(order.name.split("-")[1]) for order in self._faults.glob("hold-*")]
+        return bool(orders) and self._all_asked() >= min(orders)
+
     async def _obey(self, asked: Request | FakeInput) -> None:
         """Do what is ordered, and tell of the request unless this ends the engine."""
         if self._child is not None and self._child.gone:
@@ -224,10 +229,9 @@ class FakeEngine:
                 os._exit(1)
         if self._ordered("dying"):
             self._dead = True
-        for order in self._faults.glob("hold-*"):
-            while order.exists() and self._all_asked() >= int(order.name.split("-")[1]):
-                (self._faults / f"held-{os.getpid()}").touch()
-                await asyncio.sleep(0.02)
+        while self._holds():
+            (self._faults / f"held-{os.getpid()}").touch()
+            await asyncio.sleep(0.02)
         for order in self._faults.glob("full-*"):
             if self._requests >= int(order.name.split("-")[1]):
                 os.fsync = _no_space

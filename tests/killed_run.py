@@ -101,11 +101,11 @@ class KilledRun:
     def wait_until_asked(self, requests: int, room: int | None = None) -> bool:
         """False: the run ended before so many were asked.
 
-        With `room`, about so many more are answered and the rest wait for `kill`, `signal` or `wait`: on a slow machine
-        the run would otherwise end before this process looks again.
+        With `room`, so many more are answered and the rest wait for `kill`, `signal` or `wait`: on a slow machine the
+        run would otherwise end before this process looks again.
         """
         if room is not None:
-            (self.faults / f"hold-{requests + room}").touch()
+            self.hold(requests + room)
         deadline = time.monotonic() + self.patience
         while self.asked() < requests:
             if not self.running:
@@ -114,9 +114,16 @@ class KilledRun:
             time.sleep(0.02)
         return True
 
-    def _go_on(self) -> None:
+    def hold(self, requests: int) -> None:
+        """All requests after so many wait for `kill`, `signal` or `wait`. Replaces an earlier order."""
+        order = self.faults / f"hold-{requests}"
+        order.touch()
+        self._go_on(keep=order)
+
+    def _go_on(self, keep: Path | None = None) -> None:
         for order in self.faults.glob("hold-*"):
-            order.unlink()
+            if order != keep:
+                order.unlink()
 
     def find(self, kind: str) -> psutil.Process | None:
         """One of the run's own processes: parent (which reports), driver, engine (its own process), or of KINDS."""
@@ -136,8 +143,8 @@ class KilledRun:
                 return process
         return None
 
-    def kill(self, kind: str) -> bool:
-        """SIGKILL to one process. False: the run ended before there was one."""
+    def kill(self, kind: str, *, held: bool = False) -> bool:
+        """SIGKILL to one process. False: the run ended before there was one. `held`: requests that wait still wait."""
         deadline = time.monotonic() + self.patience
         while True:
             victim = self.find(kind)
@@ -145,7 +152,8 @@ class KilledRun:
                 self._processes()  # found now: a process whose parent has ended is not found later
                 with suppress(psutil.NoSuchProcess):  # workers of Ray come and go
                     victim.send_signal(signal.SIGKILL)
-                    self._go_on()
+                    if not held:
+                        self._go_on()
                     return True
             elif not self.running:
                 return False
@@ -170,10 +178,11 @@ class KilledRun:
             time.sleep(0.02)
         self._go_on()
 
-    def wait(self) -> int:
-        """The run's exit code. However it ended, none of its processes is left behind."""
+    def wait(self, *, held: bool = False) -> int:
+        """The run's exit code. However it ended, none of its processes is left behind. `held`: see `kill`."""
         assert self._process is not None
-        self._go_on()
+        if not held:
+            self._go_on()
         try:
             code = self._process.wait(self.patience)
         except subprocess.TimeoutExpired:

@@ -80,7 +80,7 @@ def work(tmp_path: Path) -> Iterator[Callable[[Path, str], KilledRun]]:
 
 def check(run: KilledRun, undisturbed: Undisturbed, seed: int, kind: str) -> None:
     expected, requests = undisturbed
-    disturb(run, [(kind, random.Random(seed).randint(1, requests - 40))], all_of_them=False)
+    disturb(run, [(kind, random.Random(seed).randint(1, requests - 40))], requests)
     assert files(run.out) == expected
     assert requests <= run.asked() <= requests + STAGED_COST[kind], "what is in the store is not paid for again"
 
