@@ -19,6 +19,7 @@ from recaption.annotate.stated import (
     LIGHT,
     LIGHT_VERBS,
     has_effect,
+    is_known,
     is_stated_at,
     names_place,
     names_sport,
@@ -77,6 +78,23 @@ _TOPICS = word_set("atmosphere mood ambiance ambience vibe feel lighting brightn
 """What a place has as a whole: "the lighting in the room"."""
 _MOODS = _TOPICS - {"lighting", "brightness"}
 _HAS_VERBS = word_set("has have had exudes exude radiates radiate")
+_CAPTURED = re.compile(
+    r"""(?:the|this)\ (?:overall\ )?(?:scene|image|picture|photo|photograph|moment)\ (?:also\ )?
+    (?:captures|conveys|showcases|highlights|celebrates|evokes|reflects|depicts|portrays|emphasizes)
+    \ (?:the|a|an|both)\ ((?:\w+(?:,|\ and)?\ ){0,4}?\w+)\ (?:of|between|shared|among|in|as)\ """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_QUALITIES = word_set("""
+    bond beauty essence spirit moment relationship connection camaraderie joy excitement elegance charm grace thrill
+    atmosphere mood love affection companionship friendship intimacy passion skill talent dedication determination
+""")
+_FELT_VERBS = word_set("""
+    be is are was been being have has seem seems appear appears may might could can filled
+    enjoy enjoying enjoys share sharing shares shared interact interacting interacts participate participating engage
+    engages engaging engaged appreciate appreciating bond bonding spend spending relax relaxed relaxing surrounded
+""")
+_EFFECTS = lex.EFFECTS | {"showcase", "highlight", "emphasize"}
+_SEEN = (lex.COLOURS, lex.MATERIALS, _LOOKS)
 _STATES = word_set("""
     clean dirty tidy messy neat cluttered organized organised maintained hygienic spacious empty full crowded modern
     dark dim
@@ -109,6 +127,8 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events they name.
     Sentences that `is_assistant` accepts are not covered.
     """
+    if _judges_known_things(words, text, visible):
+        return True
     if has_opener and visible:
         return False
     visible = stated_things(words, visible)
@@ -117,6 +137,26 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     if _WRITING.search(text) or names_place(words) or names_sport(words):
         return False
     return not any(is_stated_at(words, at) for at in visible)
+
+
+def _judges_known_things(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool:
+    """Whether only a quality of known things is told: "The scene captures the bond between the mother and her baby".
+
+    A thing is known if it is definite. Nothing else may be said of it: no verb but of feeling, no look, no name.
+    """
+    captured = _CAPTURED.match(text)
+    if captured is None or not visible:
+        return False
+    quality = captured[1].lower().rpartition(" ")[2]
+    if quality not in _QUALITIES and not lex.is_abstract(quality):
+        return False
+    if any(word.tag == "NNP" or word.text in seen for word in words for seen in _SEEN):
+        return False
+    for before, word in pairwise(words):
+        is_effect = before.text == "," and verb_lemma(word) in _EFFECTS  # "…, showcasing": not "with the boats adding"
+        if word.tag.startswith("V") and not is_effect and word.text not in _FELT_VERBS:
+            return False
+    return all(is_known(words, at) for at in visible)
 
 
 def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int], *, is_fragment: bool) -> bool:

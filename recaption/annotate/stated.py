@@ -15,6 +15,7 @@ BLURRED = re.compile(
     r"\b(?:blur\w*|pixelat\w+|out\ of\ focus|out-of-focus|unfocused|defocused|bokeh|in\ focus|soft\ focus)\b", re.X
 )
 ADVERBIAL_TAGS = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
+DEFINITE = frozenset(("the", "these", "those", "this", "that", "both", "their", "its", "his", "her"))
 INDEFINITE = frozenset(("a", "an", "one", "two", "three", "several", "no"))
 LIGHT = frozenset(("light", "sunlight", "moonlight", "daylight", "glow"))
 _BACKGROUNDS = frozenset(("background", "backdrop"))
@@ -223,6 +224,20 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
     if before == "of":
         return start > 1 and words[start - 2].text in ("that", "typical", "presence", "impression")
     return before in _INTRODUCES
+
+
+def is_known(words: Sequence[Token], at: int) -> bool:
+    """Whether the thing at this offset is told of as one that is known: "the dog", "these two cats", "his hat"."""
+    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    start = noun
+    while start and (words[start - 1].tag in _PHRASE_TAGS or _continues(words, start)):
+        start -= 1
+    if start < len(words) and words[start].tag == "PRP$":
+        return True
+    if start < len(words) and words[start].text in DEFINITE:
+        return True
+    is_listed = start > 1 and words[start - 1].text == "and" and words[start - 2].tag in NOUNS
+    return is_listed and is_known(words, words[start - 2].start)  # "the people and elephants"
 
 
 def _continues(words: Sequence[Token], at: int) -> bool:

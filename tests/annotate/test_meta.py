@@ -150,3 +150,33 @@ def test_a_thing_that_has_nothing_but_a_mood_is_no_content(subs: Subs, text: str
 )
 def test_what_a_thing_has_besides_a_mood_is_content(subs: Subs, text: str) -> None:
     assert not subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The scene captures the beauty of these majestic animals in their natural environment.",
+        "The overall scene depicts a peaceful moment shared by the three giraffes in their natural habitat.",
+        "The image captures the excitement and energy of the skateboarder and the audience.",
+    ],
+)
+def test_known_things_that_are_only_judged_are_no_content(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The image captures the joy of the children playing in the park.",
+        "The scene depicts a moment of a dog leaping over a fence.",
+        "The scene captures the beauty of a snowy mountain.",
+        "The image captures the beauty of the Eiffel Tower.",
+        "The scene captures the beauty of the red flowers.",
+        "The scene is calm, with the dog sleeping on the rug.",
+        "The scene is lively, with people enjoying the beach.",
+        "The scene is peaceful, with the boats adding a touch of activity.",
+        "The image shows the dog in its bed.",
+    ],
+)
+def test_new_things_looks_and_actions_beside_a_judgement_are_content(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_meta
