@@ -29,6 +29,20 @@ KINDS = {  # what a process's command line begins with or, of a script, what its
 }
 
 
+def until_taken(process: int, number: signal.Signals) -> None:
+    """Wait until a signal that was sent to a process no longer waits for it: two that wait at once are one."""
+    while True:
+        try:
+            lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        except OSError:  # it has ended
+            return
+        fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+        waiting = int(fields["SigPnd"][0], 16) | int(fields["ShdPnd"][0], 16)
+        if fields["State"][0] == "Z" or not waiting >> (number - 1) & 1:
+            return
+        time.sleep(0.01)
+
+
 class KilledRun:
     """A pipeline in `folder` and one run of it after another: `out`, `log` (of the last run) and `faults` lie there.
 
@@ -55,7 +69,7 @@ class KilledRun:
         self.pipeline = folder / "p.yaml"
         self.options: tuple[str, ...] = ()
         self.write()
-        self.patience = 90.0  # seconds that anything may take
+        self.patience = 240.0  # seconds that anything may take
         self._process: subprocess.Popen[bytes] | None = None
         self._family: set[psutil.Process] = set()
 
@@ -147,13 +161,21 @@ class KilledRun:
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
-        """SIGINT as from a terminal: to every process of the group; others to the driver alone."""
+        """SIGINT as from a terminal: to every process of the group; others to the driver alone.
+
+        Returns once the run has noticed it: what `wait_until_asked` holds up could otherwise end before.
+        """
         assert self._process is not None
         self._processes()
         if number == signal.SIGINT:
             os.killpg(self._process.pid, number)
         else:
             self._process.send_signal(number)
+        until_taken(self._process.pid, number)
+        deadline = time.monotonic() + self.patience
+        while self.running and "stopping: " not in self.said():
+            assert time.monotonic() < deadline, f"it does not stop: {self.said()}"
+            time.sleep(0.02)
         self._go_on()
 
     def wait(self, *, held: bool = False) -> int:
@@ -177,7 +199,7 @@ class KilledRun:
             self._processes()
             self._process.kill()
             self._process.wait()
-        _, left = psutil.wait_procs(self._family, timeout=15)
+        _, left = psutil.wait_procs(self._family, timeout=60)
         names = [_name(process) for process in left]
         for process in left:
             with suppress(psutil.NoSuchProcess):

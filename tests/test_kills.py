@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -52,7 +53,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def work_on(source: Path, folder: Path) -> KilledRun:
-    return KilledRun(folder, source, {"renderers": 1}, capacity=CAPACITY, latency=0.05, render=True, child=True)
+    engine: dict[str, Any] = {"capacity": CAPACITY, "latency": 0.05, "render": True, "child": True, "fsync": False}
+    return KilledRun(folder, source, {"renderers": 1}, **engine)
 
 
 @pytest.fixture
@@ -152,7 +154,7 @@ def test_with_json_the_last_line_is_a_summary_after_a_kill(work: KilledRun, kind
     began = time.monotonic()
     assert work.kill(kind)
     assert work.wait() == 3, work.said()
-    assert time.monotonic() - began < 30, "not after the minute that Ray waits"
+    assert time.monotonic() - began < 60, "not after the minute that Ray waits"
     *lines, error, last = work.said().splitlines()
     assert all(json.loads(line)["event"] for line in lines), "nothing of Ray's between them"
     assert error.startswith("error: ") and "run the same command again" in error

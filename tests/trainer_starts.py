@@ -95,7 +95,9 @@ def call(line: str, folder: Path, bin: Path) -> list[str]:
             (bin / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{bin}:/usr/bin:/bin"}
     command = ["bash", "-ec", line]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, f"{line}\n{done.stderr}"
     words = said.read_text().split("\0")[:-1]
     said.unlink()
