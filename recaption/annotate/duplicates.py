@@ -15,23 +15,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
+from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS, WORD
-from recaption.annotate.lemma import singular
-from recaption.annotate.lexicon import word_set, words
-from recaption.annotate.tagged_words import Token
+from recaption.annotate.lexicon import word_set
+from recaption.annotate.stems import CONTRASTS, PLACES, stem
+from recaption.annotate.tagged_words import FINITE, Token
 from recaption.types import Tag
 
-_PLACES = word_set("""
-    left right above below under behind front beside near top bottom inside outside over between against opposite center
-    corner foreground background upper lower
-""")
 _PRONOUNS = word_set("he she it they one its his her their")
 _FEMALE, _MALE = word_set("she her hers herself"), word_set("he him his himself")
 _PLURAL = word_set("they them their theirs themselves")
@@ -42,8 +38,6 @@ _AGAIN = word_set("also too likewise similarly")
 _QUOTED = re.compile(r"[\"“«]([^\"“”«»]+)[\"”»]|(?<![\w])['‘]([^'‘’]+)['’](?!\w)|\b([A-Z]{3,}(?: [A-Z]{2,})*)\b")
 """A text in the picture: in quotation marks, or in capitals."""
 _BEGIN = 3  # words among which a pronoun begins a sentence: "The black one"
-_OPPOSITES = word_set("light dark open closed up down off")
-_CONTRASTS = _PLACES | _OPPOSITES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
 _MIN_SHARED = 0.75  # share of a sentence's features (content words, places) that the earlier sentence has
 _MIN_COVERED = 0.35  # number of features, as a share of the earlier sentence's
 _ALL_SHARED_BELOW = 4  # sentences with fewer features must share all of them
@@ -51,24 +45,11 @@ _NOT_DESCRIPTIVE = STOP_WORDS | lex.NOT_ATTRIBUTES
 _LONG = 9  # features
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
+_MOST_CANDIDATES = 4
+_MIN_SHARED_CORE = 0.66  # share of the words that state something that the earlier sentence has as they are
+_ENDS = (".", "!", "?")
+_NOT_FINITE = ("VB", "VBG", "VBN")
 _MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
-_SYNONYMS = dict(
-    pair.split(":")
-    for pair in words("""
-    sat:sit sitting:sit stood:stand lain:lie lying:lie lies:lie rests:lie resting:lie rested:lie full:fill upward:up
-    upwards:up downward:down downwards:down laid:lay held:hold hung:hang ran:run running:run written:write wrote:write
-    drawn:draw drew:draw grey:gray colour:color centre:center middle:center central:center not:no isn:no aren:no
-    wasn:no weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no
-    beneath:under underneath:under next:beside alongside:beside upon:on large:big couch:sofa bike:bicycle
-    bikes:bicycle kid:child kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator
-    rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm
-    comfort:comfortable melancholy:melancholic brushwork:brushstroke firefighter:fireman nighttime:night
-    sidewalk:pavement photograph:photo
-    """)
-)
-"""Irregular inflections, negations, and synonyms that often vary between the captions of one image."""
-
-
 _Numbers = tuple[set[int], set[bool]]
 
 
@@ -103,7 +84,7 @@ class _Compared:
         out: dict[str, set[str]] = {}
         for tag in self.objects:
             counts = (str(tag.count),) if tag.count is not None and tag.count > 1 else ()
-            for word in (*map(_stem, tag.attributes), *counts):
+            for word in (*map(stem, tag.attributes), *counts):
                 out.setdefault(word, set()).add(_head(tag))
         return out
 
@@ -123,9 +104,18 @@ class _Compared:
         for token in self.tokens:
             word = token.text
             if (token.tag == "JJ" or (token.tag == "VBG" and not after_be)) and word not in _NOT_DESCRIPTIVE:
-                out.add(_stem(word))
+                out.add(stem(word))
             after_be = word in lex.COPULAS
         return out
+
+    def is_clause(self) -> bool:
+        """Whether it has a verb, or is what an opener introduces ("a blue door."). A heading or an item of a list is
+        not."""
+        has_end = self.content[-1:] in _ENDS
+        tags = {token.tag for token in self.tokens}
+        return not tags.isdisjoint(FINITE) or (
+            has_end and (self.content[:1].islower() or not tags.isdisjoint(_NOT_FINITE))
+        )
 
     def ends(self) -> tuple[str, str]:
         """Stems of the heads of the first and the last object; "" if there is none."""
@@ -142,7 +132,8 @@ class _Compared:
 
     def others(self) -> frozenset[str]:
         """Words that distinguish things: "another", "third", "also"."""
-        return (_OTHERS | _AGAIN).intersection(self.words)
+        found = (_OTHERS | _AGAIN).intersection(self.words)
+        return found - {"other"} if "each" in self.words else found  # "next to each other"
 
     def is_another(self) -> bool:
         """Whether it begins with "another" or the like."""
@@ -154,11 +145,11 @@ class _Compared:
 
     def places(self) -> tuple[str, ...]:
         """In order."""
-        return tuple(stem for stem in self.stems if stem in _PLACES)
+        return tuple(word for word in self.stems if word in PLACES)
 
     def colours(self) -> tuple[frozenset[str], ...]:
         """In order; those of one list ("red, blue and white") together."""
-        runs = groupby(self.stems, lambda stem: stem in lex.COLOURS)
+        runs = groupby(self.stems, lambda word: word in lex.COLOURS)
         return tuple(frozenset(run) for is_colour, run in runs if is_colour)
 
 
@@ -170,6 +161,8 @@ class EarlierSentences:
         self._exact: dict[tuple[str, ...], int] = {}  # stems -> index in `_sentences` of the last one with these
         self._by_feature: dict[str, list[int]] = {}  # indices in `_sentences`
         self._sentences: list[_Compared] = []
+        self._original: list[str] = []  # sub_ids of what these repeat, or of themselves
+        self._statements: dict[int, entailment.Statement] = {}  # of some of `_sentences`
         self._before: str | None = None  # sub_id of the last sentence, or of what it repeats
         self._last = ""
 
@@ -188,15 +181,16 @@ class EarlierSentences:
         self, sub_id: str, content: str, objects: Sequence[Tag], tokens: Sequence[Token], before: str | None
     ) -> Repetition:
         found = WORD.findall(content.casefold())
-        stems = tuple([_stem(word) for word in found if word not in STOP_WORDS] or found)
+        stems = tuple([stem(word) for word in found if word not in STOP_WORDS] or found)
         if not stems:
             return NO_REPETITION
         distinct = set(stems)
         known_share = len(distinct & self._stems) / len(distinct)
-        features = frozenset(distinct if distinct.isdisjoint(_PLACES) else distinct | _places(stems))
+        features = frozenset(distinct if distinct.isdisjoint(PLACES) else distinct | _places(stems))
         new = _Compared(sub_id, stems, features, found, content, objects, tokens, before)
         dup_of = self._repeated(new)
-        if dup_of is None:
+        if dup_of is None or stems not in self._exact:
+            self._original.append(dup_of or sub_id)
             self._exact[stems] = len(self._sentences)
             for feature in features:
                 self._by_feature.setdefault(feature, []).append(len(self._sentences))
@@ -208,38 +202,81 @@ class EarlierSentences:
         """The sub_id of the earlier sentence that `new` repeats."""
         exact = self._exact.get(new.stems)
         if exact is not None and _agree(new, self._sentences[exact]):
-            return self._sentences[exact].sub_id
+            return self._original[exact]
         features = new.features
-        if len(features) < _EXACT_BELOW:
-            return None
         needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
-        if len(self._by_feature.keys() & features) + _MOST_NAMED < needed:
+        known = self._by_feature.keys() & features
+        may_be_equal = len(features) >= _EXACT_BELOW and len(known) + _MOST_NAMED >= needed
+        core = entailment.core(new.words, new.stems) if new.tokens and len(known) >= _EXACT_BELOW else set()
+        core_needed = _MIN_SHARED_CORE * len(core)
+        may_be_entailed = bool(core) and len(known & core) >= core_needed
+        if not known or not (may_be_equal or may_be_entailed):
             return None  # the usual case: not even all earlier sentences together have them
+        if may_be_equal:
+            shared = self._shared(known)
+            best = max(shared, key=lambda at: (shared[at], -at))
+            if self._is_nearly_equal(new, self._sentences[best], shared[best], needed):
+                return self._original[best]
+        if may_be_entailed:
+            shared = self._shared(known & core)
+            candidates = [at for at, n_shared in shared.items() if n_shared >= core_needed]
+            return self._entailing(new, sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES])
+        return None
+
+    def _shared(self, features: Iterable[str]) -> dict[int, int]:
+        """How many of `features` earlier sentences have, by index."""
         shared: dict[int, int] = {}
         for feature in features:
-            for at in self._by_feature.get(feature, ())[-_MAX_COMPARED:]:
+            for at in self._by_feature[feature][-_MAX_COMPARED:]:
                 shared[at] = shared.get(at, 0) + 1
-        if not shared:
+        return shared
+
+    def _entailing(self, new: _Compared, candidates: list[int]) -> str | None:
+        """The sub_id of the first of the earlier sentences `candidates` that states all that `new` states."""
+        if not candidates or not new.is_clause():
             return None
-        best = max(shared, key=lambda at: (shared[at], -at))
-        n_shared, other = shared[best], self._sentences[best]
+        statement = entailment.Statement(new.tokens)
+        if len(statement.stems) < _EXACT_BELOW or not statement.names_thing:
+            return None
+        for at in candidates:
+            other = self._sentences[at]
+            if (
+                ("no" in other.stems) == ("no" in new.stems)
+                and _may_be_same_person(new, other)
+                and statement.is_entailed_by(self._statement(at))
+                and _agree(new, other, in_other_words=True)
+                and not _are_moved(new, other)
+            ):
+                return self._original[at]
+        return None
+
+    def _statement(self, at: int) -> entailment.Statement:
+        found = self._statements.get(at)
+        if found is None:
+            found = self._statements[at] = entailment.Statement(self._sentences[at].tokens)
+        return found
+
+    def _is_nearly_equal(self, new: _Compared, other: _Compared, n_shared: int, needed: float) -> bool:
         if n_shared + _MOST_NAMED < needed:
-            return None
+            return False
+        features = new.features
         added = set(new.stems) - other.features
-        object_stems = {_stem(word) for tag in new.objects for word in _words_of(tag)}
+        object_stems = {stem(word) for tag in new.objects for word in _words_of(tag)}
         for named, is_pronoun, also in zip(new.ends(), other.pronouns(), new.pronouns(), strict=True):
             if is_pronoun and not also and added & object_stems == {named} and named in self._stems:
                 added, n_shared = added - {named}, n_shared + 1
         if n_shared < needed or len(features) < _MIN_COVERED * len(other.features):
-            return None
-        if added & _CONTRASTS or added & object_stems or any(stem.isdigit() for stem in added):
-            return None
+            return False
+        if added & CONTRASTS or added & object_stems or any(word.isdigit() for word in added):
+            return False
         if not _agree(new, other) or _replaced(new, other, added):
-            return None
-        return None if _swapped(new, other) else other.sub_id
+            return False
+        if new.tokens and not entailment.Statement(new.tokens).has_places_of(entailment.Statement(other.tokens)):
+            return False
+        return not _swapped(new, other)
 
 
-def _agree(new: _Compared, other: _Compared) -> bool:
+def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bool:
     """Whether the sentences agree in all that distinguishes things, besides the words themselves."""
     same_caption = _caption_of(new.sub_id) == _caption_of(other.sub_id)
     begins_with_pronoun, _ = new.pronouns()
@@ -256,16 +293,36 @@ def _agree(new: _Compared, other: _Compared) -> bool:
     if not new.quotations() <= other.quotations():
         return False
     numbers, other_numbers = new.numbers(), other.numbers()
-    if any(_differ(numbers[head], other_numbers[head]) for head in numbers.keys() & other_numbers.keys()):
-        return False
+    for head in numbers.keys() & other_numbers.keys():
+        if _differ(numbers[head], other_numbers[head]):
+            return False
+        if in_other_words and not numbers[head][1] <= other_numbers[head][1]:
+            return False
     rest = iter(other.places())
-    if not all(place in rest for place in new.places()):
+    if not in_other_words and not all(place in rest for place in new.places()):
         return False
     colours, other_colours = new.colours(), other.colours()
     if colours != other_colours and Counter(colours) == Counter(other_colours):
         return False  # "yellow with pink flowers" and "pink with yellow flowers"
     if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
         return new.before in (other.sub_id, other.before)
+    return True
+
+
+_WOMEN = word_set("woman women girl girls lady ladies female")
+_MEN = word_set("man men boy boys gentleman guy guys male")
+
+
+def _may_be_same_person(new: _Compared, other: _Compared) -> bool:
+    """Whether a pronoun of `new` can stand for what `other` is about."""
+    female, male, _ = new.persons()
+    theirs = set(other.words)
+    if female != male:
+        same, opposite = (_WOMEN | _FEMALE, _MEN | _MALE) if female else (_MEN | _MALE, _WOMEN | _FEMALE)
+        if theirs.isdisjoint(same) and not theirs.isdisjoint(opposite):
+            return False
+    if "they" in new.words[:_BEGIN]:
+        return not theirs.isdisjoint(_PLURAL | {"and", "both"}) or any(token.tag == "NNS" for token in other.tokens)
     return True
 
 
@@ -296,15 +353,20 @@ def _swapped(new: _Compared, other: _Compared) -> bool:
         return True
     if len(new.stems) > 2 and new.stems == other.stems[::-1]:
         return True
+    return _are_moved(new, other)
+
+
+def _are_moved(new: _Compared, other: _Compared) -> bool:
+    """Whether attributes or counts of `new` are those of other things in `other`."""
     other_modified = other.modified()
     moved = [word for word, heads in new.modified().items() if heads.isdisjoint(other_modified.get(word, heads))]
     if len(moved) > 1:
         return True  # a single word may be the tagger's mistake, unless it distinguishes: "dark-colored"
-    return any(part in _CONTRASTS for word in moved for part in word.split("-"))
+    return any(part in CONTRASTS for word in moved for part in word.split("-"))
 
 
 def _head(tag: Tag) -> str:
-    return _stem(tag.lemma.rpartition(" ")[2])
+    return stem(tag.lemma.rpartition(" ")[2])
 
 
 def _words_of(tag: Tag) -> tuple[str, ...]:
@@ -314,20 +376,4 @@ def _words_of(tag: Tag) -> tuple[str, ...]:
 def _places(stems: tuple[str, ...]) -> set[str]:
     """Place words with the stem after them: "left of the dog" gives "left dog". They distinguish "the dog left of the
     cat" from "the cat left of the dog"."""
-    return {f"{a} {b}" for a, b in pairwise(stems) if a in _PLACES}
-
-
-@lru_cache(maxsize=16384)
-def _stem(word: str) -> str:
-    word = _SYNONYMS.get(word, word)
-    if len(word) <= 3 or word in _CONTRASTS:
-        return word
-    word = singular(word)
-    word = _SYNONYMS.get(word, word)
-    for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) > len(ending) + 2:
-            word = word[: -len(ending)]
-            if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
-                word = word[:-1]
-            break
-    return word.removesuffix("e")
+    return {f"{a} {b}" for a, b in pairwise(stems) if a in PLACES}
