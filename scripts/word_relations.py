@@ -2,10 +2,10 @@
 """Derive `recaption/annotate/data/word_relations.txt` from WordNet: `scripts/word_relations.py WORDNET`.
 
 WORDNET is the folder with `index.*`, `data.*` and `cntlist.rev` of WordNet 3.0 (Debian's wordnet-base installs it as
-/usr/share/wordnet; licence in `recaption/annotate/data/LICENSE-wordnet.txt`). Each line of the output is a
-part of speech, words separated by commas, and words that imply them: synonyms, and words with a narrower meaning.
-"noun person" is followed by "man", "noun vehicle" by "car", "adj large,big" by "massive". Only common senses count: the first one of a word,
-and others that make up `--share` of it in WordNet's tagged texts.
+/usr/share/wordnet; licence in `recaption/annotate/data/LICENSE-wordnet.txt`). Each line of the output is a part of
+speech, words separated by commas, and words that imply them: synonyms, and words with a narrower meaning. "noun person"
+is followed by "man", "noun vehicle" by "car", "adj big,large" by "massive". Only common senses count: the first one of
+a word, and others that make up `--share` of it in WordNet's tagged texts.
 
 - Nouns imply their synonyms and their hypernyms, if all are physical things, but not hypernyms that are rare words or
   have more than `--largest` hyponyms. Instances ("Paris") are left out.

@@ -25,12 +25,15 @@ from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS, WORD
 from recaption.annotate.lexicon import word_set
 from recaption.annotate.stems import CONTRASTS, PLACES, stem
-from recaption.annotate.tagged_words import FINITE, Token
+from recaption.annotate.tagged_words import FINITE, PLURAL, Token
 from recaption.types import Tag
 
 _PRONOUNS = word_set("he she it they one its his her their")
 _FEMALE, _MALE = word_set("she her hers herself"), word_set("he him his himself")
+_WOMEN = word_set("woman women girl girls lady ladies female")
+_MEN = word_set("man men boy boys gentleman guy guys male")
 _PLURAL = word_set("they them their theirs themselves")
+_SEVERAL = _PLURAL | {"and", "both"}
 _OTHERS = word_set("""
     another other others second third fourth fifth sixth last additional extra different separate more
 """)
@@ -47,6 +50,7 @@ _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the
 _MAX_COMPARED = 32
 _MOST_CANDIDATES = 4
 _MIN_SHARED_CORE = 0.66  # share of the words that state something that the earlier sentence has as they are
+_DIRECTIONS = word_set("together away off out into")
 _ENDS = (".", "!", "?")
 _NOT_FINITE = ("VB", "VBG", "VBN")
 _MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
@@ -98,15 +102,9 @@ class _Compared:
         return out
 
     def descriptive(self) -> set[str]:
-        """Stems of its adjectives and of the participles of its phrases, not of "is walking"."""
-        out: set[str] = set()
-        after_be = False
-        for token in self.tokens:
-            word = token.text
-            if (token.tag == "JJ" or (token.tag == "VBG" and not after_be)) and word not in _NOT_DESCRIPTIVE:
-                out.add(stem(word))
-            after_be = word in lex.COPULAS
-        return out
+        """Stems of its adjectives and present participles."""
+        tokens = (token for token in self.tokens if token.tag in ("JJ", "VBG"))
+        return {stem(token.text) for token in tokens if token.text not in _NOT_DESCRIPTIVE}
 
     def is_clause(self) -> bool:
         """Whether it has a verb, or is what an opener introduces ("a blue door."). A heading or an item of a list is
@@ -241,11 +239,10 @@ class EarlierSentences:
         for at in candidates:
             other = self._sentences[at]
             if (
-                ("no" in other.stems) == ("no" in new.stems)
-                and _may_be_same_person(new, other)
-                and statement.is_entailed_by(self._statement(at))
+                statement.is_entailed_by(self._statement(at))
+                and _agree_in_persons_and_negation(new, other)
                 and _agree(new, other, in_other_words=True)
-                and not _are_moved(new, other)
+                and not _moved(new, other)
             ):
                 return self._original[at]
         return None
@@ -271,9 +268,21 @@ class EarlierSentences:
             return False
         if not _agree(new, other) or _replaced(new, other, added):
             return False
-        if new.tokens and not entailment.Statement(new.tokens).has_places_of(entailment.Statement(other.tokens)):
-            return False
-        return not _swapped(new, other)
+        return _is_about_same(new, other) and not _swapped(new, other)
+
+
+def _is_about_same(new: _Compared, other: _Compared) -> bool:
+    """Whether two nearly equal sentences are about the same things."""
+    if not new.tokens or not other.tokens:
+        return True
+    if not _agree_in_persons_and_negation(new, other):
+        return False
+    statement, known = entailment.Statement(new.tokens), entailment.Statement(other.tokens)
+    if not statement.agrees_with(known):
+        return False
+    heads = {_head(tag) for tag in new.objects} - {_head(tag) for tag in other.objects}
+    missing = {word.stem for word in statement.missing(known)}
+    return missing.isdisjoint(_DIRECTIONS) and missing.isdisjoint(heads & known.known.modifiers)  # "bus", "bus stop"
 
 
 def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bool:
@@ -309,20 +318,18 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bo
     return True
 
 
-_WOMEN = word_set("woman women girl girls lady ladies female")
-_MEN = word_set("man men boy boys gentleman guy guys male")
-
-
-def _may_be_same_person(new: _Compared, other: _Compared) -> bool:
-    """Whether a pronoun of `new` can stand for what `other` is about."""
+def _agree_in_persons_and_negation(new: _Compared, other: _Compared) -> bool:
+    """Whether both or none have a negation, and a pronoun of `new` can stand for what `other` is about."""
+    if ("no" in new.stems) != ("no" in other.stems):
+        return False
     female, male, _ = new.persons()
-    theirs = set(other.words)
+    known = frozenset(other.words)
     if female != male:
-        same, opposite = (_WOMEN | _FEMALE, _MEN | _MALE) if female else (_MEN | _MALE, _WOMEN | _FEMALE)
-        if theirs.isdisjoint(same) and not theirs.isdisjoint(opposite):
+        same, opposite = (_FEMALE | _WOMEN, _MALE | _MEN) if female else (_MALE | _MEN, _FEMALE | _WOMEN)
+        if known.isdisjoint(same) and not known.isdisjoint(opposite):
             return False
     if "they" in new.words[:_BEGIN]:
-        return not theirs.isdisjoint(_PLURAL | {"and", "both"}) or any(token.tag == "NNS" for token in other.tokens)
+        return not known.isdisjoint(_SEVERAL) or any(token.tag in PLURAL for token in other.tokens)
     return True
 
 
@@ -353,16 +360,20 @@ def _swapped(new: _Compared, other: _Compared) -> bool:
         return True
     if len(new.stems) > 2 and new.stems == other.stems[::-1]:
         return True
-    return _are_moved(new, other)
-
-
-def _are_moved(new: _Compared, other: _Compared) -> bool:
-    """Whether attributes or counts of `new` are those of other things in `other`."""
-    other_modified = other.modified()
-    moved = [word for word, heads in new.modified().items() if heads.isdisjoint(other_modified.get(word, heads))]
+    moved = _moved(new, other)
     if len(moved) > 1:
         return True  # a single word may be the tagger's mistake, unless it distinguishes: "dark-colored"
     return any(part in CONTRASTS for word in moved for part in word.split("-"))
+
+
+def _moved(new: _Compared, other: _Compared) -> list[str]:
+    """The attributes and counts that both have, but of other things."""
+    known = other.modified()
+    return [
+        word
+        for word, heads in new.modified().items()
+        if word in known and not any(entailment.is_implied(head, of) for head in heads for of in known[word])
+    ]
 
 
 def _head(tag: Tag) -> str:

@@ -8,7 +8,7 @@ and effects state nothing that can be seen: "possibly waiting for a bus", "creat
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from recaption.annotate.content_words import STOP_WORDS
@@ -49,6 +49,7 @@ _AREAS: Final = word_set("center corner foreground background")
 _AREA_NOUNS: Final = word_set("side part edge corner half section area")
 """Nouns after which a place is an area of the picture or of a room: "on the left side of the room"."""
 _PREPOSITIONS: Final = word_set("on in at with of from to by")
+_AGENT: Final = word_set("by with")
 _ON: Final = word_set("on in")
 _RELATIONS: Final = word_set("near beside above below under behind front over outside opposite")
 _SYMMETRIC: Final = word_set("beside near")
@@ -100,18 +101,27 @@ class Statement:
         self.clauses = [clause for clause in _clauses(tokens) if clause]
         self.stems = {word.stem for clause in self.clauses for word in clause if word.part != "weak"}
 
+    @cached_property
+    def known(self) -> _Known:
+        return _Known(self.clauses)
+
     @property
     def names_thing(self) -> bool:
         return any(word.part in ("noun", "owner") for clause in self.clauses for word in clause)
 
     def is_entailed_by(self, other: Statement) -> bool:
         """Whether `other` states all that this sentence states."""
-        known = _Known(other.clauses)
+        return not self.missing(other) and self.agrees_with(other)
+
+    def missing(self, other: Statement) -> list[_Word]:
+        """The words that `other` does not imply."""
+        known = other.known
+        return [word for clause in self.clauses for word in clause if not known.implies(word)]
+
+    def agrees_with(self, other: Statement) -> bool:
+        """Whether what both state is said of the same things."""
         return (
-            all(known.implies(word) for clause in self.clauses for word in clause)
-            and self.has_places_of(other)
-            and self._has_actions_of(other)
-            and known.has_prepositions_of(self.clauses)
+            self.has_places_of(other) and self._has_actions_of(other) and other.known.has_prepositions_of(self.clauses)
         )
 
     def has_places_of(self, other: Statement) -> bool:
@@ -121,12 +131,13 @@ class Statement:
 
     def _has_actions_of(self, other: Statement) -> bool:
         """Whether verbs that both have are said of the same things."""
-        known: dict[str, list[set[str]]] = {}
-        for verb, nouns in _actions(other.clauses):
-            known.setdefault(verb, []).append(nouns)
+        known: dict[str, list[_Action]] = {}
+        for action in _actions(other.clauses):
+            known.setdefault(action.verb, []).append(action)
         return all(
-            not nouns or verb not in known or any(not found or _any_same(nouns, found) for found in known[verb])
-            for verb, nouns in _actions(self.clauses)
+            action.verb not in known
+            or any(_same_action(action, found, len(known[action.verb]) > 1) for found in known[action.verb])
+            for action in _actions(self.clauses)
         )
 
 
@@ -303,19 +314,42 @@ def _same_place(place: _Place, other: _Place) -> bool:
     return is_of_same and (not place.after or _any_same({place.after}, after))
 
 
-def _actions(clauses: Iterable[_Clause]) -> list[tuple[str, set[str]]]:
-    """Each verb with the first noun of its clause and the last noun before it."""
+class _Action(NamedTuple):
+    verb: str
+    nouns: set[str]
+    """Who does it: the first noun of the clause, and the last one before the verb."""
+    after: list[str]
+    """The nouns after it."""
+
+
+def _actions(clauses: Iterable[_Clause]) -> list[_Action]:
     out = []
     for clause in clauses:
         for at, word in enumerate(clause):
-            if word.part == "verb":
-                nouns = _nouns(clause[:at])
-                out.append((word.stem, {nouns[0], nouns[-1]} if nouns else set()))
+            if word.part != "verb":
+                continue
+            before = [word for word in clause[:at] if _is_noun(word)]
+            after = [word for word in clause[at + 1 :] if _is_noun(word)]
+            nouns = {before[0].stem, before[-1].stem} if before else set()
+            is_reversed = before and after and (before[0].preposition or after[0].preposition in _AGENT)
+            if is_reversed:  # "On the hill stands a barn", "The stall is covered by an awning"
+                nouns.add(after[0].stem)
+            out.append(_Action(word.stem, nouns, [word.stem for word in after]))
     return out
 
 
+def _same_action(action: _Action, other: _Action, is_one_of_several: bool) -> bool:
+    if action.nouns and other.nouns and not _any_same(action.nouns, other.nouns):
+        return False
+    return not is_one_of_several or all(_any_same({noun}, other.after) for noun in action.after)
+
+
 def _nouns(words: Iterable[_Word]) -> list[str]:
-    return [word.stem for word in words if word.part == "noun" and word.stem not in PLACES]
+    return [word.stem for word in words if _is_noun(word)]
+
+
+def _is_noun(word: _Word) -> bool:
+    return word.part == "noun" and word.stem not in PLACES
 
 
 def _any_same(nouns: Iterable[str], others: Iterable[str]) -> bool:
