@@ -1,12 +1,17 @@
 """Finds sentences of one image that repeat an earlier one, within a caption or across captions.
 
-Sentences are compared by their content words, reduced to stems, and by the places that they name ("left of the dog").
-Word order, articles, openers and inflection are ignored. A sentence repeats an earlier one if most of its content words
-occur there and all that distinguishes things agrees: it adds no number, colour, place, negation, object or attribute,
-no "another" or "third" and no other quotation; its colours and places have the same order; and it is not about "her"
-where the earlier one is about "him". A pronoun that begins the earlier sentence may stand for the name that begins the
-new one. A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence before it
-does, too, so that the pronoun stands for the same thing. In doubt, a sentence is not a repetition.
+A sentence repeats an earlier one if it is nearly equal to it, or if the earlier one states all that it states, in other
+words or among other things (`entailment`). In doubt, a sentence is not a repetition.
+
+Nearly equal sentences are compared by their content words, reduced to stems, and by the places that they name ("left of
+the dog"). Word order, articles, openers and inflection are ignored. Most content words must occur in the earlier
+sentence.
+
+In both cases all that distinguishes things must agree: the new sentence adds no number, colour, place, negation, object
+or attribute, no "another" or "third" and no other quotation; places and actions are of the same things; and it is not
+about "her" where the earlier one is about "him". A pronoun that begins the earlier sentence may stand for the name that
+begins the new one. A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence
+before it does, too, so that the pronoun stands for the same thing.
 
 A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its words, so the time is linear.
 """
@@ -51,6 +56,7 @@ _MAX_COMPARED = 32
 _MOST_CANDIDATES = 4
 _MIN_SHARED_CORE = 0.66  # share of the words that state something that the earlier sentence has as they are
 _DIRECTIONS = word_set("together away off out into")
+_MAX_TOKENS = 256
 _ENDS = (".", "!", "?")
 _NOT_FINITE = ("VB", "VBG", "VBN")
 _MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
@@ -105,6 +111,11 @@ class _Compared:
         """Stems of its adjectives and present participles."""
         tokens = (token for token in self.tokens if token.tag in ("JJ", "VBG"))
         return {stem(token.text) for token in tokens if token.text not in _NOT_DESCRIPTIVE}
+
+    @property
+    def can_be_parsed(self) -> bool:
+        """Whether it has tags, and is short enough for comparisons in quadratic time."""
+        return 0 < len(self.tokens) <= _MAX_TOKENS
 
     def is_clause(self) -> bool:
         """Whether it has a verb, or is what an opener introduces ("a blue door."). A heading or an item of a list is
@@ -167,8 +178,8 @@ class EarlierSentences:
     def add(self, sub_id: str, content: str, objects: Sequence[Tag] = (), tokens: Sequence[Token] = ()) -> Repetition:
         """How far the sentence `content` (without its opener) repeats the sentences added before it.
 
-        `objects` are the objects that it names, `tokens` its words. If it repeats none of them, it is recorded under
-        `sub_id`.
+        `objects` are the objects that it names, `tokens` its words with their tags; without `tokens`, as in other
+        languages than English, only nearly equal sentences are found.
         """
         before = self._before if _caption_of(self._last) == _caption_of(sub_id) else None
         repetition = self._compare(sub_id, content, objects, tokens, before)
@@ -205,7 +216,7 @@ class EarlierSentences:
         needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
         known = self._by_feature.keys() & features
         may_be_equal = len(features) >= _EXACT_BELOW and len(known) + _MOST_NAMED >= needed
-        core = entailment.core(new.words, new.stems) if new.tokens and len(known) >= _EXACT_BELOW else set()
+        core = entailment.core(new.words, new.stems) if new.can_be_parsed and len(known) >= _EXACT_BELOW else set()
         core_needed = _MIN_SHARED_CORE * len(core)
         may_be_entailed = bool(core) and len(known & core) >= core_needed
         if not known or not (may_be_equal or may_be_entailed):
@@ -234,12 +245,13 @@ class EarlierSentences:
         if not candidates or not new.is_clause():
             return None
         statement = entailment.Statement(new.tokens)
-        if len(statement.stems) < _EXACT_BELOW or not statement.names_thing:
+        if len(statement.stems) < _EXACT_BELOW or (new.pronouns()[0] and not statement.names_thing):
             return None
         for at in candidates:
             other = self._sentences[at]
             if (
-                statement.is_entailed_by(self._statement(at))
+                other.can_be_parsed
+                and statement.is_entailed_by(self._statement(at))
                 and _agree_in_persons_and_negation(new, other)
                 and _agree(new, other, in_other_words=True)
                 and not _moved(new, other)
@@ -266,23 +278,20 @@ class EarlierSentences:
             return False
         if added & CONTRASTS or added & object_stems or any(word.isdigit() for word in added):
             return False
-        if not _agree(new, other) or _replaced(new, other, added):
+        if not _agree(new, other) or _swapped(new, other):
             return False
-        return _is_about_same(new, other) and not _swapped(new, other)
-
-
-def _is_about_same(new: _Compared, other: _Compared) -> bool:
-    """Whether two nearly equal sentences are about the same things."""
-    if not new.tokens or not other.tokens:
-        return True
-    if not _agree_in_persons_and_negation(new, other):
-        return False
-    statement, known = entailment.Statement(new.tokens), entailment.Statement(other.tokens)
-    if not statement.agrees_with(known):
-        return False
-    heads = {_head(tag) for tag in new.objects} - {_head(tag) for tag in other.objects}
-    missing = {word.stem for word in statement.missing(known)}
-    return missing.isdisjoint(_DIRECTIONS) and missing.isdisjoint(heads & known.known.modifiers)  # "bus", "bus stop"
+        if not (new.can_be_parsed and other.can_be_parsed):
+            return not _replaced(new, other, added)
+        if not _agree_in_persons_and_negation(new, other):
+            return False
+        statement, known = entailment.Statement(new.tokens), entailment.Statement(other.tokens)
+        if not statement.agrees_with(known):
+            return False
+        missing = {word.stem for word in statement.missing(known)}
+        heads = {_head(tag) for tag in new.objects} - {_head(tag) for tag in other.objects}
+        if missing & _DIRECTIONS or missing & heads & known.known.modifiers:  # "bus" and "bus stop"
+            return False
+        return not _replaced(new, other, added & missing)
 
 
 def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bool:

@@ -26,7 +26,8 @@ _SYNONYMS = dict(
     bikes:bicycle kid:child kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator
     rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm
     comfort:comfortable melancholy:melancholic brushwork:brushstroke firefighter:fireman nighttime:night
-    sidewalk:pavement photograph:photo seated:sit meal:food cloudless:clear older:elderly
+    sidewalk:pavement photograph:photo seated:sit meal:food cloudless:clear older:elderly men:man wooden:wood
+    grassy:grass snowy:snow sandy:sand rocky:rock muddy:mud dusty:dust metallic:metal
     """)
 )
 """Irregular inflections, negations, and synonyms that often vary between the captions of one image."""
@@ -35,6 +36,7 @@ PLACE_WORDS = PLACES | {word for word, place in _SYNONYMS.items() if place in PL
 
 @lru_cache(maxsize=16384)
 def stem(word: str) -> str:
+    """The stem of a word in lower case, the same for inflections and for some synonyms."""
     word = _SYNONYMS.get(word, word)
     if len(word) <= 3 or word in CONTRASTS:
         return word
