@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS, WORD
-from recaption.annotate.lexicon import word_set
+from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.stems import CONTRASTS, PLACES, stem
 from recaption.annotate.tagged_words import FINITE, PLURAL, Token
 from recaption.types import Tag
@@ -58,6 +58,16 @@ _MIN_SHARED_CORE = 0.66  # share of the words that state something that the earl
 _DIRECTIONS = word_set("together away off out into")
 _MAX_TOKENS = 256
 _ENDS = (".", "!", "?")
+_ACTIONS = frozenset(
+    map(
+        stem,
+        words("""
+    sit stand lie walk run ride jump leap kneel crouch squat sleep eat drink swim fly climb hold throw catch kick
+    carry push pull drive read write smile laugh cry talk sing dance play cook wave
+    """),
+    )
+)
+"""Verbs that never mean the same."""
 _NOT_FINITE = ("VB", "VBG", "VBN")
 _MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
 _Numbers = tuple[set[int], set[bool]]
@@ -108,9 +118,15 @@ class _Compared:
         return out
 
     def descriptive(self) -> set[str]:
-        """Stems of its adjectives and present participles."""
-        tokens = (token for token in self.tokens if token.tag in ("JJ", "VBG"))
-        return {stem(token.text) for token in tokens if token.text not in _NOT_DESCRIPTIVE}
+        """Stems of its adjectives and of the participles of its phrases, not of "is walking"."""
+        out: set[str] = set()
+        after_be = False
+        for token in self.tokens:
+            word = token.text
+            if (token.tag == "JJ" or (token.tag == "VBG" and not after_be)) and word not in _NOT_DESCRIPTIVE:
+                out.add(stem(word))
+            after_be = word in lex.COPULAS
+        return out
 
     @property
     def can_be_parsed(self) -> bool:
@@ -353,13 +369,17 @@ def _caption_of(sub_id: str) -> str:
 
 
 def _replaced(new: _Compared, other: _Compared, added: set[str]) -> bool:
-    """Whether a participle or an adjective takes the place of another: "standing in a field" and "walking in a field".
+    """Whether a verb, a participle or an adjective takes the place of another: "standing in a field" and "walking in a
+    field".
 
     A single replaced word in a long sentence is taken for a synonym.
     """
     if len(added) == 1 and len(new.features) >= _LONG:
         return False
-    return bool(added & new.descriptive()) and bool(other.descriptive() - set(new.stems))
+    known = set(new.stems)
+    if added & new.descriptive() and other.descriptive() - known:
+        return True
+    return bool(added & _ACTIONS and _ACTIONS & set(other.stems) - known)
 
 
 def _swapped(new: _Compared, other: _Compared) -> bool:

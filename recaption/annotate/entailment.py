@@ -254,10 +254,17 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
                 is_held = is_held or found.stem == "hold"
                 if not (is_held and found.stem == "hand"):
                     if found.part == "noun":
-                        if was_next and clause[-1].part == "noun" and not is_implied(found.stem, clause[-1].stem):
+                        place = preposition
+                        if (
+                            was_next
+                            and clause[-1].part == "noun"
+                            and not word.endswith("ing")  # "an elephant spraying dust", tagged as a noun
+                            and not is_implied(found.stem, clause[-1].stem)
+                        ):
+                            place = clause[-1].preposition
                             clause[-1] = clause[-1]._replace(part="modifier")  # "clock tower", not "laptop computer"
-                        if preposition:
-                            found = found._replace(preposition=preposition)
+                        if place:
+                            found = found._replace(preposition=place)
                     clause.append(found)
                     is_next = True
         if tag in NOUNS and word not in _AREA_NOUNS:
