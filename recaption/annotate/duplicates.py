@@ -57,6 +57,7 @@ _MOST_CANDIDATES = 4
 _MIN_SHARED_CORE = 0.66  # share of the words that state something that the earlier sentence has as they are
 _DIRECTIONS = word_set("together away off out into")
 _MAX_TOKENS = 256
+_SKIPPED = word_set("addition backdrop each")  # words beside which `Statement` skips others
 _ENDS = (".", "!", "?")
 _ACTIONS = frozenset(
     map(
@@ -245,7 +246,14 @@ class EarlierSentences:
         if may_be_entailed:
             shared = self._shared(known & core)
             candidates = [at for at, n_shared in shared.items() if n_shared >= core_needed]
-            return self._entailing(new, sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES])
+            candidates = sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES]
+            if _SKIPPED.isdisjoint(new.words):
+                candidates = [
+                    at
+                    for at in candidates
+                    if entailment.may_imply(self._sentences[at].features, core - self._sentences[at].features)
+                ]
+            return self._entailing(new, candidates)
         return None
 
     def _shared(self, features: Iterable[str]) -> dict[int, int]:

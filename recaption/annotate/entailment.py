@@ -7,7 +7,7 @@ and effects state nothing that can be seen: "possibly waiting for a bus", "creat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
@@ -205,6 +205,19 @@ def core(words: Sequence[str], stems: Sequence[str]) -> set[str]:
         before = sum(word not in STOP_WORDS for word in words[:at])
         stems = stems[:before] or stems
     return set(stems) - _WEIGHTLESS_STEMS
+
+
+def may_imply(known: Collection[str], missing: Iterable[str]) -> bool:
+    """Whether words with the stems `known` may imply those with the stems `missing`: a test before `Statement`."""
+    return all(
+        found not in CONTRASTS and (found == "hand" or found[-2:] == "ly" or not _implying(found).isdisjoint(known))
+        for found in missing
+    )
+
+
+@lru_cache(maxsize=8192)
+def _implying(found: str) -> frozenset[str]:
+    return frozenset(_derived(found)).union(*(implied_by(part, found) for part in ("noun", "verb", "adj")))
 
 
 def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
