@@ -56,9 +56,13 @@ for node in $nodes; do # a node that is late joins the running job
   [ "$node" = "$head" ] || start_ray "$node" --address="$RAY_ADDRESS"
 done
 
+stop() { trap "" TERM; kill -TERM "$run"; } # the run stores its answers and exits with 75
+early=false
+trap early=true TERM # while the number of the run's process is not known
 recaption run "$@" &
 run=$!
-trap 'trap "" TERM; kill -TERM "$run"' TERM # the run stores its answers and exits with 75
+trap stop TERM
+"$early" && stop
 wait "$run"
 code=$?
 if [ "$code" -eq 143 ]; then # SIGTERM interrupted `wait`; the run is still stopping

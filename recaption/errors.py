@@ -28,9 +28,12 @@ What follows from an exit code: `deploy/slurm.sh` and `deploy/kuberay-run.sh` co
 from __future__ import annotations
 
 import errno
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Final, TypeVar
 
 from recaption.types import Reason
+
+T = TypeVar("T")
 
 
 class UserError(ValueError):
@@ -174,3 +177,27 @@ class MissingExtra(ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._given
+
+
+FAULTS: Final = (UserError, MissingExtra, RecaptionError)
+"""Exceptions that are reported as faults of the input."""
+
+
+class Faults:
+    """Collects the errors of several checks, each message once, so that all are reported at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+
+    def add(self, errors: Iterable[Exception]) -> None:
+        for error in errors:
+            if str(error) not in map(str, self.errors):
+                self.errors.append(error)
+
+    def tried(self, check: Callable[..., T], *arguments: Any) -> T | None:
+        """The result of a check. None if it raises one of FAULTS, which is added."""
+        try:
+            return check(*arguments)
+        except FAULTS as error:
+            self.add([error])
+            return None

@@ -91,8 +91,8 @@ _CLOSED_CLASS: Final[Mapping[str, frozenset[str]]] = {
         "ihrem ihrer er sie es wir man sich nicht kein keine keinen mit auf im in am an aus bei beim von vom zu zum "
         "zur über unter vor hinter neben zwischen für gegen ohne durch um nach bis seit auch noch nur schon sehr mehr "
         "mehrere viele alle andere zwei drei vier fünf sechs sieben acht neun zehn dieser diese dieses jeder jede",
-        "fr": "le la les un une des du de au aux et ou où mais donc que qui dont ce cet cette ces celui celle son sa "
-        "ses leur leurs il elle ils elles se y en ne pas plus très tout tous toute toutes est sont était étaient "
+        "fr": "le la les un une des du de au aux et ou où mais ni donc que qui dont ce cet cette ces celui celle son "
+        "sa ses leur leurs il elle ils elles se y en ne pas plus très tout tous toute toutes est sont était étaient "
         "être ont avait avoir dans sur sous avec sans pour par vers chez entre devant derrière près contre dessus "
         "dessous au-dessus au-dessous à côté autour depuis pendant après avant comme si même aussi deux trois quatre "
         "cinq six sept huit neuf dix plusieurs quelques chaque autre autres",
@@ -121,6 +121,29 @@ _CLOSED_CLASS: Final[Mapping[str, frozenset[str]]] = {
 """Determiners, pronouns, prepositions, conjunctions, auxiliaries and numbers, for `in_language`. `_WORDS` has fewer,
 because `guess_language` weighs each text against all languages. French lacks "a" and "on": English captions have
 them too, and more often."""
+_SHARED = """am con dans den die do door due era hat come la las les los man men met mon pan par per plus pour sin son
+sue um van war"""
+_HOMOGRAPHS: Final = frozenset(_SHARED.split())
+"""Function words of other languages that are other English words, or parts of names in English."""
+_ALSO_ENGLISH: Final = _HOMOGRAPHS | _CLOSED_CLASS["en"]
+_ONLY_IN_ENGLISH: Final = {lang: _CLOSED_CLASS["en"] - words for lang, words in _CLOSED_CLASS.items()}
+"""The function words of English that are none of another language."""
+_CONTENT = """airplane apples away background bag bathroom beach bear beautiful bedroom bicycle big bird birds black
+blue boat boats book books bottle bottom bowl boy boys bread bridge bright broken brown building buildings carries
+carrying cars cat cats ceiling chairs cheese child children clean clock closed cloud clouds coat cold colorful corner
+covered cow cows crossing crowd dark deep desk dirty dog dogs drawing dress dressed drinking dry duck during ears
+eating eats edge empty eyes facing feet fence field filled fingers fish flies floor flower flowers flying food fork
+fresh game girl girls glasses gloves grass gray green grey ground hair hanging hangs happy helmet high hill hills
+holding holds horse horses hot house houses huge inside jacket jumping jumps just kitchen kite knife lake leaf leaning
+leaves left legs light lights little living looking looks low lying meal middle milk mirror mountain mountains mouth
+much narrow neck newspaper old only outside painted painting pants parked people photograph picture placed playing
+plays pointing pretty purple rain reading reads reflection rides riding right river road rocks roof round running runs
+sad shadow sheep shelf ship shoes short shoulder shoulders showing shows side sidewalk sign signs silver sits sitting
+sky small smile smiles smiling snow someone spoon standing stands street sunlight sunset surrounded talking talks tall
+teeth thick thin tiny together toward towards toy toys tree trees truck umbrella very waiting waits walking walks wall
+walls watches watching wearing wears wheel wheels white wide window wine woman women wooden words yellow young"""
+_ENGLISH_CONTENT: Final = frozenset(_CONTENT.split())
+"""Words that are frequent in English captions, and are words of no other language of `_CLOSED_CLASS`."""
 _ENGLISH_ARTICLE = re.compile(r"(?:\A|\b(?:in|on|of|as|at|by) )a ")
 """An "a" in a place where other languages of `_CLOSED_CLASS` rarely have it; Portuguese, whose texts may begin with it,
 is excepted."""
@@ -129,19 +152,20 @@ _ELIDED = {
     "it": re.compile(r"(?:[ldcsn]|un|[dn]ell|[sd]?all|sull|quell)['’]"),
 }
 _LETTERS: Final = {
-    "en": "é",
-    "de": "äöüß",
-    "fr": "àâæçéèêëîïôœùûüÿ",
-    "es": "áéíñóúü",
-    "pt": "áâãàçéêíóôõú",
-    "it": "àèéìîòóù",
-    "nl": "áéèëíïóöúü",
+    "en": frozenset("é"),
+    "de": frozenset("äöüß"),
+    "fr": frozenset("àâæçéèêëîïôœùûüÿ"),
+    "es": frozenset("áéíñóúü"),
+    "pt": frozenset("áâãàçéêíóôõú"),
+    "it": frozenset("àèéìîòóù"),
+    "nl": frozenset("áéèëíïóöúü"),
 }
 """Letters of a language beside a to z."""
 _MARGIN = 2  # a text is of another language that has so many more votes than the expected one; English: one more
 _OTHER_SCRIPT = re.compile("[\u0370-\u1dff\u2e80-\ud7ff\uf900-\uffef]")
 _MAX_READ = 2000  # characters
 _MIN_WORDS = 6
+_ENOUGH_CONTENT = 2  # words of `_ENGLISH_CONTENT`: one may be a name or a loanword
 
 
 def guess_language(text: str) -> str:
@@ -183,7 +207,8 @@ def in_language(text: str, lang: str) -> bool:
 
     For texts in Latin script with fewer than six words, and for languages whose function words are not known, False
     only means that the text is in another script or in English. A text with few function words, as captions without
-    articles and verbs have, is not taken for another language unless it has words or letters of that language.
+    articles and verbs have, is not taken for another language unless it has words or letters of that language. Words
+    that are also English words, such as "in", "was" and "hat", are no evidence against English.
     """
     expected, guess = LANGUAGES[lang][1], guess_language(text)
     if expected not in (*_WORDS, _LATIN) or guess not in _WORDS:
@@ -191,17 +216,59 @@ def in_language(text: str, lang: str) -> bool:
     words = text[:_MAX_READ].lower().split()
     if expected != "en" and 8 * sum(map(_NO_OTHER.__contains__, words)) >= len(words):
         return False
-    if expected == _LATIN or len(words) < _MIN_WORDS:
-        return True
     plain = [word.strip('.,;:!?()"“”«»') for word in words]
+    if expected == _LATIN:
+        return True
+    if expected == "en":
+        names = {word.lower() for word in text.split() if word[0].isupper()}
+        return len(words) < _MIN_WORDS or _may_be_english(plain, [word for word in words if word not in names])
+    distinct = _distinct(plain, expected) + _with_letters_of(expected, plain)
+    if _content(plain) >= max(_ENOUGH_CONTENT, distinct + 1):
+        return False
+    if len(words) < _MIN_WORDS:
+        return True
     votes = {lang: _function_words(plain, lang) for lang in _CLOSED_CLASS}
     own, others = votes.pop(expected), max(votes.values())
     if not own:
-        return not others and all(c in _LETTERS[expected] for c in "".join(words) if c.isalpha() and not c.isascii())
-    english = votes.get("en", 0)
-    if english == own and expected != "pt" and _ENGLISH_ARTICLE.search(" ".join(words)):
+        return not others and _has_letters_of(expected, plain)
+    if votes["en"] == own and expected != "pt" and _ENGLISH_ARTICLE.search(" ".join(words)):
         return False
-    return english <= own and others < own + _MARGIN
+    shared = 0 if distinct else sum(map((_HOMOGRAPHS & _CLOSED_CLASS[expected]).__contains__, plain))
+    return votes["en"] <= own - shared and others < own + _MARGIN
+
+
+def _may_be_english(words: Sequence[str], common: Sequence[str]) -> bool:
+    """`common`: those that are not capitalised, because names of other languages occur in English."""
+    content = _content(words)
+    votes = {lang: _function_words(words, lang) for lang in _CLOSED_CLASS}
+    own = votes.pop("en") + content
+    if not own:
+        return not any(votes.values()) and _has_letters_of("en", words)
+    return max(votes.values()) < own + _MARGIN and not any(
+        _distinct(words, lang) + _with_letters_of(lang, common)
+        > content + sum(map(_ONLY_IN_ENGLISH[lang].__contains__, words))
+        for lang in votes
+    )
+
+
+def _has_letters_of(lang: str, words: Sequence[str]) -> bool:
+    """Whether all letters of the words are in the language's alphabet."""
+    return all(char in _LETTERS[lang] for char in "".join(words) if char.isalpha() and not char.isascii())
+
+
+def _with_letters_of(lang: str, words: Sequence[str]) -> int:
+    """How many of these words have a letter of the language that English lacks."""
+    return sum(not _LETTERS[lang].isdisjoint(word) for word in words)
+
+
+def _content(words: Sequence[str]) -> int:
+    """How many of these words are in `_ENGLISH_CONTENT`."""
+    return sum(map(_ENGLISH_CONTENT.__contains__, words))
+
+
+def _distinct(words: Sequence[str], lang: str) -> int:
+    """How many of these words are function words of the language, and not words of English."""
+    return _function_words([word for word in words if word not in _ALSO_ENGLISH], lang)
 
 
 def _function_words(words: Sequence[str], lang: str) -> int:

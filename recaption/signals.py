@@ -43,6 +43,18 @@ def interruptible() -> Iterator[None]:
         _interruptible = False
 
 
+@contextmanager
+def duckdb_interrupts() -> Iterator[None]:
+    """Raise what the handler of a signal raised during a call of DuckDB in the main thread: KeyboardInterrupt or
+    SystemExit. DuckDB looks for signals during such a call, and raises a RuntimeError instead."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":
+            raise
+        raise (SystemExit(INTERRUPTED) if _terminated else KeyboardInterrupt) from error
+
+
 class Rounds:
     """For a loop with a user: Ctrl-C ends a round and never the loop.
 

@@ -100,7 +100,7 @@ class Interrupts:
         return sent > known
 
 
-_interrupts = Interrupts()
+_interrupts = Interrupts()  # one for all handlers: the copy may arrive when another one is installed
 
 
 def at_work() -> None:
@@ -319,12 +319,12 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     A SIGINT after one of them raises KeyboardInterrupt. Wait in steps of less than a second meanwhile: CPython runs a
     handler between two instructions, so a signal just before a blocking system call waits for the end of that call.
     """
-    requested, interrupts = False, Interrupts()
+    requested = False
 
     def request(number: int, frame: FrameType | None) -> None:
         nonlocal requested
         if number == signal.SIGINT:
-            if not interrupts.is_new():
+            if not _interrupts.is_new():
                 return  # a copy forwarded by the parent: the terminal has signalled this process, too
             if requested:
                 raise KeyboardInterrupt

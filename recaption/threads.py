@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import TypeVar
 
@@ -43,6 +43,8 @@ def each(call: Callable[[A], B], items: Sequence[A], threads: int) -> Iterator[B
         for number in range(min(threads, len(futures))):
             threading.Thread(target=run, name=f"each-{number}", daemon=True).start()
         for future in futures:
+            while not future.done():  # in steps: CPython misses a signal just before a wait until the wait ends
+                wait([future], CHECK_SECONDS)
             yield future.result()
     finally:
         closed.set()

@@ -15,9 +15,10 @@ from samples import jpeg, sample, write_tar
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 
-# `make test` says the same for the same code; `make soak` looks for new examples.
-hypothesis.settings.register_profile("suite", derandomize=True)
-hypothesis.settings.register_profile("soak", max_examples=2000, print_blob=True)
+# `make test` says the same for the same code, on a busy machine too; `make soak` looks for new examples.
+patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("suite", patient, derandomize=True)
+hypothesis.settings.register_profile("soak", patient, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
 
@@ -56,9 +57,13 @@ def ray_session() -> Iterator[None]:
     """One local Ray for all tests that want one; its workers can import the tests' fake engine."""
     import ray
 
+    from recaption.run.cluster import _start
+
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=2**28)
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")  # as a run does
+    options = {"address": "local", "include_dashboard": False, "log_to_driver": False}  # never another test's Ray
+    _start({**options, "num_cpus": 3, "object_store_memory": 2**28})
     yield
     ray.shutdown()

@@ -2,14 +2,16 @@
 
 engine_args: `capacity`, `latency` (seconds), `decode`; `render` (it has a renderer, so that there are render actors);
 `child` (a process of its own does the answering, as vLLM's does: when that is gone, the engine is dead); `refusals`
-(it answers nothing but that it cannot help).
+(it answers nothing but that it cannot help);
+`fsync: false` (parts are stored without waiting for the disk: what a kill may cost depends on how long that takes).
 
 Faults are ordered through files in the folder `faults` names, so that a test can give them to another process:
 `die-<n>`: the process exits hard at its n-th request; `dead`: start raises EngineDead; `dying`: any request raises it;
 `poison-<sha256>`: the process exits hard when that image is in it (`-soft`: the engine says that it died instead,
 `-hang`: it never answers anything again); `full-<n>`: from its n-th request on, the disk that the process writes to is
 full; `hold-<n>`: once the engines of all runs got n requests, further ones wait until the file is gone.
-It tells there what it did: a file `started-<pid>`, and in `asked-<pid>` a line for each request.
+It tells there what it did: a file `started-<pid>`, in `asked-<pid>` a line for each request, and `held-<pid>` once a
+request waits for a `hold-<n>`.
 """
 
 from __future__ import annotations
@@ -139,6 +141,7 @@ class FakeEngine:
         self._decode = bool(options.get("decode", True))
         self._renders, self._has_child = bool(options.get("render")), bool(options.get("child"))
         self._refuses = bool(options.get("refusals"))
+        self._fsync = bool(options.get("fsync", True))
         self._limits = spec.limits
         self._requests = 0
         self._dead = False
@@ -149,6 +152,8 @@ class FakeEngine:
         return FakeRendererSpec(limits=self._limits) if self._renders else None
 
     async def start(self) -> None:
+        if not self._fsync:
+            os.fsync = _no_wait
         if self._faults:
             (self._faults / f"started-{os.getpid()}").touch()
         if self._ordered("dead"):
@@ -207,6 +212,11 @@ class FakeEngine:
         assert self._faults is not None
         return sum(len(log.read_bytes().splitlines()) for log in self._faults.glob("asked-*"))
 
+    def _holds(self) -> bool:
+        assert self._faults is not None
+        orders = [int(order.name.split("-")[1]) for order in self._faults.glob("hold-*")]
+        return bool(orders) and self._all_asked() >= min(orders)
+
     async def _obey(self, asked: Request | FakeInput) -> None:
         """Do what is ordered, and tell of the request unless this ends the engine."""
         if self._child is not None and self._child.gone:
@@ -219,9 +229,9 @@ class FakeEngine:
                 os._exit(1)
         if self._ordered("dying"):
             self._dead = True
-        for order in self._faults.glob("hold-*"):
-            while order.exists() and self._all_asked() >= int(order.name.split("-")[1]):
-                await asyncio.sleep(0.02)
+        while self._holds():
+            (self._faults / f"held-{os.getpid()}").touch()
+            await asyncio.sleep(0.02)
         for order in self._faults.glob("full-*"):
             if self._requests >= int(order.name.split("-")[1]):
                 os.fsync = _no_space
@@ -235,6 +245,10 @@ class FakeEngine:
                 os._exit(1)
         with (self._faults / f"asked-{os.getpid()}").open("a") as log:
             log.write(f"{asked.sha256}\t{asked.prompt[:40]}\n")
+
+
+def _no_wait(*_: Any) -> None:
+    pass
 
 
 def _no_space(*_: Any) -> None:

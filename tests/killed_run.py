@@ -29,6 +29,20 @@ KINDS = {  # what a process's command line begins with or, of a script, what its
 }
 
 
+def until_taken(process: int, number: signal.Signals) -> None:
+    """Wait until a signal that was sent to a process no longer waits for it: two that wait at once are one."""
+    while True:
+        try:
+            lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        except OSError:  # it has ended
+            return
+        fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+        waiting = int(fields["SigPnd"][0], 16) | int(fields["ShdPnd"][0], 16)
+        if fields["State"][0] == "Z" or not waiting >> (number - 1) & 1:
+            return
+        time.sleep(0.01)
+
+
 class KilledRun:
     """A pipeline in `folder` and one run of it after another: `out`, `log` (of the last run) and `faults` lie there.
 
@@ -55,7 +69,7 @@ class KilledRun:
         self.pipeline = folder / "p.yaml"
         self.options: tuple[str, ...] = ()
         self.write()
-        self.patience = 90.0  # seconds that anything may take
+        self.patience = 240.0  # seconds that anything may take
         self._process: subprocess.Popen[bytes] | None = None
         self._family: set[psutil.Process] = set()
 
@@ -87,11 +101,11 @@ class KilledRun:
     def wait_until_asked(self, requests: int, room: int | None = None) -> bool:
         """False: the run ended before so many were asked.
 
-        With `room`, about so many more are answered and the rest wait for `kill`, `signal` or `wait`: on a slow machine
-        the run would otherwise end before this process looks again.
+        With `room`, so many more are answered and the rest wait for `kill`, `signal` or `wait`: on a slow machine the
+        run would otherwise end before this process looks again.
         """
         if room is not None:
-            (self.faults / f"hold-{requests + room}").touch()
+            self.hold(requests + room)
         deadline = time.monotonic() + self.patience
         while self.asked() < requests:
             if not self.running:
@@ -100,9 +114,16 @@ class KilledRun:
             time.sleep(0.02)
         return True
 
-    def _go_on(self) -> None:
+    def hold(self, requests: int) -> None:
+        """All requests after so many wait for `kill`, `signal` or `wait`. Replaces an earlier order."""
+        order = self.faults / f"hold-{requests}"
+        order.touch()
+        self._go_on(keep=order)
+
+    def _go_on(self, keep: Path | None = None) -> None:
         for order in self.faults.glob("hold-*"):
-            order.unlink()
+            if order != keep:
+                order.unlink()
 
     def find(self, kind: str) -> psutil.Process | None:
         """One of the run's own processes: parent (which reports), driver, engine (its own process), or of KINDS."""
@@ -122,8 +143,8 @@ class KilledRun:
                 return process
         return None
 
-    def kill(self, kind: str) -> bool:
-        """SIGKILL to one process. False: the run ended before there was one."""
+    def kill(self, kind: str, *, held: bool = False) -> bool:
+        """SIGKILL to one process. False: the run ended before there was one. `held`: requests that wait still wait."""
         deadline = time.monotonic() + self.patience
         while True:
             victim = self.find(kind)
@@ -131,7 +152,8 @@ class KilledRun:
                 self._processes()  # found now: a process whose parent has ended is not found later
                 with suppress(psutil.NoSuchProcess):  # workers of Ray come and go
                     victim.send_signal(signal.SIGKILL)
-                    self._go_on()
+                    if not held:
+                        self._go_on()
                     return True
             elif not self.running:
                 return False
@@ -139,19 +161,28 @@ class KilledRun:
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
-        """SIGINT as from a terminal: to every process of the group; others to the driver alone."""
+        """SIGINT as from a terminal: to every process of the group; others to the driver alone.
+
+        Returns once the run has noticed it: what `wait_until_asked` holds up could otherwise end before.
+        """
         assert self._process is not None
         self._processes()
         if number == signal.SIGINT:
             os.killpg(self._process.pid, number)
         else:
             self._process.send_signal(number)
+        until_taken(self._process.pid, number)
+        deadline = time.monotonic() + self.patience
+        while self.running and "stopping: " not in self.said():
+            assert time.monotonic() < deadline, f"it does not stop: {self.said()}"
+            time.sleep(0.02)
         self._go_on()
 
-    def wait(self) -> int:
-        """The run's exit code. However it ended, none of its processes is left behind."""
+    def wait(self, *, held: bool = False) -> int:
+        """The run's exit code. However it ended, none of its processes is left behind. `held`: see `kill`."""
         assert self._process is not None
-        self._go_on()
+        if not held:
+            self._go_on()
         try:
             code = self._process.wait(self.patience)
         except subprocess.TimeoutExpired:
@@ -168,7 +199,7 @@ class KilledRun:
             self._processes()
             self._process.kill()
             self._process.wait()
-        _, left = psutil.wait_procs(self._family, timeout=15)
+        _, left = psutil.wait_procs(self._family, timeout=60)
         names = [_name(process) for process in left]
         for process in left:
             with suppress(psutil.NoSuchProcess):

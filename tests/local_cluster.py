@@ -163,16 +163,16 @@ class LocalTransport:
 
     def close(self) -> None:
         async def cancel() -> None:
-            until = time.monotonic() + 5
+            until = time.monotonic() + 60
             # Again and again: what is cancelled makes room, and an actor fills it up with the next.
             while (tasks := asyncio.all_tasks() - {asyncio.current_task()}) and time.monotonic() < until:
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks, timeout=1)
 
-        asyncio.run_coroutine_threadsafe(cancel(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(cancel(), self._loop).result(120)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(120)
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 

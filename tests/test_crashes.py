@@ -17,7 +17,7 @@ from recaption.build.shard import BuildSpec, finish_shard
 from recaption.engine.base import Completion, Rendered, Request
 from recaption.errors import EngineDead
 from recaption.generate.chunks import Job
-from recaption.generate.driver import ModelPass
+from recaption.generate.driver import Callbacks, ModelPass
 from recaption.generate.plan import make_plan
 from recaption.io.store import LocalStore
 from recaption.output.answers import compact
@@ -122,7 +122,7 @@ def run(settings: config.Pipeline, crashes: Crashes, seed: int, victim: int | No
 
     try:
         for model in plan.models:
-            for listing in ModelPass(model, job, transport=transport, report=report).run():
+            for listing in ModelPass(model, job, transport=transport, callbacks=Callbacks(report=report)).run():
                 if model is plan.models[-1]:
                     finish_shard(spec, listing.shard, listing.images, None)
                 else:

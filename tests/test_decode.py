@@ -468,7 +468,7 @@ def test_xmp_in_each_kind_of_png_text_is_read(kind: bytes) -> None:
         assert check_header(made, LIMITS).orientation is None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(noise=st.data())
 def test_damaged_exif_turns_an_image_as_in_pillow(noise: st.DataObject) -> None:
     block = bytearray(exif(6).tobytes()[6:])
@@ -554,7 +554,6 @@ def test_pixels_are_what_trainers_read(name: str) -> None:
     assert decode(SAVED[name], LIMITS).tobytes() == Image.open(io.BytesIO(SAVED[name])).convert("RGB").tobytes()
 
 
-@settings(deadline=None)
 @given(width=st.integers(1, 3000), height=st.integers(1, 3000), budget=st.integers(1, 4_000_000))
 def test_fit_stays_within_the_budget_and_keeps_the_shape(width: int, height: int, budget: int) -> None:
     w, h = module._fit(width, height, budget)
@@ -609,13 +608,13 @@ def test_the_decoder_caches_each_share_of_an_image_separately() -> None:
     assert decoder.decoded == 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.binary(max_size=400))
 def test_random_bytes_raise_only_image_errors(data: bytes) -> None:
     assert reason_of(data) in ("empty", "undecodable", "truncated")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(name=st.sampled_from(sorted(SAVED)), noise=st.data())
 def test_corrupted_files_give_an_image_or_an_image_error(name: str, noise: st.DataObject) -> None:
     data = bytearray(SAVED[name])

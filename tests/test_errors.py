@@ -31,3 +31,30 @@ def test_exit_codes() -> None:
 
 def test_a_missing_extra_names_the_install_command() -> None:
     assert "pip install 'recaption[download]'" in str(errors.MissingExtra("img2dataset", "download"))
+
+
+def test_faults_are_collected_each_message_once() -> None:
+    faults = errors.Faults()
+
+    def check(error: Exception | None, value: int) -> int:
+        if error is not None:
+            raise error
+        return value
+
+    assert faults.tried(check, None, 3) == 3
+    for error in (
+        errors.ConfigError("a"),
+        errors.UserError("a"),
+        errors.MissingExtra("p", "x"),
+        errors.ShardError("s"),
+    ):
+        assert faults.tried(check, error, 3) is None
+    faults.add([errors.UserError("a"), errors.UserError("b")])
+    assert list(map(type, faults.errors)) == [
+        errors.ConfigError,
+        errors.MissingExtra,
+        errors.ShardError,
+        errors.UserError,
+    ]
+    with pytest.raises(ZeroDivisionError):
+        faults.tried(check, ZeroDivisionError(), 3)

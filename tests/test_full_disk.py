@@ -253,7 +253,7 @@ def test_a_full_disk_ends_a_run_and_the_next_one_continues(tmp_path: Path, disk:
     command += ["--set", f"output.path={disk.path}/out", "--set", "output.format=webdataset"]
 
     def run() -> int:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
         errors.append(done.stderr)
         return done.returncode
 

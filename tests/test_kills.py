@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -52,7 +53,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def work_on(source: Path, folder: Path) -> KilledRun:
-    return KilledRun(folder, source, {"renderers": 1}, capacity=CAPACITY, latency=0.05, render=True, child=True)
+    engine: dict[str, Any] = {"capacity": CAPACITY, "latency": 0.05, "render": True, "child": True, "fsync": False}
+    return KilledRun(folder, source, {"renderers": 1}, **engine)
 
 
 @pytest.fixture
@@ -79,26 +81,32 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return files(work.out)
 
 
-def disturb(work: KilledRun, kills: list[tuple[str, int]], *, all_of_them: bool = True) -> None:
+def disturb(work: KilledRun, kills: list[tuple[str, int]], requests: int) -> None:
     """Kill one process after another, each after so many more requests; start again what ends by it, run to the end.
 
-    A driver's actors may ask on for some seconds when it is killed, and so leave too little for the next kill: that one
-    does not come then, unless it has to.
+    `requests`: those of an undisturbed run. The last ones wait until the kill has come, so that the run cannot end
+    before; a kill that would come after them comes earlier. Only if earlier kills had so many requests repeated that
+    none may be left, the others do not come, which is printed.
     """
-    for kind, after in kills:
+    limit = requests - 1  # then at least one is left, and more if some were repeated
+    for number, (kind, after) in enumerate(kills):
+        asked = work.asked()
+        if asked >= limit:
+            assert number > 0, "the first kill always comes"
+            print(f"no kill of {', '.join(kind for kind, _ in kills[number:])}: all requests were sent before")
+            break
         if not work.running:
             work.start()
-        if not work.wait_until_asked(work.asked() + after, ROOM):
-            assert not all_of_them and work.wait() == 0, work.said()
-            return
-        if kind == "term":
+        due = min(asked + after, limit)
+        assert work.wait_until_asked(due, min(ROOM, limit - due)), work.said()
+        stops = kind == "term"  # a run that stops stores what is in flight; after a kill, the rest still waits
+        if stops:
             work.signal(signal.SIGTERM)
-        elif not work.kill(kind):  # the run ended first
-            assert not all_of_them and work.wait() == 0, work.said()
-            return
+        else:
+            assert work.kill(kind, held=True), work.said()
         if kind in ENDS:
             code, words = ENDS[kind]
-            assert work.wait() == code, work.said()
+            assert work.wait(held=not stops) == code, work.said()
             assert words in work.said()
             if code > 0:
                 assert work.said().splitlines()[-1].startswith(f"summary: exit code {code}, ")
@@ -122,7 +130,7 @@ def disturb(work: KilledRun, kills: list[tuple[str, int]], *, all_of_them: bool 
 def test_a_run_with_killed_processes_has_the_same_result(
     work: KilledRun, undisturbed: dict[str, bytes], seed: int, kind: str
 ) -> None:
-    disturb(work, [(kind, random.Random(seed).randint(1, 300))])
+    disturb(work, [(kind, random.Random(seed).randint(1, 300))], REQUESTS)
     assert files(work.out) == undisturbed
     assert REQUESTS <= work.asked() <= REQUESTS + COST[kind], "what is in the store is not paid for again"
 
@@ -132,7 +140,7 @@ def test_a_run_with_killed_processes_has_the_same_result(
 @pytest.mark.parametrize("seed", range(40))
 def test_forty_kills_of_every_kind(work: KilledRun, undisturbed: dict[str, bytes], seed: int) -> None:
     kind = list(COST)[seed % len(COST)]
-    disturb(work, [(kind, random.Random(seed).randint(1, 300))], all_of_them=False)
+    disturb(work, [(kind, random.Random(seed).randint(1, 300))], REQUESTS)
     assert files(work.out) == undisturbed
     assert REQUESTS <= work.asked() <= REQUESTS + COST[kind]
 
@@ -146,7 +154,7 @@ def test_with_json_the_last_line_is_a_summary_after_a_kill(work: KilledRun, kind
     began = time.monotonic()
     assert work.kill(kind)
     assert work.wait() == 3, work.said()
-    assert time.monotonic() - began < 30, "not after the minute that Ray waits"
+    assert time.monotonic() - began < 60, "not after the minute that Ray waits"
     *lines, error, last = work.said().splitlines()
     assert all(json.loads(line)["event"] for line in lines), "nothing of Ray's between them"
     assert error.startswith("error: ") and "run the same command again" in error
@@ -161,13 +169,13 @@ def test_runs_killed_again_and_again(work: KilledRun, undisturbed: dict[str, byt
     rng = random.Random(seed)
     if rng.random() < 0.3:  # before it asks anything, or while it does
         work.start()
+        work.hold(REQUESTS - 1)
         time.sleep(rng.uniform(0, 15))
-        work.kill("driver")
-        work.wait()
+        assert work.kill("driver") and work.wait() == ENDS["driver"][0], work.said()
         kills = []
     else:
         kills = [(rng.choice(list(COST)), rng.randint(1, 120)) for _ in range(rng.randint(1, 3))]
-    disturb(work, kills, all_of_them=False)
+    disturb(work, kills, REQUESTS)
     assert files(work.out) == undisturbed
     assert work.asked() <= REQUESTS + (sum(COST[kind] for kind, _ in kills) if kills else FLUSH)
 

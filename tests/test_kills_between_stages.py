@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from killed_run import KilledRun
 from samples import jpeg, sample, write_tar
-from test_kills import CAPACITY, COST, disturb, files
+from test_kills import CAPACITY, COST, disturb, files, work_on
 
 IMAGES = 80
 SENTENCES = 2  # of each caption
@@ -33,7 +33,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def staged(source: Path, folder: Path, judge: str) -> KilledRun:
     """`judge`: the model that verifies; "fake" is the one that captions and repairs."""
-    work = KilledRun(folder, source, {"renderers": 1}, capacity=CAPACITY, latency=0.05, render=True, child=True)
+    work = work_on(source, folder)
     work.data["models"].setdefault(judge, dict(work.data["models"]["fake"]))
     work.data["generate"] = [
         {"id": "long", "model": "fake", "prompt": "describe_long"},
@@ -41,7 +41,7 @@ def staged(source: Path, folder: Path, judge: str) -> KilledRun:
         {"id": "repaired", "model": "fake", "task": "repair", "over": "check"},
     ]
     work.write()
-    work.patience = 240.0  # three stages, each with the start of an engine
+    work.patience = 480.0  # three stages, each with the start of an engine
     return work
 
 
@@ -80,7 +80,7 @@ def work(tmp_path: Path) -> Iterator[Callable[[Path, str], KilledRun]]:
 
 def check(run: KilledRun, undisturbed: Undisturbed, seed: int, kind: str) -> None:
     expected, requests = undisturbed
-    disturb(run, [(kind, random.Random(seed).randint(1, requests - 40))], all_of_them=False)
+    disturb(run, [(kind, random.Random(seed).randint(1, requests - 40))], requests)
     assert files(run.out) == expected
     assert requests <= run.asked() <= requests + STAGED_COST[kind], "what is in the store is not paid for again"
 

@@ -67,6 +67,7 @@ APART["load"] |= {
 APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
 APART["inspect"] |= {"embeddings", "balance", "formatting", "tablefile"}  # no more than pyarrow
 APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
+APART["inspect"] |= {"signals"}  # standard library only
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 # Who may import these at all …

@@ -40,6 +40,8 @@ class Hub:
 
     def __init__(self, files: dict[str, bytes], delay: float = 0.0) -> None:
         self.files, self.delay = files, delay
+        self.held = ""  # a file whose bytes are never sent
+        self.closing = threading.Event()
         self.downloads: Counter[str] = Counter()
         hub = self
 
@@ -67,6 +69,8 @@ class Hub:
                 if body:
                     hub.downloads[name] += 1
                     time.sleep(hub.delay)
+                    if name == hub.held:
+                        hub.closing.wait()
                 data = hub.files[name]
                 etag = f'"{hashlib.sha1(data).hexdigest()}"'
                 self.answer(200, data, {"ETag": etag, "X-Repo-Commit": COMMIT}, body=body)
@@ -88,6 +92,7 @@ class Hub:
         self.thread.start()
 
     def close(self) -> None:
+        self.closing.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -114,7 +119,7 @@ def ask(hub: Hub, home: Path, commit: str = COMMIT, **environment: str) -> subpr
 
 
 def folder_of(process: subprocess.Popen[str]) -> Path:
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     return Path(said.strip())
 
@@ -138,24 +143,26 @@ def test_a_model_without_safetensors_is_fetched_as_it_is(hub: Hub, tmp_path: Pat
 def test_a_model_without_weights_is_refused(hub: Hub, tmp_path: Path) -> None:
     del hub.files["model.safetensors"], hub.files["pytorch_model.bin"]
     process = ask(hub, tmp_path)
-    assert "has no weights" in process.communicate(timeout=60)[1]
+    assert "has no weights" in process.communicate(timeout=120)[1]
     assert process.returncode
 
 
 def test_a_download_that_was_cut_off_is_finished_by_the_next_process(hub: Hub, tmp_path: Path) -> None:
+    hub.held = "model.safetensors"
     process = ask(hub, tmp_path)
-    while not hub.downloads["model.safetensors"]:
+    while not (hub.downloads["model.safetensors"] and list(tmp_path.rglob("config.json"))):
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.communicate()
+    hub.held = ""
     folder = folder_of(ask(hub, tmp_path))
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert hub.downloads["config.json"] == 1
 
 
 def test_a_hub_out_of_reach_is_infrastructure_and_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
-    _, errors = ask(hub, tmp_path, HF_HUB_OFFLINE="1").communicate(timeout=60)
+    _, errors = ask(hub, tmp_path, HF_HUB_OFFLINE="1").communicate(timeout=120)
     last = errors.strip().splitlines()[-1]
     assert last.startswith("recaption.errors.EngineDead: model 'some/model' at commit 0123456789")
     assert socket.gethostname() in last and "HF_HOME" in last
@@ -163,7 +170,7 @@ def test_a_hub_out_of_reach_is_infrastructure_and_says_what_to_do(hub: Hub, tmp_
 
 def test_a_model_that_a_node_may_not_read_is_the_users_to_mend(hub: Hub, tmp_path: Path) -> None:
     process = ask(hub, tmp_path, "f" * 40)
-    last = process.communicate(timeout=60)[1].strip().splitlines()[-1]
+    last = process.communicate(timeout=120)[1].strip().splitlines()[-1]
     assert last.startswith("recaption.errors.ConfigError: ") and "HF_TOKEN" in last
 
 

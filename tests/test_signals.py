@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from recaption import signals
+
 ROOT = Path(__file__).parent.parent
 FIRST_LINES = """
 import recaption.__main__, sys, time; from recaption import signals
@@ -31,7 +33,7 @@ def end(body: str, *numbers: int, before: tuple[str, ...] = ()) -> tuple[int, st
         for number in numbers:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
             process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
     finally:
         process.kill()
     return process.returncode, err
@@ -60,6 +62,24 @@ except KeyboardInterrupt:
 def test_ctrl_c_raises_in_interruptible_code() -> None:
     body = INTERRUPTIBLE.format("print('ready', flush=True); wait()")
     assert end(body, signal.SIGINT) == (0, "cleaned up\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "ended"),
+    [
+        (signal.SIGINT, (0, "cleaned up\n")),
+        (signal.SIGTERM, (75, "interrupted: stopped at once; run the same command again to continue\n")),
+    ],
+)
+def test_during_a_query_in_the_main_thread_a_signal_raises_the_same(number: int, ended: tuple[int, str]) -> None:
+    endless = "SELECT count(*) FROM range(100000000) a, range(100000) b WHERE (a.range * b.range) % 7 = 3"
+    query = f"print('ready', flush=True); duckdb.execute('{endless}')"
+    assert end("import duckdb" + INTERRUPTIBLE.format(f"with signals.duckdb_interrupts(): {query}"), number) == ended
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="another"), signals.duckdb_interrupts():
+        raise RuntimeError("another")
 
 
 def test_ctrl_c_ends_an_import_at_once(tmp_path: Path) -> None:
@@ -103,8 +123,10 @@ import io, os, signal, threading, time
 from recaption.signals import Rounds
 rounds, ended, raised = Rounds(), threading.Event(), 0
 def press():
-    for _ in range(200):
+    pressed = 0
+    while pressed < 200 or raised < 20:
         os.kill(os.getpid(), signal.SIGINT)
+        pressed += 1
         time.sleep(0.0001)
     ended.set()
 with rounds.handled():
@@ -116,7 +138,7 @@ with rounds.handled():
         except KeyboardInterrupt:
             raised += 1
             print("cancelled", file=io.StringIO())
-print(raised > 0, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+print(raised >= 20, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
 
 

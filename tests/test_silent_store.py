@@ -19,7 +19,7 @@ from s3_server import Fault, needs_s3, s3_process, s3_server
 from samples import jpeg
 from small_output import answer_all, pipeline_data, write_source
 
-pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(1200)]
 IMAGES = 200
 
 
@@ -35,14 +35,14 @@ class Silent:
     def go_on(self) -> None:
         self._server.send_signal(signal.SIGCONT)
 
-    def wait_for(self, text: str, seconds: float) -> float:
-        """Seconds until the run has said `text`."""
-        began = time.monotonic()
-        while text not in self.run.said():
-            assert time.monotonic() - began < seconds, f"it does not say {text!r}: {self.run.said()}"
-            assert self.run.running, self.run.said()
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self.run.patience
+        while not done():
+            assert time.monotonic() < deadline and self.run.running, self.run.said()
             time.sleep(0.05)
-        return time.monotonic() - began
+
+    def wait_for(self, text: str) -> None:
+        self.wait_until(lambda: text in self.run.said())
 
     def status(self, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -75,14 +75,17 @@ def test_a_silent_store_is_reported_and_costs_only_time(silent: Silent) -> None:
     assert run.wait_until_asked(IMAGES // 8)
     silent.stop()
     before = run.asked()
-    silent.wait_for("the store has not answered for", 20)
-    assert run.asked() > before + 2 * 64, "engines go on with what they have"
+    silent.wait_for("the store has not answered for")
+    silent.wait_until(lambda: run.asked() > before + 2 * 64)  # engines go on with what they have
     status = silent.status()
-    time.sleep(14)
+    assert status.stderr is not None
+    said = ""
+    while "the store has not answered" not in said and (line := status.stderr.readline()):
+        said += line
     silent.go_on()
-    out, errors = status.communicate(timeout=60)
-    assert status.returncode == 0 and "the store has not answered for 10 s" in errors and "running" in out
-    silent.wait_for("the store answers again", 20)
+    out, errors = status.communicate(timeout=run.patience)
+    assert status.returncode == 0 and "the store has not answered for 10 s" in said + errors and "running" in out
+    silent.wait_for("the store answers again")
     assert run.wait() == 0, run.said()
     assert run.asked() == 2 * IMAGES, "nothing is asked twice"
     assert (
@@ -97,11 +100,8 @@ def test_a_signal_stops_a_run_while_the_store_is_silent(silent: Silent) -> None:
     assert run.wait_until_asked(IMAGES // 8)
     silent.stop()
     time.sleep(4)
-    run.signal(signal.SIGTERM)
-    assert silent.wait_for("stopping: ", 3) < 3
-    began = time.monotonic()
-    code = run.wait()
-    assert code == 75 and time.monotonic() - began < 60, run.said()
+    run.signal(signal.SIGTERM)  # returns once the run has said that it stops
+    assert run.wait() == 75, run.said()
     silent.go_on()
     run.start()
     assert run.wait() == 0, run.said()
@@ -136,9 +136,9 @@ def test_ctrl_c_ends_retry_while_the_store_is_silent(
             text=True,
         )
         try:
-            assert reached.wait(60), "it reads from the store"
+            assert reached.wait(120), "it reads from the store"
             process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=30)
+            out, errors = process.communicate(timeout=120)
             assert process.returncode == 75, (out, errors)
         finally:
             free.set()

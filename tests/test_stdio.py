@@ -44,7 +44,7 @@ def recaption(
         env=environment,
         capture_output=True,
         cwd=cwd,
-        timeout=120,
+        timeout=240,
     )
 
 
@@ -185,7 +185,7 @@ def test_a_reader_that_stops_reading_does_not_stop_the_command(kind: str, end: s
                     read += data
             assert b"04999 x" in read.splitlines()[-1], "the latest lines are kept"
             assert len(read.splitlines()) < 5000
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.communicate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,9 +105,19 @@ def test_too_many_refusals_open_the_circuit_breaker(make: Make, capsys: pytest.C
 @pytest.mark.usefixtures("ray_session")
 def test_a_full_disk_ends_the_run_and_stored_answers_count(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     work = make(150, latency=0.01)
-    order = work.faults / "full-200"
-    order.touch()
+    order, hold = work.faults / "full-200", work.faults / "hold-200"
+    hold.touch()
+
+    def fill() -> None:
+        while not list(work.out.glob("answers/*/.parts/*/*.parquet")):
+            time.sleep(0.02)
+        order.touch()
+        hold.unlink()
+
+    filling = threading.Thread(target=fill, daemon=True)
+    filling.start()
     assert run(work) == 3
+    filling.join()
     said = capsys.readouterr().err
     assert "error: cannot write" in said
     assert "No space left on device. Free some space, then run the same command again" in said

@@ -38,7 +38,7 @@ def finish(data: dict[str, Any], crashes: Crashes | None = None) -> Path:
     job = Job(source=open_source(plan.pipeline.source), store_url=store.url, epoch=lease.epoch)
     try:
         for model in plan.models:
-            for listing in ModelPass(model, job, transport=transport, report=lambda _: None).run():
+            for listing in ModelPass(model, job, transport=transport).run():
                 for question in model.questions:
                     compact(store, question, listing.shard.id)
         lease.release()

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -37,11 +39,22 @@ def test_an_error_is_raised_in_its_place() -> None:
         next(results)
 
 
-def test_ctrl_c_does_not_wait_for_calls() -> None:
+def to_the_process() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def to_this_thread() -> None:
+    """Nothing wakes the main thread, which waits by then, as if the signal had arrived just before it began to wait."""
+    time.sleep(0.1)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("press", [to_the_process, to_this_thread])
+def test_ctrl_c_does_not_wait_for_calls(press: Callable[[], None]) -> None:
     free, stuck = threading.Event(), threading.Event()
 
     def call(_: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        press()
         free.wait()
         stuck.set()
 
@@ -63,5 +76,5 @@ try:
 except KeyboardInterrupt:
     print("left")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -47,14 +48,15 @@ def test_all_that_a_watched_process_started_ends_with_it(parent: subprocess.Pope
     assert parent.stdout is not None
     in_group, in_session, mark = parent.stdout.readline().split()
     children = [psutil.Process(int(in_group)), psutil.Process(int(in_session))]
-    [watch] = watching(mark)
+    while not (watch := watching(mark)):  # a process that is being started has no command line for a moment
+        time.sleep(0.01)
     assert {child.pid for child in psutil.Process(parent.pid).children(recursive=True)} == {c.pid for c in children}
     if how == "kill":
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     else:
-        parent.communicate(timeout=30)
-    _, left = psutil.wait_procs([*children, watch], timeout=30)
+        parent.communicate(timeout=120)
+    _, left = psutil.wait_procs([*children, *watch], timeout=120)
     assert not left, "neither the children nor the process that watches are left"
 
 
@@ -65,7 +67,7 @@ def test_the_watch_ends_nothing_once_all_has_ended() -> None:
     in_group, in_session, mark = done.stdout.split()
     children = [psutil.Process(int(in_group)), psutil.Process(int(in_session))]
     try:
-        psutil.wait_procs(watching(mark), timeout=30)
+        psutil.wait_procs(watching(mark), timeout=120)
         assert all(child.is_running() for child in children)
     finally:
         for child in children:

@@ -95,7 +95,9 @@ def call(line: str, folder: Path, bin: Path) -> list[str]:
             (bin / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{bin}:/usr/bin:/bin"}
     command = ["bash", "-ec", line]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, f"{line}\n{done.stderr}"
     words = said.read_text().split("\0")[:-1]
     said.unlink()
@@ -345,6 +347,7 @@ SETTINGS: Mapping[str, Callable[[re.Match[str], Path | None], None]] = {
     r"[\d,]+ of [\d,]+ samples have both Chinese captions": _nothing,
     r"tars: .+; --samples-per-shard sets the size of a tar": _nothing,  # the options of messages: test_printed_commands
     r"(?:FOLDER is the folder with|DEST is without) the unpacked images, KEY.jpg; --images jpg writes them": _nothing,
+    r"\S+ is without the images, KEY.jpg: unpack them there, or use --images jpg": _nothing,
     r"in datasets.py, set load_concepts=True; .+ with the options (--.+), which .+": _concepts,
     r"Long-CLIP, HiMo-CLIP: in train/sharegpt4v.py, set data4v_root to (\S+), json_name to (\S+), "
     r"image_root to (\S+)": _long_clip,

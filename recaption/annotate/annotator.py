@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from recaption.annotate import flags, split
+from recaption.annotate import flags, meta, split
 from recaption.annotate import lexicon as lex
 from recaption.annotate.custom_tables import CustomRows, described, load_tables
 from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences
@@ -277,7 +277,7 @@ class Annotator:
         is_meta = is_meta or (
             is_english
             and is_tagged
-            and flags.is_meta(content, text, visible=visible, has_opener=opener > 0, is_fragment=is_fragment)
+            and meta.is_meta(content, text, visible=visible, has_opener=opener > 0, is_fragment=is_fragment)
         )
         return SubCaption(
             sub_id=sub_id,

@@ -42,7 +42,7 @@ class Builder:
     By default, a dataset shard corresponds to a source shard and is written once that shard is complete. With
     `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete. If a
     build is already published, writing starts with the first source shard whose answers have changed: from then on it
-    is certain that the next revision is needed.
+    is certain that the next revision is needed. It starts at once if a killed run has begun to write that revision.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Builder:
         size = plan.pipeline.output.samples_per_shard
         self._size = None if size == "source" else size
         base = _build_fingerprint(plan, annotator, job.excluded, limit)
-        revision = _newest_revision(store, base)
+        revision, begun = _newest_revision(store, base)
         self._newest = None if revision is None else _name(base, revision)
         self._published: dict[str, str] = {}  # shard -> inputs, of the newest finished revision
         self._published_inputs = ""  # of all source shards together, if that revision was repacked
@@ -86,7 +86,9 @@ class Builder:
         self._order: dict[str, int] = {}
         self._images = 0
         # If a build is already published, usually nothing has changed: samples are not counted and nothing is written.
-        self._changed = self._newest is None
+        # A killed run that has begun the next one has compacted the answers that had changed. Shards that correspond to
+        # source shards are compared one by one.
+        self._changed = self._newest is None or (begun and self._size is not None)
         self._early = EarlyCuts(self._size) if self._size else None
         self._made: list[Survey | Built | ShardEntry] = []  # results of tasks that were taken from the pool
         self._started: set[tuple[str, str]] = set()  # name and inputs of dataset shards that are cut early
@@ -198,7 +200,7 @@ class Builder:
             return sorted(surveys, key=lambda s: self._order[s.shard.id])
 
         surveys = collect()
-        if not self._changed and surveys and identity(surveys) == self._published_inputs:
+        if surveys and identity(surveys) == self._published_inputs:
             building(len(self._published), len(self._published))
             return None, {}
         self.write_all()
@@ -353,14 +355,16 @@ def _name(base: str, revision: int) -> str:
     return f"{base}-r{revision}" if revision else base
 
 
-def _newest_revision(store: Store, base: str) -> int | None:
-    """The newest revision of the finished builds with this name; None if there is none.
+def _newest_revision(store: Store, base: str) -> tuple[int | None, bool]:
+    """The newest revision of the finished builds with this name, None if there is none; and whether a newer one exists.
 
     Earlier ones may have been removed (`--prune`), so all existing folders are checked.
     """
     named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders(paths.BUILDS))
     revisions = sorted((int(match[1] or 0) for match in named if match), reverse=True)
-    return next((r for r in revisions if store.exists(f"{paths.build_folder(_name(base, r))}/{paths.MANIFEST}")), None)
+    is_finished = (store.exists(f"{paths.build_folder(_name(base, r))}/{paths.MANIFEST}") for r in revisions)
+    newest = next((r for r, finished in zip(revisions, is_finished, strict=True) if finished), None)
+    return newest, newest is not None and newest != revisions[0]
 
 
 def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str], limit: int | None) -> str:

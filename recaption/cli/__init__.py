@@ -43,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if _COMPLETE in os.environ:
             command().main([], prog_name="recaption")
-        with command().make_context("recaption", list(words) or ["--help"], obj=invocation) as context:
+        with (
+            command().make_context("recaption", list(words) or ["--help"], obj=invocation) as context,
+            signals.duckdb_interrupts(),
+        ):
             return int(context.command.invoke(context))
     except typer.Exit as done:  # --help, --version
         return done.exit_code if words else UserError.exit_code

@@ -46,9 +46,12 @@ def export(
         ),
     ] = None,
     images: Annotated[
-        Literal["none", "jpg", "symlink"],
-        typer.Option(help="Image files for formats that name them: none, JPEGs, or links to those of a local folder"),
-    ] = "none",
+        Literal["none", "jpg", "symlink"] | None,
+        typer.Option(
+            help="Image files for formats that name them: none, JPEGs, or links to those of a local folder. "
+            "Default: jpg for txt, imagefolder and goal, none for others"
+        ),
+    ] = None,
     captions: Annotated[
         Literal["one", "lines", "tags"],
         typer.Option(
@@ -154,9 +157,11 @@ def validate(
     loaders = (workers or 1) * (gpus or 1) if workers or gpus else None
     if name:
         from recaption.export import load
+        from recaption.export.base import refuse_missing
         from recaption.export.dataset import refuse_output
         from recaption.export.unfinished import unfinished
 
+        refuse_missing(path, images)
         refuse_output(path, name)
         problems = unfinished(path)
         if (first := next(problems, None)) is not None:

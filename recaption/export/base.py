@@ -12,6 +12,7 @@ from recaption.export.unfinished import UNFINISHED
 from recaption.io import files
 from recaption.io.store import Store, open_store
 from recaption.problems import Problem, Severity
+from recaption.source.paths import is_pattern
 from recaption.types import Record
 from recaption.write.entry import ShardEntry
 from recaption.write.profile import Fill, places
@@ -53,12 +54,17 @@ class Options:
     split: Split = "train"
     fill: Fill | None = None  # None: the trainer's default
     samples_per_shard: int | None = None  # None: the trainer's default; only where shards are written
-    images: Images = "none"  # only for formats that name image files
+    images: Images | None = None  # only for formats that name image files; None: the format's default
     captions: Captions = "one"  # only for txt
     in_place: bool = False  # only for txt: beside the images of the source, which are below `dest`
     overwrite: bool = False  # only with `in_place`: text files that exist
     draw: Callable[[Record], Sequence[str]] = all_texts  # for `captions` "lines": the lines of a text file
     progress: Callable[[int, int], None] = _silent  # called with the number of finished shards and of all
+
+    @property
+    def with_images(self) -> bool:
+        """Whether image files are written. Exporters with another default than none replace `images` before."""
+        return self.images in ("jpg", "symlink")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,9 +122,9 @@ def found_in(where: str, findings: Iterable[Finding]) -> Iterator[Problem]:
 def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool = False) -> Store:
     """The store to write to. Raises UserError if it is not empty, or if the split has no samples.
 
-    `names_images`: the format names image files, so `options.images` may be set.
+    `names_images`: the format names image files, so `options.images` may ask for them.
     """
-    if options.images != "none" and not names_images:
+    if options.with_images and not names_images:
         raise UserError(f"--images {options.images} is for formats that name image files; leave the option out")
     require_samples(dataset, options)
     try:
@@ -227,6 +233,17 @@ def shards(dataset: Dataset, options: Options) -> Iterator[ShardEntry]:
         options.progress(done, len(dataset.shards))
         yield shard
     options.progress(len(dataset.shards), len(dataset.shards))
+
+
+def refuse_missing(path: str, images: str | None = None) -> None:
+    """Raises UserError if nothing exists at `path`, which may be a pattern, or if there is no folder `images`."""
+    try:
+        if not is_pattern(path) and not files.is_folder(path) and not files.is_file(path):
+            raise UserError(f"cannot check {path}: there is no such file or folder. Correct the path")
+        if images is not None and not files.is_folder(images):
+            raise UserError(f"--images {images}: there is no such folder. Name the folder with the images")
+    except RecaptionError as error:
+        raise UserError(f"cannot check {path}: {error}") from error
 
 
 def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)) -> list[str]:

@@ -50,7 +50,7 @@ def with_files(
         for record, read in with_readers(dataset, shard, records):
             yield record, None if read is None else partial(write, record, read)
         return
-    if options.images == "none":
+    if not options.with_images:
         for record in records:
             yield record, _nothing
         return

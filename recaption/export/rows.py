@@ -147,6 +147,7 @@ class ExportFiles:
     kinds: the files that are always written; other names in a row are JSON lists.
     tables: the tables whose rows a sample has; a table comes after those in its `named_in`.
     generations: those whose captions are read; None: all. Others are read if they have one of the `granularities`.
+    in_images: the files name images in the folder `images` of the export, whether it has image files or not.
     crops: by file name, the parts of an image that are written beside it if there are image files.
     least: the number of samples that the trainer needs to start.
     check: called at the end; raises UserError if the export is useless.
@@ -159,6 +160,7 @@ class ExportFiles:
     tables: Tables = field(default_factory=dict)
     generations: Collection[str] | None = None
     granularities: Collection[str] = ()
+    in_images: bool = False
     crops: Callable[[ExportSample], Mapping[str, PixelBox]] = lambda sample: {}
     least: int = 1
     check: Callable[[], object] | None = None
@@ -183,7 +185,7 @@ def export_rows(
     true: Counter[str] = Counter()  # rows of these tables whose text is true
     written = 0
     folder = f"{files.absolute(dest).rstrip('/')}/{IMAGES}"
-    root = "" if options.images == "none" else f"{folder}/"
+    root = f"{folder}/" if options.with_images else ""
     with removed_on_failure(store), ExitStack() as opened:
         adds: dict[str, Add] = {name: opened.enter_context(kind(store, name)) for name, kind in layout.kinds.items()}
         for sample, write_image, found in _samples(dataset, options, store, layout, root):
@@ -208,13 +210,15 @@ def export_rows(
             raise UserError(f"{needed if written else 'no sample can be exported'}{reasons}")
         if layout.check is not None:
             layout.check()
-    place = shlex.quote(folder) if root else "FOLDER"
+    place = shlex.quote(folder) if root or layout.in_images else "FOLDER"
     notes = [note.replace(PLACE, place) for note in layout.notes]
     notes += [
         f"left out: {true[name]:,} {name} with a mean p_true of at least {LEAST_TRUE} in the table {table}"
         for name, table in verified.items()
     ]
-    if not root:
+    if not root and layout.in_images:
+        notes.append(f"{place} is without the images, KEY.jpg: unpack them there, or use --images jpg")
+    elif not root:
         texts = (*layout.notes, *(one.arguments for one in layout.usage))
         what = "FOLDER is the folder with" if any(PLACE in text for text in texts) else "DEST is without"
         notes.append(f"{what} the unpacked images, KEY.jpg; --images jpg writes them")

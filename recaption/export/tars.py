@@ -189,7 +189,7 @@ def _tars(path: str) -> list[str]:
             if tars:
                 return tars
     except (SourceError, RecaptionError) as error:
-        raise UserError(f"cannot check {path}: {error}") from error
+        raise UserError(f"cannot check {path}: {str(error).removeprefix('source.path: ')}") from error
     raise UserError(f"cannot check {path}: there is no .tar. Give a folder of tars, a pattern, or a dataset's folder")
 
 

@@ -468,7 +468,7 @@ class EngineHost:
         """Once a second, update the meter, scale the renderers, and check the engine's progress and memory."""
         scale = render.RenderScale(max(1, (os.cpu_count() or 2) // self._spec.neighbours - 1))
         before, last = self._gauge(), time.monotonic()
-        alive, progress = last, (before.output_tokens, self._completed)
+        silent, progress = 0.0, (before.output_tokens, self._completed)
         self._least_in_flight = self._in_flight
         while self._dead is None:
             await asyncio.sleep(WINDOW)
@@ -492,11 +492,13 @@ class EngineHost:
                 if change:
                     await self._pool.resize(change)
             if (gauge.output_tokens, self._completed) != progress or not self._in_flight:
-                alive, progress = now, (gauge.output_tokens, self._completed)
-            elif now - alive > self._spec.hang_seconds and not getattr(self._engine, "bounds_requests", False):
-                self._abort(
-                    EngineDead(f"the engine hangs: no token for {now - alive:.0f} s while requests are in flight")
-                )
+                silent, progress = 0.0, (gauge.output_tokens, self._completed)
+            else:  # a look that comes late says nothing about the engine: this process was stopped or had to wait
+                silent += min(now - last, 2 * WINDOW)
+                if silent > self._spec.hang_seconds and not getattr(self._engine, "bounds_requests", False):
+                    self._abort(
+                        EngineDead(f"the engine hangs: no token for {silent:.0f} s while requests are in flight")
+                    )
             self._host_bytes = await asyncio.to_thread(host_bytes)
             before, last = gauge, now
             self._least_in_flight = self._in_flight

@@ -6,12 +6,10 @@ its decisions to the cluster (`transport`) and the replies back to it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-from recaption.engine import check_reachable
 from recaption.errors import ClusterLost, DatasetError, EngineDead, Interrupted, ShardError, UserError
 from recaption.generate.actor import Ended, Poll
 from recaption.generate.breaker import CircuitBreaker
@@ -48,6 +46,28 @@ def list_ahead(cpus: Sequence[int]) -> int:
     return min(max(LIST_AHEAD[0], sum(min(LIST_PER_NODE, cores // 4) for cores in cpus)), LIST_AHEAD[1])
 
 
+def _ignore(_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Callbacks:
+    """What a pass calls, all in its own thread.
+
+    report: with its progress, regularly and at the end.
+    emit: for each event.
+    stopping: whether to store what is finished and end with Interrupted.
+    may_start: before engines are started; raises an error to prevent it.
+    released: when engines are released before the end, with the number of engines that are still wanted.
+    """
+
+    report: Callable[[PassProgress], object] = _ignore
+    emit: Emit = ignore_event
+    stopping: Callable[[], bool] = lambda: False
+    may_start: Callable[[], object] = lambda: None
+    released: Callable[[int], object] = _ignore
+
+
 class ModelPass:
     """`run` yields each shard's listing as soon as all its answers and rejects are stored."""
 
@@ -56,26 +76,17 @@ class ModelPass:
         model: ModelPlan,
         job: Job,
         *,
-        report: Callable[[PassProgress], None] = lambda progress: None,
-        stopping: Callable[[], bool] = lambda: False,
-        may_start: Callable[[], None] = lambda: None,
-        released: Callable[[int], None] = lambda wanted: None,
+        callbacks: Callbacks | None = None,
         answer: bool = True,
         breaker: CircuitBreaker | None = None,
-        emit: Emit = ignore_event,
         transport: Transport | None = None,
         expects_gpus: bool = False,
     ) -> None:
-        """With `answer` False, `run` raises UserError if any answer is missing.
-
-        `may_start` is called before an engine is started, and raises an error to prevent it. `released` is called when
-        engines are released before the end, with the number of engines that are still wanted. `expects_gpus`: see
-        Fleet.
-        """
-        self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
-        self._may_start, self._released = may_start, released
+        """With `answer` False, `run` raises UserError if any answer is missing. `expects_gpus`: see Fleet."""
+        self._model, self._job, self._callbacks, self._answer = model, job, callbacks or Callbacks(), answer
         self._transport: Transport = transport or RayTransport()
-        self._breaker, self._events, self._totals = breaker, PassEvents(model.title, emit), Totals(model)
+        self._breaker, self._totals = breaker, Totals(model)
+        self._events = PassEvents(model.title, self._callbacks.emit)
         self.scheduler = Scheduler()
         self._engines = self.scheduler.engines
         self.fleet = Fleet(model, job, self._transport, self._engines, expects_gpus=expects_gpus)
@@ -88,7 +99,6 @@ class ModelPass:
         self._last_error = ""
         self._levelled = self._nodes_read = float("-inf")
         self._ahead = LIST_AHEAD[0]
-        self._reachable = False  # the engine's server was checked
         self._waits, self._gpu_wait = False, 0.0  # whether and for how many seconds no node has had an engine's GPUs
         self._phase, self._all_listed, self._deaths = "listing", False, 0
         self._provenance: dict[str, str] = {}
@@ -103,7 +113,7 @@ class ModelPass:
         try:
             last_report, last_round = float("-inf"), now()
             while not self.scheduler.finished:
-                if self._stopping():
+                if self._callbacks.stopping():
                     self._drain()
                     raise Interrupted("stopped on request; run the same command again to continue")
                 self._list_shards()
@@ -242,7 +252,7 @@ class ModelPass:
             self._remove(engine)
             self._events.engine_released(engine)
         if released:
-            self._released(self.fleet.wanted)
+            self._callbacks.released(self.fleet.wanted)
 
     def _given_back(self, assignment: Assignment, reply: Reply) -> None:
         self.scheduler.given_back(assignment, None if isinstance(reply.error, ActorLost) else reply.result())
@@ -330,8 +340,7 @@ class ModelPass:
         """Start the missing engines if there is work for them."""
         if not self.scheduler.waiting:
             return
-        self._may_start()
-        self._check_reachable()
+        self._callbacks.may_start()
         for engine, ticket in self.fleet.grow():
             self._expect(ticket, partial(self._engine_started, engine))
             if self._phase == "listing":
@@ -348,15 +357,6 @@ class ModelPass:
             else:
                 self._events.gpus_available(before)
         self._gpu_wait = self.fleet.gpu_wait_seconds
-
-    def _check_reachable(self) -> None:
-        """Check the engine's server once, before the first engine starts. Skipped on a cluster: its nodes may reach
-        servers that this machine cannot."""
-        if self._reachable:
-            return
-        self._reachable = True
-        if self._model.engine is not None and not os.environ.get("RAY_ADDRESS"):
-            check_reachable(self._model.engine)
 
     def _engine_started(self, engine: EngineState, reply: Reply) -> None:
         if isinstance(reply.error, EngineDead | ActorLost):
@@ -434,7 +434,7 @@ class ModelPass:
         if self._breaker is not None:
             counters = self._totals.counters(self._engines.values())
             self._breaker.observe(counters.total, counters.degenerate.total(), counters.reasons)
-        self._report(self.progress)
+        self._callbacks.report(self.progress)
 
     def _check_sums(self) -> None:
         """Raise DatasetError unless each image of each generation is answered or rejected."""
@@ -466,4 +466,4 @@ class ModelPass:
                     self._reported(assignment, reply)
                 self._events.polled(reply.value)
         self._last_poll()
-        self._report(self.progress)
+        self._callbacks.report(self.progress)

@@ -25,7 +25,7 @@ from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
 from recaption.inspect.table import print_result
 from recaption.inspect.views import VIEWS
-from recaption.signals import Rounds
+from recaption.signals import Rounds, duckdb_interrupts
 
 _PROMPT, _MORE = "recaption> ", "       ..> "
 _HELP = """\
@@ -63,7 +63,7 @@ class Shell:
         with closing(self._connection), rounds.handled():
             while True:
                 try:
-                    with rounds.round():
+                    with rounds.round(), duckdb_interrupts():
                         statement, pending = split(read(pending))
                         if statement.strip("; \n") and not self.answer(statement):
                             return

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from PIL import Image
 from rich.console import Console
 
 import recaption
-from recaption.errors import RecaptionError, UserError
+from recaption.errors import Faults, UserError
 from recaption.formatting import duration
 from recaption.io.files import is_url
 from recaption.output.paths import PROBE, PROBE_PLOT, PROBE_RESULT, PROBE_RUNS
@@ -37,7 +37,6 @@ from recaption.probe.scratch import Scratch
 from recaption.probe.settings import Training, identity, parse_policy
 from recaption.probe.workers import TRAINED, Work
 
-T = TypeVar("T")
 _DEMO_FOLDER: Final = Path("out/probe-demo")
 _POLICY: Final = "weighted:k=4,p_raw=0.1"
 _OF_FEATURES: Final = ("encoder", "text")  # in `Prepared.about`; towers from scratch have neither
@@ -217,26 +216,18 @@ def _checked(outs: Sequence[str], compared: Compared, policies: Sequence[str], *
 
     `encodes`: the encoder is used, so it is loaded.
     """
-    faults: list[str] = []
-
-    def tried(call: Callable[..., T], *arguments: Any) -> T | None:
-        try:
-            return call(*arguments)
-        except (UserError, RecaptionError) as error:
-            faults.append(str(error))
-            return None
-
+    faults = Faults()
     for out in outs:
-        tried(of_outputs.open_datasets, out)
+        faults.tried(of_outputs.open_datasets, out)
     for policy in policies:
-        tried(parse_policy, policy)
+        faults.tried(parse_policy, policy)
     if encodes:
-        tried(check_encoder, compared.encoder)
+        faults.tried(check_encoder, compared.encoder)
     if compared.text != TRAINED:
-        tried(text_encoder, compared.text)
-    found = [tried(adaptors.load, given, compared.query_images) for given in compared.queries]
-    if faults:
-        raise UserError("\n".join(dict.fromkeys(faults)))
+        faults.tried(text_encoder, compared.text)
+    found = [faults.tried(adaptors.load, given, compared.query_images) for given in compared.queries]
+    if faults.errors:
+        raise UserError("\n".join(map(str, faults.errors)))
     return [query for queries in found for query in queries or ()]
 
 

@@ -33,6 +33,27 @@ def expects_gpus(model: Model, *, had_gpus: bool) -> bool:
     return model.tensor_parallel > 1 or (model.engine == "vllm" and _vllm_is_for_gpus())
 
 
+def may_start_on_cpus(model: Model) -> bool:
+    """Whether engines that can use a GPU start without one if no node of the cluster has one, by default only."""
+    if cluster_address() is None or model.require_gpu != "auto" or model.engine in ("column", "openai"):
+        return False
+    return not expects_gpus(model, had_gpus=False)
+
+
+def cpu_hint(name: str, model: Model) -> str | None:
+    """Advice if engines start on CPUs now and nodes with GPUs may join later. Ray must run."""
+    if not may_start_on_cpus(model):
+        return None
+    import ray
+
+    if ray.cluster_resources().get("GPU"):
+        return None
+    return (
+        f"models.{name}: no node of the cluster has a GPU now, so its engines start on CPUs. If nodes with GPUs join "
+        f"later, stop the run and set models.{name}.require_gpu to true, to wait for them; false omits this hint"
+    )
+
+
 def check_gpu(name: str, model: Model) -> None:
     """Raise UserError if this machine lacks the GPU that the model requires, and no node can join. Ray must run."""
     if model.require_gpu is not True or cluster_address() is not None:

@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from recaption.annotate import Annotator
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
-from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
+from recaption.engine import check_reachable
+from recaption.errors import FAULTS, ConfigError, Faults, StoreError, UserError
 from recaption.generate.plan import (
+    ModelPlan,
     Plan,
     fitting_engine,
     fitting_prompt,
@@ -28,13 +30,10 @@ from recaption.generate.plan import (
 )
 from recaption.io.store import LocalStore, Store, file_in_place, open_store
 from recaption.output.folder_rule import recorded_rule
+from recaption.run.connect import cluster_address
 from recaption.source import Source as OpenSource
 from recaption.source import open_source
 from recaption.source.excluded import read_excluded
-
-T = TypeVar("T")
-FAULTS = (UserError, MissingExtra, RecaptionError)
-"""Exceptions that are reported as faults."""
 
 
 def load_checked(name: str, overrides: tuple[str, ...] = (), preset: str | None = None) -> tuple[Pipeline, Path]:
@@ -63,38 +62,38 @@ def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagge
 
     `store` is the output if `parts` does not name it. Without `tagger`, spaCy is not checked: it takes seconds to load.
     """
-    found: list[Exception] = []
+    found = Faults()
     folder = prompts_beside(path)
     kind, columns = None, None
-    store = _tried(found, opened, parts.output.path) if parts.output is not None else store
+    store = found.tried(opened, parts.output.path) if parts.output is not None else store
     if parts.source is not None:
-        source = _tried(found, opened_source, parts.source, store)
+        source = found.tried(opened_source, parts.source, store)
         if source is not None:
             kind = source.kind
-            found += without_images(source, parts.generate)
-            columns = _tried(found, source.columns)
-        _tried(found, excluded, parts.source)
-    found += prompt_faults(parts.generate, folder, columns)
-    found += [error for error in fitting_tasks(parts.generate) if str(error) not in map(str, found)]
+            found.add(without_images(source, parts.generate))
+            columns = found.tried(source.columns)
+        found.tried(excluded, parts.source)
+    found.add(prompt_faults(parts.generate, folder, columns))
+    found.add(fitting_tasks(parts.generate))
     used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
         if name in used or not parts.generate:
-            engine = _tried(found, reachable, model)
+            engine = found.tried(reachable, model)
             for configured in parts.generate if engine is not None else ():
                 if configured.model == name:
-                    _tried(found, fitting_engine, configured, engine)
+                    found.tried(fitting_engine, configured, engine)
     if parts.annotate is not None:
-        found += annotate_faults(parts.annotate, tagger=tagger)
+        found.add(annotate_faults(parts.annotate, tagger=tagger))
     if parts.output is not None:
         from recaption.build.builder import output_format
         from recaption.build.shard import token_encoders
 
         if kind is not None:
-            _tried(found, output_format, parts.output, kind)
-        _tried(found, token_encoders, parts.output.token_ids)
+            found.tried(output_format, parts.output, kind)
+        found.tried(token_encoders, parts.output.token_ids)
         if store is not None:
-            _tried(found, check_writable, store)
-    return found
+            found.tried(check_writable, store)
+    return found.errors
 
 
 def planning_faults(pipeline: Pipeline, path: Path | None, store: Store) -> list[Exception]:
@@ -106,13 +105,13 @@ def prompt_faults(
     generate: Sequence[GenerationConfig], folder: Path | None, columns: frozenset[str] | None
 ) -> list[Exception]:
     """Missing and invalid prompts and, if the source's columns are known, columns that it lacks."""
-    found: list[Exception] = []
+    found = Faults()
     for configured in generate:
         if columns is not None:
-            _tried(found, fitting_prompt, configured, folder, columns)
+            found.tried(fitting_prompt, configured, folder, columns)
         elif configured.prompt is not None:
-            _tried(found, prompt_of, configured, configured.prompt, folder)
-    return found
+            found.tried(prompt_of, configured, configured.prompt, folder)
+    return found.errors
 
 
 def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exception]:
@@ -122,18 +121,18 @@ def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exceptio
     from recaption.annotate.token_counts import TokenCounter
     from recaption.annotate.vocabulary import Vocabulary
 
-    found: list[Exception] = []
+    found = Faults()
     if tagger:
-        _tried(found, Tagger, settings.spacy_model)
+        found.tried(Tagger, settings.spacy_model)
     if settings.vocabulary:
-        _tried(found, Vocabulary, settings.vocabulary)
+        found.tried(Vocabulary, settings.vocabulary)
     for names in _each_or_all(settings.tokenizers, TokenCounter):
-        _tried(found, TokenCounter, names)
+        found.tried(TokenCounter, names)
     for table in settings.tables:
-        _tried(found, load_tables, (table,))
-    if len(settings.tables) > 1 and not found:
-        _tried(found, load_tables, settings.tables)
-    return found
+        found.tried(load_tables, (table,))
+    if len(settings.tables) > 1 and not found.errors:
+        found.tried(load_tables, settings.tables)
+    return found.errors
 
 
 def table_names(plan: Plan, annotator: Annotator) -> None:
@@ -197,6 +196,15 @@ def check_writable(store: Store) -> None:
                 folder.rmdir()
 
 
+def check_server(model: ModelPlan) -> None:
+    """Raises EngineDead if the server of the model's engine does not listen.
+
+    Not checked on a cluster: its nodes may reach servers that this machine cannot.
+    """
+    if model.engine is not None and cluster_address() is None:
+        check_reachable(model.engine)
+
+
 def excluded(source: Source) -> frozenset[str]:
     """The sha256 of images that are excluded from generation, in lower-case hex."""
     return read_excluded(source.exclude) if source.exclude else frozenset()
@@ -207,15 +215,6 @@ def missing_folders(store: Store) -> list[Path]:
     if not isinstance(store, LocalStore):
         return []
     return [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
-
-
-def _tried(found: list[Exception], check: Callable[..., T], *args: Any) -> T | None:
-    try:
-        return check(*args)
-    except FAULTS as error:
-        if str(error) not in map(str, found):
-            found.append(error)
-        return None
 
 
 def _lines(found: Sequence[Exception]) -> list[str]:

@@ -59,6 +59,7 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     supervise.divert_native_stderr()
     if not address:
         options["address"] = "local"  # never a cluster that happens to run on this machine
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")  # Ray's own 30 s are few on a busy machine
         models = [model.config for model in plan.models if model.engine]
         engines = max((model.reserved_cpus * _local_replicas(model.replicas) for model in models), default=0)
         # One CPU more than the engines reserve, so that indexing and writing are never starved.
@@ -178,7 +179,7 @@ def _on_import_path(folders: Sequence[str]) -> Iterator[None]:
 
 
 def _start(options: dict[str, Any]) -> None:
-    """Call ray.init, with one retry: its daemons have 30 s to start, which an overloaded machine may miss."""
+    """Call ray.init, with one retry: its raylet has 30 s to start, which an overloaded machine may miss."""
     for attempt in (1, 2):
         try:
             ray.init(logging_level="ERROR", **options)

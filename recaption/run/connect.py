@@ -19,7 +19,7 @@ from recaption.errors import ClusterError, ConfigError
 
 Mode = Literal["token", "disabled"]
 
-SECONDS: Final = 9  # for an address to answer, once Ray is imported
+SECONDS: Final = 30  # for an address to answer, once Ray is imported; on a busy machine it takes some
 _IMPORT_SECONDS: Final = 120  # for importing Ray, from a slow file system
 _MODE: Final = "RAY_AUTH_MODE"
 _REFUSED: Final = "InvalidAuthToken", "Unauthenticated", "AuthenticationError"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +18,11 @@ from recaption.build.builder import Builder, box_warnings, failure_warnings, out
 from recaption.build.pool import RayPool
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
-from recaption.errors import Interrupted, StoreError
+from recaption.errors import FAULTS, Interrupted, StoreError
 from recaption.formatting import duration
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import Job
-from recaption.generate.driver import ModelPass
+from recaption.generate.driver import Callbacks, ModelPass
 from recaption.generate.plan import ModelPlan, Plan, make_plan
 from recaption.generate.progress import PassProgress
 from recaption.io.store import Store, open_store
@@ -34,7 +34,7 @@ from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, ProgressListener
 from recaption.run import check
-from recaption.run.autoscaling import GpuRequest, check_gpu, expects_gpus
+from recaption.run.autoscaling import GpuRequest, check_gpu, cpu_hint, expects_gpus
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.budget import Spend, earlier_gpu_seconds, keep_killed_run
@@ -107,7 +107,7 @@ def run(
         watch = StoreWatch(escape(store.url), display.message)
         waited(lambda: check.check_writable(store), silent=watch.update)
         excluded = check.excluded(pipeline.source)
-    except check.FAULTS as error:
+    except FAULTS as error:
         check.raise_all(error, pipeline, path)
     for line in plan.lines():
         display.message(escape(line))
@@ -151,6 +151,10 @@ def run(
             for listener in all_listeners:
                 listener.built(seconds)
 
+        def hint(text: str) -> None:
+            display.message(escape(text))
+            log.warn(text)
+
         announced = False
 
         def stop() -> bool:
@@ -191,17 +195,21 @@ def run(
                 had_gpus = False
                 for model in plan.models:
                     gpus = GpuRequest(model.config)
+                    waits = expects_gpus(model.config, had_gpus=had_gpus)
+                    first = cache(partial(_begin_first, model, waits, hint))
                     work = ModelPass(
                         model,
                         job,
-                        report=report,
-                        stopping=lambda: stop() or spend.is_over,
-                        may_start=partial(_begin, spend, gpus, model),
-                        released=gpus.reduce,
+                        callbacks=Callbacks(
+                            report=report,
+                            emit=log.emit,
+                            stopping=lambda: stop() or spend.is_over,
+                            may_start=partial(_begin, spend, gpus, model, first),
+                            released=gpus.reduce,
+                        ),
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
-                        emit=log.emit,
-                        expects_gpus=expects_gpus(model.config, had_gpus=had_gpus),
+                        expects_gpus=waits,
                     )
                     compactions = RayPool()
                     try:
@@ -277,11 +285,19 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     return (f"images in {counts['images']:,} = {terms}",)
 
 
-def _begin(spend: Spend, gpus: GpuRequest, model: ModelPlan) -> None:
-    """Called before engines start. Raises BudgetSpent, UserError."""
+def _begin(spend: Spend, gpus: GpuRequest, model: ModelPlan, first: Callable[[], None]) -> None:
+    """Called each time before engines start; `first` acts once. Raises BudgetSpent, UserError, EngineDead."""
     spend.check()
     check_gpu(model.name, model.config)
     gpus.make()
+    first()
+
+
+def _begin_first(model: ModelPlan, waits: bool, hint: Callable[[str], None]) -> None:
+    """Called before the first engine of a pass starts. `waits`: engines wait for GPUs. Raises EngineDead."""
+    if not waits and (text := cpu_hint(model.name, model.config)):
+        hint(text)
+    check.check_server(model)
 
 
 def _say_copies(display: Display, store: Store, build: str, form: Format, stop: Callable[[], bool]) -> None:

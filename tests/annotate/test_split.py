@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 
@@ -152,7 +153,7 @@ _PIECES = st.sampled_from(_ODD)
 _TEXTS = st.one_of(st.text(max_size=300), st.lists(_PIECES, max_size=80).map("".join))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_TEXTS)
 def test_spans_are_exact_ordered_and_cover_all_but_markers(raw: str) -> None:
     text = normalise(raw)
@@ -165,7 +166,7 @@ def test_spans_are_exact_ordered_and_cover_all_but_markers(raw: str) -> None:
     assert is_gap(text[end:])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(_TEXTS)
 def test_the_same_text_has_the_same_spans(raw: str) -> None:
     assert split(raw) == split(raw)
@@ -176,25 +177,31 @@ HARD = ["a. ", ".", "(", '"', "'a ", "**a", "1. A ", "- ", " ", "\n", "🐶 ", "
         "i)", "1. ", "x) "]  # fmt: skip
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", HARD)
 def test_time_is_linear(piece: str) -> None:
     split(f"{piece * 50}dog")  # exponential backtracking shows after a few repetitions
 
     def seconds(length: int) -> float:
         text = (piece * (length // len(piece) + 1))[:length]
-        start = time.process_time()
-        split(text)
-        return time.process_time() - start
+        gc.disable()  # a collection of what other tests left takes longer than the text
+        try:
+            start = time.thread_time()
+            split(text)
+            return time.thread_time() - start
+        finally:
+            gc.enable()
 
-    small, large = seconds(3_000), seconds(30_000)
-    assert large < 0.05 + 30 * small, f"ten times the text took {large / max(small, 1e-9):.0f} times as long"
+    for _ in range(3):  # on a busy machine, a single measurement can be too long; quadratic time fails every time
+        small, large = seconds(3_000), seconds(30_000)
+        if large < 0.05 + 30 * small:
+            return
+    pytest.fail(f"ten times the text took {large / max(small, 1e-9):.0f} times as long")
 
 
 _FLAIR = re.compile(r"\n|</s>|[.]")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from([".", "\n", "</s>", " ", "A dog", "3.5", "!", "</", "\u3000"]), max_size=30).map("".join)
 )

@@ -275,6 +275,46 @@ def test_a_rebuild_is_written_while_others_are_generated_once_a_shard_has_change
         assert at_the_end[0] >= 4, "of eight dataset shards"
 
 
+class Killed(LocalPool):
+    """A pool that ends with its process once three dataset shards are written."""
+
+    def __init__(self) -> None:
+        super().__init__(3, eager=True)
+
+    def poll(self) -> None:
+        super().poll()
+        if self.ran.count("pack") >= 3:
+            raise Interrupted("killed")
+
+
+def test_a_rebuild_of_a_killed_run_is_written_early_although_its_answers_are_compacted(tmp_path: Path) -> None:
+    for shard in range(6):
+        write_tar(tmp_path / "source" / f"{shard}.tar", [sample(f"{shard}-{i}", jpeg(9 * shard + i)) for i in range(5)])
+    data = data_of(tmp_path, 4)
+    answer_all(data)
+    first, _ = build(data)
+    shutil.copytree(tmp_path / "out", tmp_path / "reverted", symlinks=True)
+    write_tar(tmp_path / "source" / "0.tar", [sample(f"0-{i}", jpeg(70 + i)) for i in range(5)])
+    answer_all(data, put_together=False)
+    shutil.copytree(tmp_path / "out", tmp_path / "late", symlinks=True)
+    with pytest.raises(Interrupted):
+        build(data, Killed())
+    late, _ = build(data_of(tmp_path, 4, out="late"))
+    pool, at_the_end = LocalPool(3, eager=True), list[int]()
+    made, new = build(data, pool, building=lambda done, total: at_the_end.append(done))
+    assert new and made.name == late.name == f"{first.name}-r1"
+    assert pool.ran.count("survey") == 6 and at_the_end[0] >= 6, "of eight dataset shards"
+    one, other = (
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (made, late)
+    )
+    assert one == other
+    write_tar(tmp_path / "source" / "0.tar", [sample(f"0-{i}", jpeg(i)) for i in range(5)])
+    (tmp_path / "reverted" / "builds" / f"{first.name}-r1" / "data").mkdir(parents=True)
+    again, new = build(data_of(tmp_path, 4, out="reverted"), LocalPool(eager=True))
+    assert (again.name, new) == (first.name, False), "the answers are those of the finished build"
+
+
 def test_a_stopped_build_is_resumed(answered: Path) -> None:
     data = data_of(answered, 5, holdout={"fraction": 0.3})
     expected = build(data_of(answered, 5, holdout={"fraction": 0.3}, sampling={"k": 3}))[0]

@@ -60,7 +60,7 @@ def test_the_commands_that_init_prints_work(
 
     def shell(line: str, folder: Path = tmp_path) -> str:
         done = subprocess.run(
-            ["bash", "-ec", line], cwd=folder, capture_output=True, text=True, timeout=250, check=False
+            ["bash", "-ec", line], cwd=folder, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -151,3 +151,20 @@ def test_missing_images_are_errors_unless_their_folder_is_named(
     assert f"13 of 13 image files are not in {without}/images" in capsys.readouterr().out
     assert main(["validate", without, "--for", "llava", "--images", f"{with_files}/images"]) == 0
     assert main(["export", str(GOLDEN), str(tmp_path / "c"), "--to", "flair", "--images", "jpg"]) == 2
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_folder_that_does_not_exist_is_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (str(tmp_path / "nowhere"), "memory://nowhere/x"):
+        assert main(["validate", path, "--for", name]) == 2
+        assert capsys.readouterr().err == (
+            f"error: cannot check {path}: there is no such file or folder. Correct the path\n"
+        )
+    gone = str(tmp_path / "gone")
+    assert main(["validate", str(tmp_path), "--for", name, "--images", gone]) == 2
+    assert f"--images {gone}: there is no such folder" in capsys.readouterr().err
+
+
+def test_a_pattern_is_no_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", f"{tmp_path}/*.tar", "--for", "flair"]) == 2
+    assert f"cannot check {tmp_path}/*.tar: no file matches" in capsys.readouterr().err

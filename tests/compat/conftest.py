@@ -114,7 +114,7 @@ def read_with(out: Path, expected: list[Expected]) -> Callable[[str], dict[str, 
                 environment["PYTHONPATH"] = str(_side_folder(version))
             texts = json.dumps([e.primary for e in expected])
             done = subprocess.run(
-                command, input=texts, capture_output=True, text=True, env=environment, timeout=120, check=False
+                command, input=texts, capture_output=True, text=True, env=environment, timeout=240, check=False
             )
             assert done.returncode == 0, done.stderr
             found[version] = json.loads(done.stdout.splitlines()[-1])

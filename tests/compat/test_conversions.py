@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> Callable[..., str]:
         (tmp_path / "script.py").write_text(code)  # LitData's workers import it
         command = [sys.executable, "-W", "ignore", "script.py", *arguments]
         done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=200, check=False
+            command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=600, check=False
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

@@ -46,11 +46,11 @@ def test_a_check_that_raises_becomes_an_error_and_the_others_are_shown() -> None
 def test_a_check_that_hangs_does_not_delay_the_others() -> None:
     over = threading.Event()
     checks = [
-        Check("slow", lambda: [ok("slow", "")] if over.wait(60) else [], "hint"),
+        Check("slow", lambda: [ok("slow", "")] if over.wait(600) else [], "hint"),
         Check("a", lambda: ok("a", ""), ""),
     ]
-    slow, fine = examine(checks, seconds=0.2)
-    assert (slow.status, slow.found) == ("warning", "not finished within 0.2 s"), "a slow check is no error"
+    slow, fine = examine(checks, seconds=3)
+    assert (slow.status, slow.found) == ("warning", "not finished within 3 s"), "a slow check is no error"
     assert slow.todo == "run doctor again when this machine is less busy. If it is late again: hint"
     assert exit_code([slow]) == 0
     assert fine.status == "ok"

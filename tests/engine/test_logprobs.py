@@ -97,7 +97,7 @@ def test_a_tokenizer_in_python_has_the_same_lengths(byte_level: Any) -> None:
         assert token_bytes(Slow(), tokens, text) == token_bytes(byte_level, tokens, text)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.integers(min_value=0, max_value=319), max_size=30))
 def test_of_any_tokens_the_lengths_sum_to_the_text_or_are_none(byte_level: Any, tokens: list[int]) -> None:
     """Random bytes: most are no valid UTF-8."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT, repeats
@@ -23,7 +23,6 @@ def test_a_loop_that_is_over_or_too_long_does_not_count() -> None:
     assert not repeats(list(range(500)))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2), max_size=120))
 def test_as_the_definition_says(tokens: list[int]) -> None:
     slow = any(
@@ -35,7 +34,6 @@ def test_as_the_definition_says(tokens: list[int]) -> None:
 
 @pytest.mark.vllm
 @pytest.mark.filterwarnings("default")  # importing vLLM
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 1), max_size=60))
 def test_as_vllm_decides_it(tokens: list[int]) -> None:
     utils = pytest.importorskip("vllm.v1.core.sched.utils")

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 from unittest.mock import Mock
 
@@ -203,15 +204,30 @@ def test_what_it_cannot_take(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_the_gauge_shows_what_waits_and_that_a_long_batch_is_alive(tiny_model: Path, request_for: MakeRequest) -> None:
-    async def use(engine: Engine) -> tuple[list[Completion], list[Gauge]]:
-        requests = [request_for(n, max_tokens=40, ignore_eos=True) for n in range(6)]
-        asked = asyncio.gather(*(engine.generate(r) for r in requests))
-        seen = [engine.gauge()]
-        while not asked.done():
-            await asyncio.sleep(0.001)
+    async def use(engine: Any) -> tuple[list[Completion], list[Gauge]]:
+        requests = [request_for(n, max_tokens=40, ignore_eos=True) for n in range(7)]
+        seen, loop, real, others_wait = [engine.gauge()], asyncio.get_running_loop(), engine._model.generate, Event()
+
+        async def look() -> bool:
             seen.append(engine.gauge())
-        seen.append(engine.gauge())
-        return list(await asked), [gauge for gauge in seen if gauge is not None]
+            return False
+
+        def generate(*, stopping_criteria: list[Any], **kwargs: Any) -> Any:
+            """The first request, which is alone, waits for the others; then the gauge is seen after each token."""
+            others_wait.wait()
+            looks = [lambda *_: asyncio.run_coroutine_threadsafe(look(), loop).result()]
+            return real(stopping_criteria=[*stopping_criteria, *looks], **kwargs)
+
+        engine._model.generate = generate
+        first = asyncio.ensure_future(engine.generate(requests[0]))
+        while not engine._running:
+            await asyncio.sleep(0.001)
+        asked = asyncio.gather(first, *(engine.generate(r) for r in requests[1:]))
+        while len(engine._waiting) < 6:
+            await asyncio.sleep(0.001)
+        others_wait.set()
+        answers = list(await asked)
+        return answers, [*seen, engine.gauge()]
 
     answers, seen = use_engine(spec(tiny_model, engine_args={"batch_size": 2}), use)
     assert seen[0] == Gauge(running=0, waiting=0, least_waiting=0, requests=0, prompt_tokens=0, output_tokens=0)
@@ -219,10 +235,10 @@ def test_the_gauge_shows_what_waits_and_that_a_long_batch_is_alive(tiny_model: P
     assert {gauge.least_waiting for gauge in seen} >= {0, 2, 4}
     tokens = [gauge.output_tokens for gauge in seen]
     assert tokens == sorted(tokens)
-    assert any(0 < count < 80 for count in tokens)  # before the first batch was over
+    assert {1, 40, 42, 120, 280} <= set(tokens)  # of each batch, before it was over
     last = seen[-1]
-    assert (last.running, last.waiting, last.requests) == (0, 0, 6)
-    assert last.output_tokens == 240 == sum(a.output_tokens for a in answers)
+    assert (last.running, last.waiting, last.requests) == (0, 0, 7)
+    assert last.output_tokens == 280 == sum(a.output_tokens for a in answers)
     assert last.prompt_tokens == sum(a.prompt_tokens for a in answers)
 
 

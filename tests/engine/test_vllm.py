@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import pickle
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,11 +278,16 @@ def test_an_engine_from_start_to_death(tiny_model: Path, request_for: MakeReques
         one, two, three = await asyncio.gather(*(engine.generate(r) for r in sampled))
         assert one == three != two
 
-        running = [asyncio.ensure_future(engine.generate(r)) for r in good]
+        cores = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "EngineCore" in process.name() or "EngineCore" in " ".join(process.cmdline())
+        ]
+        endless = [request_for(n, max_tokens=300, ignore_eos=True) for n in range(24)]
+        running = [asyncio.ensure_future(engine.generate(r)) for r in endless]
         await asyncio.sleep(0.2)
-        for process in psutil.Process().children(recursive=True):
-            if "EngineCore" in process.name() or "EngineCore" in " ".join(process.cmdline()):
-                os.kill(process.pid, signal.SIGKILL)
+        for process in cores:
+            process.kill()
         results = await asyncio.gather(*running, return_exceptions=True)
         assert {type(r) for r in results} <= {EngineDead, Completion} and EngineDead in {type(r) for r in results}
         with pytest.raises(EngineDead):
@@ -300,6 +304,7 @@ def test_an_engine_from_start_to_death(tiny_model: Path, request_for: MakeReques
 def test_inside_a_ray_actor_it_answers_as_transformers_does(scene_model: Path, request_for: MakeRequest) -> None:
     """Greedy answers in float32 to 64 scenes: equal for 99%, one by one."""
     ray = pytest.importorskip("ray")
+    from recaption.run.cluster import _start
 
     class Holder:
         def __init__(self, engine_spec: EngineSpec) -> None:
@@ -326,7 +331,7 @@ def test_inside_a_ray_actor_it_answers_as_transformers_does(scene_model: Path, r
         return list(answers)
 
     expected = asyncio.run(by_transformers())
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    _start({"address": "local", "num_cpus": 1, "include_dashboard": False, "log_to_driver": False})
     try:
         actor = ray.remote(num_cpus=1, max_concurrency=200)(Holder).remote(spec(scene_model))
         assert ray.get(actor.start.remote()) > 64

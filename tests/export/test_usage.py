@@ -30,7 +30,7 @@ WITHOUT_TRAINER = {
 }
 """Formats of datasets: no program that trains from them documents arguments, or it reads a configuration file."""
 WITH_IMAGES = {"goal", "txt", "imagefolder"}
-"""Formats whose files of images are always written."""
+"""Formats whose files of images are written by default."""
 TOO_FEW = {"sharegpt4v", "beta_clip"}
 """Formats whose trainers need more samples than the build has."""
 MAPS = {"make": {"visual_concept_caption": "look", "ontology_caption": "diagnosis"}}
@@ -108,6 +108,24 @@ def test_what_is_printed_runs(name: str, images: str, run: Any, tmp_path: Path) 
             follow(line, dest, unpacked.parent if placed or written else None)
     sound = (written or name in WITHOUT_IMAGE_FILES) and name not in TOO_FEW
     assert main(["validate", str(dest), "--for", name]) == (0 if sound else 1)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in WITHOUT_IMAGE_FILES | {"goal"}])
+def test_images_that_are_not_wanted_are_not_written(name: str, run: Any, tmp_path: Path) -> None:
+    dest, lines = run(name, "--images", "none", "--split", "all")
+    assert not [*dest.rglob("*.jpg"), *dest.rglob("*.jpeg")]
+    if name not in WITH_IMAGES:
+        assert any("KEY.jpg; --images jpg writes them" in line for line in lines)
+        return
+    note = f"{dest}/images is without the images, KEY.jpg: unpack them there, or use --images jpg"
+    assert note in lines and not any("FOLDER" in line for line in lines)
+    assert main(["validate", str(dest), "--for", name]) == 1
+    (dest / "images").mkdir(exist_ok=True)
+    for row in range(12):
+        (dest / "images" / f"k{row:04d}.jpg").write_bytes(jpeg(row))
+    assert main(["validate", str(dest), "--for", name]) == 0
+    for line in lines:
+        follow(line, dest, tmp_path)
 
 
 def test_a_trainer_without_a_start_command_is_found(run: Any) -> None:

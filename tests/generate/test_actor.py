@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,7 +111,8 @@ def stored(spec: ActorSpec, name: str) -> list[int]:
     return sorted(rows)
 
 
-def test_a_chunk_is_answered_within_the_limits_of_the_engine(spec: ActorSpec) -> None:
+def test_a_chunk_is_answered_within_the_limits_of_the_engine(spec: ActorSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recaption.generate.part_writer.FLUSH_SECONDS", 3600.0)  # parts are put for their size only
     engine = Engine()
 
     async def work() -> None:
@@ -306,7 +308,7 @@ def test_only_images_in_flight_during_a_crash_are_suspects(spec: ActorSpec) -> N
         assert told.value.rows == ()
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 # giving back and draining
@@ -332,7 +334,7 @@ def test_rows_that_are_given_back_are_not_requested_and_the_others_are(spec: Act
         assert stored(spec, "long") == stored(spec, "short") == list(range(100))
         assert await host.run_chunk(assignment(given, id=1)) == given
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
     assert engine.asked == 300
 
@@ -363,7 +365,7 @@ def test_all_queued_rows_can_be_given_back_one_by_one(spec: ActorSpec) -> None:
         assert (await running).rows() == [0, 1, 2, 3]
 
     go = asyncio.Event()
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 class Hangs(Engine):
@@ -402,7 +404,7 @@ def test_a_drain_respects_its_deadline_and_takes_no_more_images(spec: ActorSpec)
         assert engine.asked == 28
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 # watchdogs
@@ -423,7 +425,7 @@ def test_an_engine_without_tokens_while_requests_are_in_flight_is_dead(spec: Act
         assert told.value.rows is not None and 4 <= len(told.value.rows) <= 8
         assert len(stored(spec, "long")) + len(stored(spec, "short")) == 20, "what was paid for is put"
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 def test_an_engine_that_bounds_its_requests_is_not_watched(
@@ -449,7 +451,7 @@ def test_an_engine_that_bounds_its_requests_is_not_watched(
         await asyncio.wait([running])
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 def test_a_slow_engine_that_makes_tokens_is_alive(spec: ActorSpec, quick_watch: None) -> None:
@@ -473,7 +475,36 @@ def test_a_slow_engine_that_makes_tokens_is_alive(spec: ActorSpec, quick_watch: 
         await asyncio.wait([running])
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
+
+
+def test_an_engine_does_not_hang_because_its_process_was_stopped_for_an_hour(
+    spec: ActorSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours, looks = 0, list[int]()
+    monkeypatch.setattr("recaption.generate.actor.host_bytes", lambda: looks.append(1) or 0)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * hours)
+    monkeypatch.setattr("recaption.generate.actor.time", clock)
+
+    class Stopped(Engine):
+        async def generate(self, work: Request | Rendered) -> Completion:
+            nonlocal hours
+            if not hours:
+                hours, seen = 1, len(looks)
+                while len(looks) < seen + 3:
+                    await asyncio.sleep(0.001)
+            return await super().generate(work)
+
+    async def work() -> None:
+        engine = Stopped()
+        engine.capacity = 1
+        host = EngineHost(replace(spec, hang_seconds=60.0), engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk.only(range(4))))
+        await host.stop()
+
+    asyncio.run(work())
 
 
 def test_an_idle_engine_does_not_hang(spec: ActorSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,7 +520,7 @@ def test_an_idle_engine_does_not_hang(spec: ActorSpec, quick_watch: None, monkey
         await host.run_chunk(assignment(chunk.only([])))
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 def test_a_poll_reports_that_a_replica_uses_too_much_memory(
@@ -512,7 +543,7 @@ def test_a_poll_reports_that_a_replica_uses_too_much_memory(
         assert await seen(host, 6)
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 # images that cannot be read
@@ -551,7 +582,7 @@ def test_an_unreadable_image_is_retried_later_and_finally_rejected(spec: ActorSp
         await host.run_chunk(Assignment(id=2, actor=0, chunk=chunk, attempt=2))
         assert (await host.poll()).counters.rejects == {("long", "unreadable"): 2, ("short", "unreadable"): 2}
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert engine.asked == 2 * 148
     assert chunk_of(spec) == ()
 
@@ -575,7 +606,7 @@ def test_a_missing_shard_fails_only_its_own_chunks(spec: ActorSpec) -> None:
         )
         assert [type(end) for end in ends] == [Chunk, ShardError, Chunk]
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert stored(spec, "long") == [*range(50), *range(100, 150)]
 
 
@@ -587,7 +618,7 @@ def test_a_shard_that_changed_after_its_listing_is_not_processed(spec: ActorSpec
         with pytest.raises(ShardError, match="changed while it was being read"):
             await host.run_chunk(assignment(replace(chunk, digest="other")))
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 # renderers
@@ -679,7 +710,7 @@ def test_images_are_rendered_beside_the_engine_with_all_their_prompts(
         assert poll.meter.counted["decode"] == 300 and poll.meter.stages["decode"] == 150.0
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert workers.alive == 0
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
     assert len(set(engine.inputs)) == 300
@@ -697,7 +728,7 @@ def test_an_engine_with_renderers_turned_off_takes_requests(spec: ActorSpec, wor
         await host.run_chunk(assignment(chunk.only(range(5))))
         assert (await host.poll()).renderers == 0
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert stored(spec, "long") == list(range(5))
 
 
@@ -715,7 +746,7 @@ def test_an_image_that_cannot_be_rendered_is_rejected_without_a_request(
         assert (await host.poll()).counters.rejects == {("long", "truncated"): 1, ("short", "truncated"): 1}
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert engine.asked == 298
     assert chunk_of(spec) == ()
 
@@ -739,7 +770,7 @@ def test_a_request_that_cannot_be_rendered_is_rejected_after_its_attempts(
         assert counters.retries == {"long": 8}
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 def test_later_attempts_are_rendered_again_with_fewer_pixels(spec: ActorSpec, workers: type[InProcess]) -> None:
@@ -754,7 +785,7 @@ def test_later_attempts_are_rendered_again_with_fewer_pixels(spec: ActorSpec, wo
         assert (await host.poll()).counters.degenerate == {"long": 1}
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert [text.split()[-1] for text in engine.inputs] == ["1", "1", "0.5", "0.25"]
 
 
@@ -768,7 +799,7 @@ def test_lost_workers_lose_no_answers(spec: ActorSpec, workers: type[InProcess])
         await host.run_chunk(assignment(chunk))
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert workers.alive == 0
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
 
@@ -789,7 +820,7 @@ def test_without_a_renderer_that_starts_the_engine_is_dead(spec: ActorSpec, work
         with pytest.raises(EngineDead, match="no renderer can be started: out of memory"):
             await host.run_chunk(assignment(chunk))
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 def test_an_error_of_the_renderers_at_the_start_is_the_engines(spec: ActorSpec) -> None:
@@ -816,7 +847,7 @@ def test_a_drain_does_not_wait_for_attempts_that_need_a_renderer(spec: ActorSpec
         with pytest.raises(Interrupted):
             await running
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 # prompts
@@ -930,7 +961,7 @@ def test_an_answer_is_in_the_store_before_a_request_is_made_from_it(staged: Acto
                 seen.append(work.prompt)
 
     engine = Looks()
-    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only(range(6))), 30))
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only(range(6))), 120))
     assert len(seen) == 6 * 4 and engine.all_prompts == sorted(OF_AN_IMAGE * 6)
     assert counters.answers == {"words": 6, "check": 12, "below": 12}
     assert counters.images == {"check": 6, "below": 6} and counters.skipped.total() == 0
@@ -947,7 +978,7 @@ def test_a_resumed_chunk_asks_only_the_missing_units(staged: ActorSpec) -> None:
     (chunk,) = chunk_of(staged)
     assert third.row not in chunk.rows(), "there is nothing to ask about"
     engine = Talks()
-    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only([first.row, second.row])), 30))
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only([first.row, second.row])), 120))
     assert {sha256: sorted(prompts) for sha256, prompts in engine.prompts.items()} == {
         first.sha256: ["Is dog there?", "cat again?", "dog again?"],
         second.sha256: ["dog again?"],
@@ -960,7 +991,7 @@ def test_units_of_a_task_that_reads_nothing_are_resumed_one_by_one(staged: Actor
     first = images_of(staged)[0]
     settle(staged, SIDES, first, "a cat")
     engine = Talks()
-    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk_of(staged)[0].only(range(3))), 30))
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk_of(staged)[0].only(range(3))), 120))
     assert engine.prompts[first.sha256] == ["What is on the right?"] and len(engine.all_prompts) == 5
     assert counters.answers == {"sides": 5} and counters.images == {"sides": 3}
 
@@ -969,7 +1000,7 @@ def test_an_undecodable_image_is_rejected_once_and_skipped_by_what_reads_it(stag
     write_tar(tmp_path / "other" / "a.tar", [sample("a", jpeg(1)), sample("b", damaged_png())])
     staged = replace(staged, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
     engine = Talks()
-    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, *chunk_of(staged)), 30))
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, *chunk_of(staged)), 120))
     assert engine.all_prompts == OF_AN_IMAGE
     assert counters.rejects == {("words", "undecodable"): 1}
     assert counters.images == {"check": 2, "below": 2} and counters.skipped == {"check": 1, "below": 1}
@@ -980,7 +1011,7 @@ def test_an_image_that_has_become_undecodable_rejects_its_missing_units(staged: 
     write_tar(tmp_path / "other" / "a.tar", [sample("b", damaged_png())])
     staged = replace(staged, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
     settle(staged, WORDS, images_of(staged)[0], "cat dog")
-    counters = asyncio.run(asyncio.wait_for(worked(staged, Talks(), *chunk_of(staged)), 30))
+    counters = asyncio.run(asyncio.wait_for(worked(staged, Talks(), *chunk_of(staged)), 120))
     assert counters.rejects == {("check", "undecodable"): 2}
     assert counters.images == {"check": 1, "below": 1} and +counters.skipped == {"below": 1}
     assert chunk_of(staged) == ()
@@ -994,7 +1025,7 @@ def test_missing_units_of_an_image_that_has_become_undecodable_are_not_tried_aga
     (image,) = images_of(staged)
     settle(staged, WORDS, image, "cat dog owl")
     settle(staged, CHECK, image, "yes")
-    counters = asyncio.run(asyncio.wait_for(worked(staged, Talks(), *chunk_of(staged)), 30))
+    counters = asyncio.run(asyncio.wait_for(worked(staged, Talks(), *chunk_of(staged)), 120))
     assert counters.rejects[("check", "undecodable")] == 2
     assert chunk_of(staged) == ()
     found = ShardAnswers(LocalStore(staged.store_url), image.shard).of(image).state(CHECK).found
@@ -1023,10 +1054,10 @@ def test_a_drain_between_stages_keeps_what_is_answered_and_nothing_is_asked_twic
         await host.stop()
 
     engine, after = Reaches(), Talks()
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert "cat again?" not in engine.all_prompts
     (left,) = chunk_of(staged)
-    asyncio.run(asyncio.wait_for(worked(staged, after, left.only(range(4))), 30))
+    asyncio.run(asyncio.wait_for(worked(staged, after, left.only(range(4))), 120))
     assert sorted(engine.all_prompts + after.all_prompts) == sorted(OF_AN_IMAGE * 4)
 
 
@@ -1064,7 +1095,7 @@ def test_only_images_with_units_in_flight_are_suspects(staged: ActorSpec, monkey
         assert engine.prompts == {second.sha256: ["List words."], first.sha256: ["Is cat there?", "Is dog there?"]}
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))
 
 
 def test_images_without_a_missing_unit_make_room_for_the_next(staged: ActorSpec) -> None:
@@ -1078,7 +1109,7 @@ def test_images_without_a_missing_unit_make_room_for_the_next(staged: ActorSpec)
         settle(staged, BELOW, image, "yes", "no")
     engine = Talks()
     engine.capacity = 1
-    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only(range(3))), 30))
+    counters = asyncio.run(asyncio.wait_for(worked(staged, engine, chunk.only(range(3))), 120))
     assert engine.prompts == {} and counters.images == {"check": 3, "below": 3}
 
 
@@ -1097,4 +1128,4 @@ def test_a_shard_of_which_another_actor_stores_answers_is_read_again(staged: Act
         await host.stop()
 
     job = Job(source=staged.source, store_url=staged.store_url, epoch=staged.epoch)
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 120))

@@ -22,7 +22,7 @@ from recaption.engine.base import Completion, Rendered, Request
 from recaption.errors import EngineDead, UserError
 from recaption.generate.actor import NAMED, ActorSpec, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Job
-from recaption.generate.driver import ModelPass, list_ahead
+from recaption.generate.driver import Callbacks, ModelPass, list_ahead
 from recaption.generate.plan import make_plan
 from recaption.generate.progress import PassProgress
 from recaption.generate.ray_tasks import ActorLost
@@ -56,7 +56,12 @@ LONG = {"id": "long", "model": "m", "prompt": "describe_long", "attempts": 1}
 
 
 def told(
-    source: Path, out: Path, engine: Callable[[int], Any], *generate: dict[str, Any], **options: Any
+    source: Path,
+    out: Path,
+    engine: Callable[[int], Any],
+    *generate: dict[str, Any],
+    report: Callable[[PassProgress], object] = lambda progress: None,
+    answer: bool = True,
 ) -> list[dict[str, Any]]:
     """The events of a pass over `source`."""
     settings = config.validate(
@@ -76,7 +81,8 @@ def told(
         found.append({"event": event, "level": level, **fields})
 
     try:
-        for _ in ModelPass(make_plan(settings).models[0], job, transport=transport, emit=emit, **options).run():
+        model, callbacks = make_plan(settings).models[0], Callbacks(report=report, emit=emit)
+        for _ in ModelPass(model, job, callbacks=callbacks, answer=answer, transport=transport).run():
             pass
     finally:
         lease.release()
@@ -191,7 +197,10 @@ def test_each_request_is_answered_once_and_an_engine_that_uses_too_much_memory_i
 
     engines, shards, chunks = 8, 24, 20
     work = ModelPass(
-        sim_plan(), sim_job(shards), transport=transport(engines, chunks), emit=emit, report=progress.append
+        sim_plan(),
+        sim_job(shards),
+        transport=transport(engines, chunks),
+        callbacks=Callbacks(emit=emit, report=progress.append),
     )
     assert sorted(listing.shard.id for listing in work.run()) == [f"{number:06d}" for number in range(shards)]
     last = progress[-1]
@@ -235,7 +244,10 @@ def test_engines_are_released_while_the_last_requests_are_in_another_one(dies: b
     engines, transport = 8, OneIsSlow(8, 6)
     transport.dies = dies
     work = ModelPass(
-        sim_plan(), sim_job(1), transport=transport, emit=emit, report=progress.append, released=wanted.append
+        sim_plan(),
+        sim_job(1),
+        transport=transport,
+        callbacks=Callbacks(emit=emit, report=progress.append, released=wanted.append),
     )
     assert len(list(work.run())) == 1
     last = progress[-1]
@@ -268,7 +280,13 @@ def test_a_run_that_waits_for_gpu_nodes_says_so_and_counts_no_gpu_time() -> None
         found.append({"event": event, "level": level, **fields})
 
     transport = GpusJoinLater(4, 2)
-    work = ModelPass(sim_plan(), sim_job(1), transport=transport, emit=emit, report=progress.append, expects_gpus=True)
+    work = ModelPass(
+        sim_plan(),
+        sim_job(1),
+        transport=transport,
+        callbacks=Callbacks(emit=emit, report=progress.append),
+        expects_gpus=True,
+    )
     assert len(list(work.run())) == 1
     (waiting,), (available,) = of(found, "waiting_for_gpus"), of(found, "gpus_available")
     assert waiting == {"event": "waiting_for_gpus", "level": "warning", "model": "m", "needed": 1, "nodes": [0]}
@@ -289,7 +307,13 @@ def test_an_engine_that_starts_at_once_ends_the_wait_although_it_takes_all_work(
 
     transport = GpusJoinLater(1, 1)
     transport.START = 0.1
-    work = ModelPass(sim_plan(), sim_job(1), transport=transport, emit=emit, report=progress.append, expects_gpus=True)
+    work = ModelPass(
+        sim_plan(),
+        sim_job(1),
+        transport=transport,
+        callbacks=Callbacks(emit=emit, report=progress.append),
+        expects_gpus=True,
+    )
     assert len(list(work.run())) == 1
     assert found.index("waiting_for_gpus") < found.index("gpus_available") < found.index("engine_started")
     assert not any(each.waits_for_gpus for each in progress if each.phase == "generating")

@@ -112,7 +112,7 @@ def test_few_items_are_stored_after_a_while(store: LocalStore, monkeypatch: pyte
             await asyncio.sleep(0.001)
         flusher.cancel()
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
 
 
 def test_a_flush_without_items_stores_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_a_slow_store_does_not_block_the_producer(store: LocalStore, monkeypatch
         await out.flush()
         assert rows(store, QUESTIONS[0]) == list(range(4 * FLUSH_COUNT)) and len(begun) == 2
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
 
 
 def test_a_flush_waits_for_a_cancelled_one(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_a_flush_waits_for_a_cancelled_one(store: LocalStore, monkeypatch: pytes
         await second
         assert rows(store, QUESTIONS[0]) == [0]
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
 
 
 # what further requests are made from
@@ -233,7 +233,7 @@ def test_answers_that_others_are_made_from_share_a_put(store: LocalStore, monkey
         out.add(QUESTIONS[0], answer(2))
         await out.stored()
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
     assert stored == [("long", [0, 1], [0, 1]), ("long", [2], [0, 1, 2])], "after the store has them"
 
 
@@ -260,7 +260,7 @@ def test_items_added_during_a_put_wait_for_the_next_one(store: LocalStore, monke
         await second
         assert first.done() and rows(store, QUESTIONS[0]) == [0, 1]
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
 
 
 def test_one_that_gives_up_leaves_the_put_to_the_others(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ def test_one_that_gives_up_leaves_the_put_to_the_others(store: LocalStore, monke
         await second
         assert first.cancelled() and rows(store, QUESTIONS[0]) == [0]
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
 
 
 def test_images_are_counted_with_the_put_of_their_units(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +298,7 @@ def test_images_are_counted_with_the_put_of_their_units(store: LocalStore, monke
         out.finished(check, skipped=True)
         await out.flush()
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
     assert counters.images == {"check": 2} and counters.skipped == {"check": 1}, "captions are counted as answers"
     assert counters.answers == {"check": 1}
 
@@ -339,7 +339,7 @@ def test_a_closed_writer_has_stored_and_counted_what_others_put(
         await out.flush()
         assert rows(store, QUESTIONS[0]) == [0, 1] and counters.answers == {"long": 2}, "it is closed"
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
 
 
 def test_an_image_that_finishes_while_the_writer_closes_is_not_counted(store: LocalStore) -> None:
@@ -356,5 +356,5 @@ def test_an_image_that_finishes_while_the_writer_closes_is_not_counted(store: Lo
         out.finished(check, skipped=False)
         await closing
 
-    asyncio.run(asyncio.wait_for(fill(), 20))
+    asyncio.run(asyncio.wait_for(fill(), 120))
     assert rows(store, check) == [] and counters == Counters()

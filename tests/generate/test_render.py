@@ -82,7 +82,7 @@ class Farm:
 def play(scene: Callable[[Farm], Awaitable[None]], starts: Sequence[Exception | None] = ()) -> Farm:
     async def act() -> Farm:
         farm = Farm(starts)
-        await asyncio.wait_for(scene(farm), 20)
+        await asyncio.wait_for(scene(farm), 120)
         return farm
 
     return asyncio.run(act())

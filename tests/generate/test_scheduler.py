@@ -347,7 +347,7 @@ def test_one_idle_engine_is_kept_while_an_image_is_retried_in_isolation() -> Non
 # whatever happens
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
     shards=st.lists(st.lists(st.integers(0, 12), max_size=5), max_size=4),

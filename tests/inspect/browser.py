@@ -12,6 +12,17 @@ FLAGS = (
 HOSTILE = "</script><script>document.title='hacked'</script>\"'><img src=x onerror=\"document.title='hacked'\">{{7*7}}"
 
 
+PATIENCE = 180_000
+"""Milliseconds that a start, a click or a wait may take on a busy machine."""
+
+
+def new_page(browser: Any, **options: Any) -> Any:
+    """A page in a context of its own, which `page.context.close()` closes."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE)
+    return context.new_page()
+
+
 def enlarge(page: Any, number: int = 0) -> Any:
     """Opens the enlarged image of a sample by a click; returns its dialog."""
     page.locator(".thumbnail[role=button]").nth(number).click()
@@ -22,7 +33,7 @@ def until_text(locator: Any, text: str) -> None:
     """Waits for it. `page.wait_for_function` evaluates a text in the page, which the page's own policy forbids."""
     from playwright.sync_api import expect
 
-    expect(locator).to_have_text(text, timeout=60_000)
+    expect(locator).to_have_text(text, timeout=PATIENCE)
 
 
 def violations(page: Any, context: str | None = None, *, rule: str | None = None) -> list[tuple[str, ...]]:

@@ -20,7 +20,7 @@ from verified import add_table, verification
 
 from recaption import schema
 
-from .browser import FLAGS, NAMES
+from .browser import FLAGS, NAMES, PATIENCE
 
 BUILD = "0123456789abcdef"
 
@@ -353,6 +353,6 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=PATIENCE)
         yield started
         started.close()

@@ -83,7 +83,7 @@ def test_a_query_that_does_not_react_is_left_at_the_next_ctrl_c(monkeypatch: pyt
         stoppable(connection, query)
     assert not left.is_set() and not connection.closed
     free.set()
-    assert left.wait(60)
+    assert left.wait(120)
 
 
 def test_a_connection_is_closed_after_other_errors() -> None:
@@ -188,7 +188,7 @@ def test_the_process_ends_though_a_query_does_not(dataset: Path) -> None:
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == "pressed\n"
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 75
+            assert process.wait(120) == 75
             assert process.stderr.read().startswith("interrupted:")
         finally:
             process.kill()

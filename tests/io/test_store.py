@@ -111,7 +111,7 @@ def test_of_many_processes_one_wins(tmp_path: Path) -> None:
         process.start()
     for process in processes:
         process.join()
-    winner = won.get(timeout=5)
+    winner = won.get(timeout=120)
     assert won.empty()
     assert LocalStore(tmp_path).get("only") == str(winner).encode()
 

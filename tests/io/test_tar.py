@@ -111,7 +111,7 @@ def test_a_compressed_tar_is_refused_with_what_to_do() -> None:
             scan(cut)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_damage_is_survived(data: st.DataObject) -> None:
     out = io.BytesIO()

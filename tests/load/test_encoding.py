@@ -84,7 +84,7 @@ def clip_like(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     return Encoder(str(tokenizer_files.clip_like(tmp_path_factory.mktemp("tokenizers"))))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.lists(SENTENCES.filter(bool), min_size=1, max_size=4), min_size=1, max_size=3), st.integers(0, 9))
 def test_composed_ids_are_those_of_the_text(
     tmp_path_factory: pytest.TempPathFactory, clip_like: Encoder, captions: list[list[str]], seed: int

@@ -112,7 +112,7 @@ def test_images_that_are_files_of_an_object_store_are_read_several_at_a_time(
     loose(out, "memory://loose")
     assert opened(out).state_dict()["lanes"] == 1, "a build on a disk, with the images of its source in a store"
     assert opened(out, source=out).state_dict()["lanes"] == 0
-    together, pread = threading.Barrier(REQUESTS, timeout=30), Files.pread
+    together, pread = threading.Barrier(REQUESTS, timeout=120), Files.pread
 
     def read(self: Files, path: str, offset: int, size: int) -> bytes:
         if path.startswith("memory://"):

@@ -102,7 +102,7 @@ def test_both_ways_agree(path: tuple[Any, ...], value: Any, tags: bool) -> None:
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=9))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(MEMBERS), st.integers(0, 1 << 32), st.one_of(VALUES, st.just(...)), st.booleans())
 def test_both_ways_agree_on_damaged_records(text: bytes, seed: int, value: Any, tags: bool) -> None:
     """One value somewhere is another, or is gone: the quick way gives the same record, or leaves it to the other."""

@@ -61,21 +61,22 @@ resumable._QUEUE_SECONDS = float(sys.argv[1])
 class Slow:
     def __reduce__(self):
         begun.set()
-        released.wait(0.5)
+        released.wait(float(sys.argv[2]))
         os.write(1, b"sent")
         return str, ()
 begun, released = threading.Event(), threading.Event()
 queue = multiprocessing.get_context("spawn").Queue()
-queue.cancel_join_thread()  # as torch does when a worker ends
 resumable.shared({"images": torch.zeros(1)})
 queue.put(Slow())
 begun.wait()
+queue.cancel_join_thread()  # as torch does when a worker ends
+queue.close()
 """
 
 
-@pytest.mark.parametrize(("seconds", "out"), [("30", b"sent"), ("0", b"")])
-def test_a_worker_ends_after_the_thread_of_its_queue(seconds: str, out: bytes) -> None:
-    done = subprocess.run([sys.executable, "-c", ENDS, seconds], capture_output=True, timeout=60, check=False)
+@pytest.mark.parametrize(("patience", "takes", "out"), [("300", "0.5", b"sent"), ("0", "300", b"")])
+def test_a_worker_ends_after_the_thread_of_its_queue(patience: str, takes: str, out: bytes) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS, patience, takes], capture_output=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, out), done.stderr
 
 

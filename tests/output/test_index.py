@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recaption.errors import DatasetError
@@ -39,7 +39,7 @@ IMAGES = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(st.lists(IMAGES, max_size=3))
 def test_an_index_comes_back_as_it_was(images: list[Image]) -> None:
     out = io.BytesIO()

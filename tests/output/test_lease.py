@@ -293,7 +293,7 @@ def test_giving_back_does_not_wait_for_a_store_that_does_not_answer(
     lease, go, real = claim(store), threading.Event(), store.put
 
     def silent(path: str, data: bytes, *, if_absent: bool = False) -> bool:
-        assert go.wait(30)
+        assert go.wait(120)
         return real(path, data, if_absent=if_absent)
 
     monkeypatch.setattr(store, "put", silent)

@@ -22,7 +22,7 @@ from samples import jpeg
 
 from recaption.cli import main
 from recaption.demo.scenes import sample_scene
-from recaption.errors import UserError
+from recaption.errors import MissingExtra, UserError
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report import probed
 from recaption.io.store import LocalStore
@@ -221,6 +221,14 @@ def test_all_wrong_options_are_reported_before_an_output_is_read(
         "--encoder .*none.npz cannot be read",
     )
     assert code == 2 and all(re.search(one, said) for one in wanted)
+
+    def without_package(name: str) -> None:
+        raise MissingExtra("open_clip", "probe")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recaption.probe.command.check_encoder", without_package)
+        code, _, error = run(f"{tmp_path}/nowhere", encoder="open_clip:a:b")
+    assert code == 2 and "nowhere" in error and "pip install 'recaption[probe]'" in error
     np.savez(tmp_path / "named.npz", images=["000000000"])
     code, _, error = run(f"{built}/out", encoder=f"{tmp_path}/named.npz")
     assert code == 2 and "it has no keys and features" in error.replace("\n", " ")

@@ -13,7 +13,7 @@ import pytest
 from recaption.config import Model
 from recaption.errors import ClusterLost, Interrupted, UserError
 from recaption.run import autoscaling
-from recaption.run.autoscaling import GpuRequest, check_gpu, expects_gpus
+from recaption.run.autoscaling import GpuRequest, check_gpu, cpu_hint, expects_gpus
 
 
 @pytest.fixture
@@ -138,6 +138,35 @@ def test_one_machine_without_a_required_gpu_is_an_error(monkeypatch: pytest.Monk
     resources.clear()
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     check_gpu("m", required)
+
+
+@pytest.mark.parametrize(
+    ("model", "hints"),
+    [
+        (ON_CPUS_TOO, True),
+        (OWN, True),
+        ({"engine": "detector", "model": "m", "replicas": 8}, True),
+        (ON_CPUS_TOO | {"require_gpu": False}, False),
+        (ON_CPUS_TOO | {"require_gpu": True}, False),
+        (VLLM | {"tensor_parallel": 2}, False),
+        ({"engine": "openai", "model": "m"}, False),
+    ],
+)
+def test_engines_that_start_on_cpus_of_a_cluster_are_named(
+    model: dict[str, Any], hints: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources: dict[str, float] = {"CPU": 2.0}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=lambda: resources))
+    given = Model.model_validate(model)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    hint = cpu_hint("boxes", given)
+    assert (hint is not None) == hints
+    assert hint is None or ("no node of the cluster has a GPU now" in hint and "models.boxes.require_gpu" in hint)
+    resources["GPU"] = 1.0
+    assert cpu_hint("boxes", given) is None
+    resources.clear()
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert cpu_hint("boxes", given) is None, "no node can join"
 
 
 @pytest.mark.parametrize("engine", ["column", "openai"])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
 IMAGES = 600
 DRIVERS_VERSION = "0.0.1+drivers"
+PATIENCE = 240.0  # seconds that anything may take
 ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-these-tests"}
 
 
@@ -43,6 +44,7 @@ class Nodes:
             "RAY_USAGE_STATS_ENABLED": "0",
             **ACCESS,
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "RAY_gcs_server_port_wait_time_s": "120",
         }
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -64,7 +66,7 @@ class Nodes:
         return self._said()
 
     def close(self) -> None:
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=PATIENCE)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _said(self) -> str:
@@ -136,11 +138,15 @@ class Run:
         source: Path,
         command: str = "run",
         out: Path | None = None,
+        hold: int | None = None,
         **engine_args: Any,
     ) -> None:
+        """`hold`: see the method of that name."""
         folder.mkdir(exist_ok=True)
         self.out, self.faults, self.log = folder / "out", folder / "faults", folder / "log"
         self.faults.mkdir()
+        if hold is not None:
+            self.hold(hold)
         args = {"faults": str(self.faults), "capacity": 8, "latency": 0.05, **engine_args}
         (folder / "p.yaml").write_text(json.dumps(pipeline(source, out or self.out, **args)))
         environment = {
@@ -161,15 +167,26 @@ class Run:
                 stderr=subprocess.STDOUT,
             )
 
-    def wait_until_asked(self, requests: int) -> None:
-        deadline = time.monotonic() + 60
-        while sum(self.asked().values()) < requests:
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not done():
             assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, "it hangs"
+            assert time.monotonic() < deadline, f"it hangs: {self.log.read_text()}"
             time.sleep(0.05)
 
+    def hold(self, requests: int) -> None:
+        """Once so many were asked, further ones wait until `go_on`."""
+        (self.faults / f"hold-{requests}").touch()
+
+    def held(self) -> int:
+        """Engines that waited so far."""
+        return len(list(self.faults.glob("held-*")))
+
+    def go_on(self, requests: int) -> None:
+        (self.faults / f"hold-{requests}").unlink()
+
     def finish(self) -> Run:
-        assert self.process.wait(timeout=200) == 0, self.log.read_text()
+        assert self.process.wait(timeout=PATIENCE) == 0, self.log.read_text()
         return self
 
     def asked(self) -> dict[str, int]:
@@ -193,7 +210,8 @@ class Run:
 
     def events(self) -> list[str]:
         log = self.out / "metrics" / "log.jsonl"
-        return [json.loads(line)["event"] for line in log.read_text().splitlines()] if log.exists() else []
+        whole = log.read_text().rpartition("\n")[0] if log.exists() else ""  # the last line may be half written
+        return [json.loads(line)["event"] for line in whole.splitlines()]
 
     def counts(self) -> dict[str, int]:
         counts: dict[str, int] = json.loads((self.out / "dataset" / "manifest.json").read_text())["counts"]
@@ -223,10 +241,12 @@ def test_nodes_run_the_drivers_code_with_its_settings_but_not_its_secrets(undist
 def test_a_node_that_joins_a_run_gets_engines(
     nodes: Nodes, drivers_code: Path, source: Path, undisturbed: Run, tmp_path: Path
 ) -> None:
-    run = Run(tmp_path / "run", nodes, drivers_code, source, "generate", latency=0.1)
-    run.wait_until_asked(100)
+    run = Run(tmp_path / "run", nodes, drivers_code, source, "generate", hold=100)
+    run.wait_until(lambda: run.held() == 1)
     joined = nodes.order("add")
     try:
+        run.wait_until(lambda: run.held() == 2)  # the first engine could be done with all before
+        run.go_on(100)
         assert joined in run.finish().nodes_asked()
     finally:
         nodes.order("kill")
@@ -241,10 +261,7 @@ def test_a_run_that_requires_gpus_waits_for_the_first_node_that_has_one(
     nodes = Nodes("no-gpu")
     try:
         run = Run(tmp_path / "run", nodes, drivers_code, source, "generate", model={"require_gpu": True}, latency=0.002)
-        deadline = time.monotonic() + 90
-        while "waiting_for_gpus" not in run.events():
-            assert run.process.poll() is None and time.monotonic() < deadline, run.log.read_text()
-            time.sleep(0.2)
+        run.wait_until(lambda: "waiting_for_gpus" in run.events())
         assert not run.engines(), "none was started on the head node"
         joined = nodes.order("add")
         assert run.finish().nodes_asked() == {joined}
@@ -259,12 +276,16 @@ def test_a_lost_node_loses_no_answers(
     nodes: Nodes, drivers_code: Path, source: Path, undisturbed: Run, tmp_path: Path
 ) -> None:
     doomed = nodes.order("add")
-    run = Run(tmp_path / "run", nodes, drivers_code, source, "generate")
+    run = Run(tmp_path / "run", nodes, drivers_code, source, "generate", hold=0)
     try:
-        run.wait_until_asked(400)
+        run.wait_until(lambda: run.held() == 2)  # both have work
+        run.hold(600)
+        run.go_on(0)
+        run.wait_until(lambda: sum(run.asked().values()) >= 400)
         assert doomed in run.nodes_asked(), "it is at work when it is lost"
     finally:
         nodes.order("kill")
+    run.go_on(600)
     assert run.finish().answers() == undisturbed.answers()
 
 
@@ -274,7 +295,7 @@ def test_an_output_that_a_node_does_not_see_is_an_error_before_a_model_starts(
 ) -> None:
     # Another folder to each process, as /data would be on each node's own disk.
     run = Run(tmp_path / "run", nodes, drivers_code, source, out=Path("/proc/self/cwd/out"))
-    assert run.process.wait(timeout=120) == 2
+    assert run.process.wait(timeout=PATIENCE) == 2
     assert "does not see files that the driver puts there" in run.log.read_text()
     assert not run.engines()
     assert not list((tmp_path / "run" / "out").glob(".probe*"))
@@ -292,7 +313,7 @@ def test_a_wrong_token_is_named_as_the_cause_without_lines_of_ray(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
     )
     *lines, error, last = done.stdout.splitlines()
     assert done.returncode == 3 and all(json.loads(line) for line in lines), done.stdout
@@ -362,7 +383,7 @@ def test_a_submitted_job_runs_with_the_code_that_it_brings(
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE,
         )
         assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     finally:
@@ -397,12 +418,12 @@ def test_the_state_of_a_ray_job_is_what_kuberay_decides_by(
         [ray_command, "job", "submit", *job, "--runtime-env-json", env, "--", *entry],
         env=environment,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
-    deadline, found = time.monotonic() + 120, ""
+    deadline, found = time.monotonic() + PATIENCE, ""
     while time.monotonic() < deadline and not re.search("SUCCEEDED|FAILED|STOPPED", found, re.IGNORECASE):
         status = [ray_command, "job", "status", "--address", dashboard.address, f"job-{code}"]
-        found = subprocess.run(status, env=environment, capture_output=True, text=True, timeout=60).stdout
+        found = subprocess.run(status, env=environment, capture_output=True, text=True, timeout=PATIENCE).stdout
         time.sleep(0.5)
     assert state.lower() in found.lower()
 

@@ -33,11 +33,13 @@ def test_addresses_of_a_cluster_are_accepted(address: str) -> None:
 
 
 def test_an_address_without_a_server_is_an_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_listening(f"127.0.0.1:{server.getsockname()[1]}")
+    with socket.socket() as taken:  # bound and not listening, so no other server can use the port
+        taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        check_listening(address)
-    with pytest.raises(ClusterError, match=f"RAY_ADDRESS is {address}, but no server answers there"):
-        check_listening(address)
+        with pytest.raises(ClusterError, match=f"RAY_ADDRESS is {address}, but no server answers there"):
+            check_listening(address)
     check_listening("auto")
 
 

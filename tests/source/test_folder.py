@@ -269,7 +269,7 @@ def test_files_of_an_object_store_are_read_several_at_a_time_and_those_of_a_disk
     for number, name in enumerate(names):
         memory.pipe_file(f"/many/all/{name}", picture(number))
         (tmp_path / name).write_bytes(picture(number))
-    together = threading.Barrier(REQUESTS, timeout=30)  # broken unless so many wait for each other
+    together = threading.Barrier(REQUESTS, timeout=120)  # broken unless so many wait for each other
 
     def read(path: str) -> bytes:
         if "://" in path:

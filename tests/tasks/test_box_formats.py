@@ -64,7 +64,7 @@ def boxes(draw: st.DrawFn) -> Box:
 
 
 @pytest.mark.parametrize("form", WRITERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(box=boxes())
 def test_a_box_comes_back_within_the_steps_of_its_format(form: BoxFormat, box: Box) -> None:
     write, step = WRITERS[form]

@@ -42,7 +42,7 @@ def test_of_overlapping_boxes_with_scores_the_best_stays() -> None:
     assert without_overlaps(scores, 0.9, scores) == [other, inner, large]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(*[st.floats(0, 0.4)] * 2, *[st.floats(0.5, 1)] * 2), max_size=8), st.floats(0.1, 1))
 def test_boxes_that_stay_overlap_little_and_are_sorted(boxes: list[tuple[float, ...]], threshold: float) -> None:
     kept = without_overlaps(boxes, threshold)  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def test_boxes_that_stay_overlap_little_and_are_sorted(boxes: list[tuple[float, 
     assert bool(kept) == bool(boxes)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([3136, 10_000]), st.sampled_from([50_000, 12_845_056])
 )

@@ -408,7 +408,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(alphabet=st.characters(), max_size=60), st.lists(_PIECES, max_size=12).map("".join)))
 def test_cleaning_is_idempotent_and_its_text_can_be_stored(answer: str) -> None:
     cleaned = clean(answer)

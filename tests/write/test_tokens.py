@@ -159,7 +159,7 @@ TEXTS = st.text(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
 def test_ids_of_a_composable_tokenizer_can_be_joined(folder: Path, clip_like: Encoder, texts: list[str]) -> None:
     """With a CLIP-like tokenizer and any texts: joined by a space, with full stops as allowed by the marks."""

@@ -62,7 +62,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [(FILE, line) for line in made] or "no sub-caption with a negative"
 
     notes = [described({NEGATIVES.table: generation})]
-    if options.images == "none":
+    if not options.with_images:
         notes.append("image_path is KEY.jpg: start the training in the folder of the images, or use --images jpg")
     arguments = f"--dataset-type npy --train-data {path_of(dest)}"
     layout = ExportFiles(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import orjson
 
@@ -31,6 +31,9 @@ WRITES: Final = "one JSON file with images and annotations, one annotation for e
 READ_BY: Final = "pycocotools, torchvision, FiftyOne"
 _HEAD: Final = b'{"info": {"description": "recaption"}, "licenses": [], '
 _IN_MEMORY: Final = 64 << 20  # bytes of annotations
+Rows = Sequence[Mapping[str, Any]]
+Check = Callable[[Rows, Rows], Iterator[Finding]]
+"""Finds the problems of the images and annotations of a file."""
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
@@ -83,49 +86,59 @@ def coco_kind(head: bytes, store: Store, path: str) -> Iterator[Add]:
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`. The file is read into memory, as in its readers."""
+    yield from coco_problems(path, _findings, images)
+
+
+def coco_problems(path: str, findings: Check, folder: str | None) -> Iterator[Problem]:
+    """The problems of the COCO files at `path`, whose images are in the folder (see `image_files`).
+
+    `findings` checks the rows of `images` and of `annotations`.
+    """
     for file in named(path, ".json"):
-        yield from found_in(file, _findings(file, images))
+        body, what = _rows_in(file)
+        if body is None:
+            advice = "Write images and annotations, each as a list of objects"
+            yield from found_in(file, [(what, advice, "not a COCO file")])
+            continue
+        yield from found_in(file, findings(*body))
+        names = (image["file_name"] for image in body[0] if isinstance(image.get("file_name"), str))
+        yield from found_in(file, missing_images(file, names, folder))
 
 
-def _findings(file: str, folder: str | None) -> Iterator[Finding]:
-    body, what = objects_in(file, "images", "annotations")
-    if body is None:
-        yield what, "Write images and annotations, each as a list of objects", "not a COCO file"
-        return
-    images, annotations = body
+def _findings(images: Rows, annotations: Rows) -> Iterator[Finding]:
     for name, rows in (("images", images), ("annotations", annotations)):
         if repeated := repeated_ids(rows):
             yield f"{name}: the id {repeated[0]} is repeated", "Use each id once: readers keep the last", "repeated id"
     if without := sum(not isinstance(row.get("caption"), str) or not row["caption"].strip() for row in annotations):
         yield f"{without:,} annotations have no caption", "Leave them out", "no caption"
     yield from lost_annotations(images, annotations, "Add the image, or leave them out")
-    names = [image["file_name"] for image in images if isinstance(image.get("file_name"), str)]
-    if len(names) < len(images):
-        yield f"{len(images) - len(names):,} images have no file_name", "Name their files", "no file_name"
-    yield from missing_images(file, names, folder)
+    if without := sum(not isinstance(image.get("file_name"), str) for image in images):
+        yield f"{without:,} images have no file_name", "Name their files", "no file_name"
 
 
-def repeated_ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def repeated_ids(rows: Rows) -> list[str]:
     """The ids that more than one row has."""
     return [id for id, count in Counter(str(row.get("id")) for row in rows).items() if count > 1]
 
 
-def lost_annotations(
-    images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], advice: str
-) -> Iterator[Finding]:
+def lost_annotations(images: Rows, annotations: Rows, advice: str) -> Iterator[Finding]:
     """Annotations whose image_id is the id of no image."""
     ids = {str(image.get("id")) for image in images}
     if lost := sum(str(row.get("image_id")) not in ids for row in annotations):
         yield f"{lost:,} annotations have an image_id that no image has", advice, "lost"
 
 
-def objects_in(file: str, *names: str) -> tuple[list[list[dict[str, Any]]] | None, str]:
-    """These lists of objects of a JSON file; None, and the reason, if it does not have all of them."""
+def _rows_in(file: str) -> tuple[tuple[Rows, Rows] | None, str]:
+    """The images and the annotations of a file; None, and the reason, if it has no such lists of objects."""
     try:
         body = orjson.loads(files.read_all(file))
     except (orjson.JSONDecodeError, RecaptionError) as error:
         return None, str(error)
-    lists: list[Any] = [body.get(name) if isinstance(body, dict) else None for name in names]
-    if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
-        return None, f"it is not an object with the lists {' and '.join(names)}"
-    return lists, ""
+    images, annotations = (body.get(name) if isinstance(body, dict) else None for name in ("images", "annotations"))
+    if not (_are_rows(images) and _are_rows(annotations)):
+        return None, "it is not an object with the lists images and annotations"
+    return (images, annotations), ""
+
+
+def _are_rows(value: Any) -> TypeGuard[Rows]:
+    return isinstance(value, list) and all(isinstance(row, dict) for row in value)

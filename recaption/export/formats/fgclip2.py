@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from recaption.errors import UserError
 from recaption.export.base import Exported, Finding, Options, Usage, found_in, named, refuse_fill
 from recaption.export.dataset import Dataset
 from recaption.export.formats import fg_clip
@@ -60,7 +61,10 @@ def _is_chinese(lang: str | None) -> bool:
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`: the folder with `en` and `cn`."""
     folder = files.absolute(path).rstrip("/")
-    for language, check in (("en", _english), ("cn", _chinese)):
+    languages = {"en": _english, "cn": _chinese}
+    if lacking := [name for name in languages if not files.is_folder(f"{folder}/{name}")]:
+        raise UserError(f"cannot check {path}: there is no folder {lacking[0]}. Give the folder with en and cn")
+    for language, check in languages.items():
         form = replace(fg_clip.FORMAT, check=check)
         for file in named(f"{folder}/{language}", (".json", ".jsonl")):
             place = images or f"{folder}/images"

@@ -36,8 +36,8 @@ _CORNERS: Final = ("x1", "y1", "x2", "y2")
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. A segment is a region and the sentence that names it. Images are always written."""
     refuse_fill(options)
-    if options.images == "symlink":
-        raise UserError("--images symlink: crops are new files; use --images jpg")
+    if options.images not in (None, "jpg"):
+        raise UserError(f"--images {options.images}: crops are new files; use --images jpg, or leave the option out")
     options = replace(options, images="jpg")
     regions = required(dataset, options, REGIONS)
     (generation,) = one_text(dataset, TEXTS, texts_only(options, REGIONS)).values()

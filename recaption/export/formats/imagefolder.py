@@ -32,8 +32,8 @@ TEXTS: Final = {"text": "long"}
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. The export always has image files."""
-    options = replace(options, images="jpg" if options.images == "none" else options.images)
+    """See `base.Exporter.export`. Images are written by default."""
+    options = replace(options, images=options.images or "jpg")
     sources = one_text(dataset, TEXTS, options)
 
     def row(sample: ExportSample) -> Made | str:
@@ -53,7 +53,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return [(FILE, {"file_name": f"{IMAGES}/{sample.image}", "text": text, **about, "captions": captions})]
 
     tables = {SUB_CAPTIONS: Select(columns=("caption_id", "text"))}
-    layout = ExportFiles(kinds={FILE: json_lines}, tables=tables, notes=(described(sources),))
+    layout = ExportFiles(kinds={FILE: json_lines}, tables=tables, in_images=True, notes=(described(sources),))
     return export_rows(dataset, dest, options, layout, row)
 
 

@@ -54,6 +54,7 @@ ROWS: Final = 100  # of a row group, which TFDS reads at once
 _TFDS: Final = "tensorflow_datasets.core.features"
 _SCHEMA: Final = pa.schema([pa.field("data", pa.binary(), nullable=False)])
 _ADVICE: Final = "Export the dataset again"
+_UNREADABLE: Final = "it is missing, or not a JSON object"
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
@@ -159,11 +160,11 @@ def validate(path: str, *, loaders: int | None = None, images: str | None = None
     info, features = (_json(f"{folder}/{name}") for name in (INFO, FEATURES))
     known = ((features or {}).get("featuresDict") or {}).get("features") or {}
     if lacking := [key for key in KEYS if key not in known]:
-        what = f"it has no feature {', '.join(lacking)}"
+        what = _UNREADABLE if features is None else f"it has no feature {', '.join(lacking)}"
         yield from found_in(f"{folder}/{FEATURES}", [(what, f"Write {', '.join(KEYS)} (KeyError)", "no feature")])
     splits = info.get("splits", []) if info else []
     if not splits or info is None or info.get("fileFormat") != "parquet":
-        what = "it has no splits in file format parquet"
+        what = _UNREADABLE if info is None else "it has no splits in file format parquet"
         yield from found_in(f"{folder}/{INFO}", [(what, _ADVICE, "no splits")])
         return
     for split in splits:

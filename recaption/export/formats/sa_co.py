@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from recaption.export.base import Exported, Finding, Options, described, found_in, named
+from recaption.export.base import Exported, Finding, Options, described
 from recaption.export.dataset import Dataset, Select
-from recaption.export.formats.coco import coco_kind, lost_annotations, objects_in, repeated_ids
-from recaption.export.image_files import missing_images
+from recaption.export.formats.coco import Rows, coco_kind, coco_problems, lost_annotations, repeated_ids
 from recaption.export.needs import BOX, REGIONS, only_table
 from recaption.export.rows import ExportFiles, ExportSample, Made, Row, export_rows
 from recaption.problems import Problem
@@ -99,16 +98,10 @@ def _annotation(box: Sequence[float]) -> Row:
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`. The file is read into memory, as in its readers."""
-    for file in named(path, ".json"):
-        yield from found_in(file, _findings(file, images))
+    yield from coco_problems(path, _findings, images)
 
 
-def _findings(file: str, folder: str | None) -> Iterator[Finding]:
-    body, what = objects_in(file, "images", "annotations")
-    if body is None:
-        yield what, "Write both, each a list of objects", "not a COCO file"
-        return
-    rows, annotations = body
+def _findings(rows: Rows, annotations: Rows) -> Iterator[Finding]:
     yield from _row_findings(rows)
     yield from lost_annotations(rows, annotations, "Add the row, or leave them out")
     if wrong := [row for row in annotations if not _is_box(row.get("bbox"))]:
@@ -116,11 +109,9 @@ def _findings(file: str, folder: str | None) -> Iterator[Finding]:
         yield what, "Write x, y, width and height as shares of the image", "broken box"
     if rows and {str(row.get("id")) for row in rows} <= {str(row.get("image_id")) for row in annotations}:
         yield "every phrase has boxes", "Add phrases of what is not in an image", "no negatives", "warning"
-    names = (row["file_name"] for row in rows if isinstance(row.get("file_name"), str))
-    yield from missing_images(file, names, folder)
 
 
-def _row_findings(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+def _row_findings(rows: Rows) -> Iterator[Finding]:
     if repeated := repeated_ids(rows):
         yield f"the id {repeated[0]} is repeated", "Give each pair of image and phrase its own id", "repeated id"
     if without := sum(not isinstance(row.get("text_input"), str) or not row["text_input"].strip() for row in rows):

@@ -55,7 +55,7 @@ FILES: Final = f"{IMAGES}/KEY.txt"
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `options.captions` chooses the content of the text files.
 
-    Images are always written, except with `options.in_place`: then text files are written beside the source's images.
+    Images are written by default. With `options.in_place`, text files are written beside the source's images.
     """
     if options.captions == "lines" and options.map:
         raise UserError("--map is for --captions one and tags; with lines, all captions are used. Leave out --map")
@@ -68,11 +68,12 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     notes = [described(sources)] if sources else []
     if options.in_place:
         return _export_in_place(dataset, dest, options, texts, notes)
-    options = replace(options, images="jpg" if options.images == "none" else options.images)
+    options = replace(options, images=options.images or "jpg")
     layout = ExportFiles(
         kinds={FILES: text_files},
         tables=texts.tables,
         generations=texts.generations,
+        in_images=True,
         notes=(*notes, _USAGE.format(folder=PLACE)),
     )
 
@@ -117,7 +118,7 @@ def _export_in_place(dataset: Dataset, dest: str, options: Options, texts: _Text
     Each file appears whole; if the export fails, the same command continues it. Raises UserError before anything is
     written if a file has other contents and is not to be overwritten, or if two images have the same text file.
     """
-    if options.images != "none":
+    if options.with_images:
         raise UserError(f"--images {options.images} is not for --in-place: the images stay as they are")
     require_samples(dataset, options)
     folder = Path(files.absolute(dest))

@@ -54,3 +54,6 @@ def test_rows_in_the_wrong_list_are_problems(tmp_path: Path, problems: Any) -> N
         trainers.fgclip2(tmp_path, random.Random(0))
     (tmp_path / fgclip2.CHINESE).rename(tmp_path / "cn/x.jsonl")
     assert "unread file" in problems("fgclip2", tmp_path)
+    (tmp_path / "cn").rename(tmp_path / "zh")
+    with pytest.raises(UserError, match=r"there is no folder cn\. Give the folder with en and cn"):
+        problems("fgclip2", tmp_path)

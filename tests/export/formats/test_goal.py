@@ -42,8 +42,9 @@ def test_segments_are_crops_and_sentences(build: Any, plain: Any, exported: Any,
 def test_it_needs_regions_and_pixels(build: Any, plain: Any, exported: Any) -> None:
     with pytest.raises(UserError, match=r"(?s)has no regions.*task: regions"):
         exported("goal", build([plain]))
-    with pytest.raises(UserError, match="crops are new files"):
-        exported("goal", build([plain], tables=tables("regions")), images="symlink")
+    for images in ("symlink", "none"):
+        with pytest.raises(UserError, match=f"--images {images}: crops are new files"):
+            exported("goal", build([plain], tables=tables("regions")), images=images)
 
 
 BOX = {"x1": 0, "y1": 0, "x2": 4, "y2": 4, "width": 8, "height": 8}

@@ -81,5 +81,8 @@ def test_files_that_disagree_are_problems(build: Any, plain: Any, exported: Any,
     assert problems("openvision", dest) == {"no feature": "error", "broken example": "error"}
     file.write_bytes(b"x")
     assert problems("openvision", dest) == {"no feature": "error", "broken file": "error"}
+    info.unlink()
+    found = list(openvision.validate(str(dest)))
+    assert {one.what for one in found} == {"it is missing, or not a JSON object"} and len(found) == 2
     with pytest.raises(UserError, match="not a folder"):
         problems("openvision", info)

@@ -15,7 +15,7 @@ import pytest
 from recaption.inspect.paths import find
 from recaption.inspect.viewer import Limits, Pages, Server
 
-from ..browser import HOSTILE, enlarge, until_text, violations
+from ..browser import HOSTILE, enlarge, new_page, until_text, violations
 
 COLUMNS = {"images": ("url",), "captions": ("text",), "sub_captions": ("text",), "tags": ("lemma", "label")}
 
@@ -35,9 +35,9 @@ def poison(build: Path) -> None:
 def page(browser: Any, golden_copy: Callable[[], Path]) -> Iterator[Any]:
     out = golden_copy()
     poison((out / "dataset").resolve())
-    with Pages(find(str(out)), Limits(memory_mib=512)) as pages, Server(pages, token="t") as server:
+    with Pages(find(str(out)), Limits(seconds=120, memory_mib=512)) as pages, Server(pages, token="t") as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        opened = browser.new_page()
+        opened = new_page(browser)
         said: list[str] = []
         asked: list[str] = []
         opened.on("console", lambda message: said.append(message.text))
@@ -47,7 +47,7 @@ def page(browser: Any, golden_copy: Callable[[], Path]) -> Iterator[Any]:
         until_text(opened.locator("#count"), "20 of 20")
         yield opened
         assert opened.title() == "golden · recaption viewer" and opened.locator("script").count() == 1
-        opened.close()
+        opened.context.close()
         server.shutdown()
     refused = "Failed to load resource: the server responded with a status of"  # statements and rejected images
     assert [text for text in said if not text.startswith(refused)] == []

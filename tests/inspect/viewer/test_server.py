@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "output"
 
 @pytest.fixture(scope="module")
 def server(golden: Path) -> Iterator[Server]:
-    with Pages(find(str(golden)), Limits(seconds=5, memory_mib=512)) as pages, Server(pages, token=TOKEN) as started:
+    with Pages(find(str(golden)), Limits(seconds=120, memory_mib=512)) as pages, Server(pages, token=TOKEN) as started:
         threading.Thread(target=started.serve_forever, args=(0.05,), daemon=True).start()
         yield started
         started.shutdown()
@@ -40,7 +40,7 @@ def ask(
     **query: str,
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of one request."""
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=120)
     url = f"/{path}" if token is None else f"/{token}/{path}"
     try:
         connection.request(method, f"{url}?{urlencode(query)}" if query else url, headers=headers or {})

@@ -73,7 +73,7 @@ def text_of(of: Record, part: tuple[int, int]) -> str:
     return of.captions[n].text if idx == policy.WHOLE else of.captions[n].sub_captions[idx].text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(records(), st.integers(0, 2**32))
 def test_every_policy_gives_its_texts_of_any_record(of: Record, seed: int) -> None:
     for name, (draw, k) in POLICIES.items():

@@ -20,14 +20,13 @@ from recaption.run.monitor.prometheus import METRICS, PrometheusExporter
 Scrape = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def port_of(exporter: PrometheusExporter) -> int:
+    """The port that the system chose for an exporter on port 0."""
+    return int(exporter._server.server_port)
 
 
 def scrape(port: int) -> Scrape:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=120) as reply:
         text = reply.read().decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -60,15 +59,15 @@ def progress(answers: int, **changes: Any) -> PassProgress:
 
 @pytest.mark.parametrize(("phase", "served"), [("starting engine", 70.0), ("done", 0.0)])
 def test_a_wait_for_gpus_is_served_while_it_lasts(phase: str, served: float) -> None:
-    port = free_port()
-    with PrometheusExporter(port) as exporter:
+    with PrometheusExporter(0) as exporter:
+        port = port_of(exporter)
         exporter.generating(progress(0, phase=phase, gpu_wait_seconds=70.0))
         assert value(scrape(port), "recaption_gpu_wait_seconds", model="qwen") == served
 
 
 def test_a_scrape_reads_the_last_update() -> None:
-    port = free_port()
-    with PrometheusExporter(port, info={"command": "run", "version": "0.1.0"}) as exporter:
+    with PrometheusExporter(0, info={"command": "run", "version": "0.1.0"}) as exporter:
+        port = port_of(exporter)
         assert value(scrape(port), "recaption_run_info", command="run", version="0.1.0") == 1
         exporter.generating(progress(10))
         exporter.generating(progress(30))
@@ -108,8 +107,8 @@ def test_engines_nodes_and_gpus_are_labels_and_latencies_are_histograms() -> Non
     latency = Histogram()
     for seconds in (0.02, 0.3, 0.3, 1000.0):
         latency.add(seconds)
-    port = free_port()
-    with PrometheusExporter(port) as exporter:
+    with PrometheusExporter(0) as exporter:
+        port = port_of(exporter)
         exporter.generating(progress(10, fleet=(engine,), latency={("n1", "put"): latency}))
         exporter.built(4.0)
         exporter.built(0.2)
@@ -145,7 +144,7 @@ def test_a_port_in_use_is_an_error_with_advice() -> None:
         with pytest.raises(UserError, match=rf"--metrics-port {port}: cannot listen on 127\.0\.0\.1:{port} .*another"):
             PrometheusExporter(port).__enter__()
     with pytest.raises(UserError, match="another address of this machine"):
-        PrometheusExporter(free_port(), "no.such.host.invalid").__enter__()
+        PrometheusExporter(0, "no.such.host.invalid").__enter__()
 
 
 def test_names_and_units_follow_the_rules_of_prometheus() -> None:

@@ -300,7 +300,7 @@ def test_a_silent_store_is_reported_and_the_wait_is_bounded(tmp_path: Path, monk
     go, said, real = threading.Event(), list[str](), status_module.read_status
 
     def silent(*args: Any, **options: Any) -> Status:
-        assert go.wait(30)
+        assert go.wait(120)
         return real(*args, **options)
 
     monkeypatch.setattr(status_module, "read_status", silent)

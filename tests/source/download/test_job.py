@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,9 @@ class Page(BaseHTTPRequestHandler):
         elif name == "png":
             self.reply(picture(1, "PNG"))
         elif name == "slow":
-            web.closing.wait(30)
+            web.closing.wait(600)
         elif name == "hang":  # three times, then it answers
-            web.closing.wait(300) if web.hits[path] <= 3 else self.reply(picture(10))
+            web.closing.wait(600) if web.hits[path] <= 3 else self.reply(picture(10))
         elif name == "drip":  # a byte in time, for ever
             self.send_response(200)
             self.send_header("Content-Length", "1000")
@@ -154,10 +155,12 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     server.server_close()
 
 
-def dead_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """Bound and not listening, so no other server can use the port."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +173,7 @@ def run(
 ) -> tuple[DownloadSummary, list[str]]:
     lines: list[str] = []
     settings = {
-        "user_agent_token": "recaption-test", "processes": 1, "threads": 32, "timeout": 3.0, "max_seconds": 5.0,
+        "user_agent_token": "recaption-test", "processes": 1, "threads": 32, "timeout": 60.0, "max_seconds": 120.0,
         "max_bytes": 1 << 20, **settings,
     }  # fmt: skip
     return download(str(urls), str(out), Settings(**settings), report or lines.append), lines
@@ -181,17 +184,17 @@ def members(tar: Path) -> dict[str, bytes]:
         return {m.name: file.extractfile(m).read() for m in file}  # type: ignore[union-attr]
 
 
-def bad_urls(web: Web) -> dict[str, str]:
+def bad_urls(web: Web, dead_port: int) -> dict[str, str]:
     """URL -> the reason it must fail with."""
     paths = {
-        "/slow": "timeout", "/drip": "timeout", "/huge": "too_large", "/endless": "too_large", "/loop": "redirect",
+        "/huge": "too_large", "/endless": "too_large", "/loop": "redirect",
         "/local": "redirect", "/lying": "not_an_image", "/empty": "not_an_image", "/truncated": "truncated",
         "/cut": "truncated", "/noai": "opted_out", "/tokened": "opted_out", "/tdm": "opted_out", "/gone": "not_found",
         "/404": "not_found", "/forbidden": "forbidden",
     }  # fmt: skip
     bad = {web.url(path): reason for path, reason in paths.items()}
     return bad | {
-        f"http://127.0.0.1:{dead_port()}/x.jpg": "connection",
+        f"http://127.0.0.1:{dead_port}/x.jpg": "connection",
         "file:///etc/hostname": "bad_url",
         "not a url": "bad_url",
     }
@@ -199,13 +202,13 @@ def bad_urls(web: Web) -> dict[str, str]:
 
 @pytest.mark.usefixtures("looks")
 def test_each_url_of_a_difficult_web_has_its_result(
-    web: Web, tmp_path: Path, source: Callable[..., Source], index_all: Callable[[Source], list]
+    web: Web, dead_port: int, tmp_path: Path, source: Callable[..., Source], index_all: Callable[[Source], list]
 ) -> None:
-    bad = bad_urls(web)
+    bad = bad_urls(web, dead_port)
     good = [web.url(f"/ok/{n}") for n in range(10)]
     good += [web.url(path) for path in ("/redirect", "/others", "/png", "/once503", "/once429", "/oncecut", "/ok/3")]
     good.append(web.url("/ü x/12"))
-    urls = [url for pair in zip(good, bad, strict=False) for url in pair] + list(bad)[len(good) :]
+    urls = [url for pair in zip_longest(good, bad) for url in pair if url is not None]
     table = pa.table(
         {
             "Image URL": [*urls, None],
@@ -228,20 +231,20 @@ def test_each_url_of_a_difficult_web_has_its_result(
     assert summary.urls == len(urls) + 1 == summary.downloaded + sum(summary.failed.values())
     assert summary.failed == Counter(bad.values()) + Counter({"bad_url": 1})
     assert summary.downloaded == len(good)
-    assert summary.recovered >= 3  # more, if this machine is so busy that a good page took too long at first
+    assert summary.recovered == 3
     assert all("recaption-test" in agent for agent in web.agents)
     assert web.sent < 20 << 20  # the endless body was cut, far from its end
-    twice = {"/slow", "/drip", "/truncated", "/cut", "/once503", "/once429", "/oncecut"}
+    twice = {"/truncated", "/cut", "/once503", "/once429", "/oncecut"}
     once = {
         *("/huge", "/endless", "/local", "/lying", "/empty", "/noai", "/tokened", "/tdm"),
         *("/gone", "/404", "/forbidden"),
     }
     assert {web.hits[path] for path in twice} == {2} and {web.hits[path] for path in once} == {1}
 
-    # the first pass makes four shards of 37 URLs, the second pass a fifth
+    # the first pass makes four shards of 36 rows, the second pass a fifth
     assert summary.shards == 5 and summary.path == str(out / "{00000..00004}.tar")
     tables = [pq.read_table(out / f"0000{n}.parquet") for n in range(5)]
-    assert [table.num_rows for table in tables[:4]] == [10, 10, 10, 8]
+    assert [table.num_rows for table in tables[:4]] == [10, 10, 10, 6]
     stored = pa.concat_tables(tables).filter(pc.field("status") == "success")
     assert sorted(stored["url"].to_pylist()) == sorted(url for url in urls if url in good)
     files = {name: data for n in range(5) for name, data in members(out / f"0000{n}.tar").items()}
@@ -258,7 +261,7 @@ def test_each_url_of_a_difficult_web_has_its_result(
 
     assert {row["url"]: row["status"] for row in failed} == {**bad, "": "bad_url"}
     attempts = {row["url"]: row["attempts"] for row in failed}
-    assert attempts[web.url("/slow")] == 2 and attempts[web.url("/404")] == 1
+    assert attempts[web.url("/truncated")] == 2 and attempts[web.url("/404")] == 1
     assert {row["score"] for row in failed} == {n / 2 for n, url in enumerate([*urls, None]) if url not in good}
     assert sorted(p.name for p in out.iterdir()) == sorted(
         [f"0000{n}{end}" for n in range(5) for end in (".tar", ".parquet", "_stats.json")]
@@ -276,6 +279,14 @@ def test_each_url_of_a_difficult_web_has_its_result(
     assert {image.url for image in images} == set(good)
     assert {image.sha256 for image in images} == set(stored["sha256"].to_pylist())
     assert {image.reason for image in images} == {None}
+
+
+def test_pages_that_take_too_long_are_tried_twice(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(web.url(path) for path in ("/slow", "/drip")))
+    summary, _ = run(tmp_path / "list.txt", tmp_path / "out", timeout=2.0, max_seconds=3.0)
+    assert (summary.downloaded, dict(summary.failed)) == (0, {"timeout": 2})
+    failed = pq.read_table(tmp_path / "out" / "failed.parquet").to_pylist()
+    assert [row["attempts"] for row in failed] == [2, 2] and web.hits == {"/slow": 2, "/drip": 2}
 
 
 def test_a_download_that_an_earlier_version_did_not_finish_is_refused(tmp_path: Path) -> None:
@@ -347,7 +358,7 @@ def test_a_download_continues_after_each_kind_of_stop(web: Web, tmp_path: Path) 
     urls = [web.url(path) for path in ("/ok/1", "/404", "/hang")]
     (tmp_path / "list.txt").write_text("\n".join(urls))
     command = [sys.executable, "-m", "recaption", "download", "list.txt", "out", "--user-agent-token", "recaption-test"]
-    command += ["--samples-per-shard", "2", "--timeout", "60"]
+    command += ["--samples-per-shard", "2", "--timeout", "600"]
     stops = {
         (signal.SIGKILL,): -signal.SIGKILL,
         (signal.SIGTERM,): 75,
@@ -370,7 +381,7 @@ def test_a_download_continues_after_each_kind_of_stop(web: Web, tmp_path: Path) 
         assert process.returncode == code
         assert code < 0 or (error.count("interrupted: ") == 1 and "run the same command again to continue" in error)
         assert "Traceback" not in error
-        assert psutil.wait_procs(helpers, timeout=30)[1] == []
+        assert psutil.wait_procs(helpers, timeout=120)[1] == []
 
     settings = {"samples_per_shard": 2, "max_bytes": 32 << 20}
     summary, _ = run(tmp_path / "list.txt", tmp_path / "out", **settings)

@@ -50,14 +50,14 @@ def test_a_tdm_reservation_opts_out() -> None:
 
 
 def opener(**checks: object) -> urllib.request.OpenerDirector:
-    settings = {"max_bytes": 1 << 20, "max_seconds": 5.0, "respect_opt_out": True, "user_agent_token": "bot"}
+    settings = {"max_bytes": 1 << 20, "max_seconds": 120.0, "respect_opt_out": True, "user_agent_token": "bot"}
     return urllib.request.build_opener(Checks(**{**settings, **checks}))  # type: ignore[arg-type]
 
 
 def failure(url: str, **checks: object) -> str:
     """The reason of the error message of a fetch."""
     with pytest.raises((OSError, ValueError, http.client.HTTPException, CheckError)) as error:
-        opener(**checks).open(urllib.request.Request(url), timeout=3)
+        opener(**checks).open(urllib.request.Request(url), timeout=60)
     if isinstance(error.value, urllib.error.HTTPError):
         error.value.close()
     query = f"SELECT {REASON} FROM (SELECT ? AS message)"
