@@ -241,7 +241,7 @@ class EarlierSentences:
         if may_be_equal:
             shared = self._shared(known)
             best = max(shared, key=lambda at: (shared[at], -at))
-            if self._is_nearly_equal(new, self._sentences[best], shared[best], needed):
+            if self._is_nearly_equal(new, best, shared[best], needed):
                 return self._original[best]
         if may_be_entailed:
             shared = self._shared(known & core)
@@ -289,9 +289,10 @@ class EarlierSentences:
             found = self._statements[at] = entailment.Statement(self._sentences[at].tokens)
         return found
 
-    def _is_nearly_equal(self, new: _Compared, other: _Compared, n_shared: int, needed: float) -> bool:
+    def _is_nearly_equal(self, new: _Compared, at: int, n_shared: int, needed: float) -> bool:
         if n_shared + _MOST_NAMED < needed:
             return False
+        other = self._sentences[at]
         features = new.features
         added = set(new.stems) - other.features
         object_stems = {stem(word) for tag in new.objects for word in _words_of(tag)}
@@ -308,7 +309,7 @@ class EarlierSentences:
             return not _replaced(new, other, added)
         if not _agree_in_persons_and_negation(new, other):
             return False
-        statement, known = entailment.Statement(new.tokens), entailment.Statement(other.tokens)
+        statement, known = entailment.Statement(new.tokens), self._statement(at)
         if not statement.agrees_with(known):
             return False
         missing = {word.stem for word in statement.missing(known)}
