@@ -75,6 +75,8 @@ _ASPECTS = word_set("color colour hue shade texture shape pattern tone size mate
 """What can be seen of a thing: "the color of the surface"."""
 _TOPICS = word_set("atmosphere mood ambiance ambience vibe feel lighting brightness aesthetic")
 """What a place has as a whole: "the lighting in the room"."""
+_MOODS = _TOPICS - {"lighting", "brightness"}
+_HAS_VERBS = word_set("has have had exudes exude radiates radiate")
 _STATES = word_set("""
     clean dirty tidy messy neat cluttered organized organised maintained hygienic spacious empty full crowded modern
     dark dim
@@ -130,6 +132,8 @@ def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int],
         if any(head in lex.ABOUT and head not in lex.PICTURES for head in stated):
             return True
         return not visible and any(head in lex.ABOUT or lex.is_abstract(head) for head in stated)
+    if _has_mood(words, start, verb):
+        return True
     if verb < len(words) and any(at < words[verb].start for at in visible) and not _is_topic(words, start, verb):
         return False  # "A red door adds a pop of colour": a thing with an effect is seen
     if visible and (words[0].tag in ADVERBIAL_TAGS or words[0].text.endswith("ing")) and _is_inverted(words):
@@ -162,6 +166,18 @@ def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int],
     if lex.is_abstract(heads[0]) and not visible and not facts and verb < len(words):  # "The moment is full of joy"
         return words[verb].text in lex.COPULAS or verb_lemma(words[verb]) in lex.EFFECTS
     return (heads[0] in lex.ABOUT or lex.is_abstract(heads[0])) and has_effect(words, verb)
+
+
+def _has_mood(words: Sequence[Token], start: int, verb: int) -> bool:
+    """Whether a mood is all that a thing has: "The room has a cozy and relaxed atmosphere"."""
+    if verb >= len(words) or words[verb].text not in _HAS_VERBS or words[start].text in INDEFINITE:
+        return False
+    behind = noun_heads(words, verb + 1, len(words))
+    return (
+        len(behind) == 1
+        and behind[0] in _MOODS
+        and not any(word.text in seen for word in words for seen in (lex.COLOURS, lex.MATERIALS, _LOOKS))
+    )
 
 
 def _is_topic(words: Sequence[Token], start: int, verb: int) -> bool:

@@ -124,3 +124,29 @@ def test_a_thing_in_the_scene_is_content_though_its_noun_may_mean_the_picture(su
 )
 def test_an_effect_on_the_viewer_is_no_content(subs: Subs, text: str) -> None:
     assert subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The room has a cozy and relaxed atmosphere.",
+        "The portrait has a formal, somewhat melancholic feel.",
+        "The living room exudes a warm and inviting ambiance.",
+    ],
+)
+def test_a_thing_that_has_nothing_but_a_mood_is_no_content(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The room has a white ceiling and a cozy atmosphere.",
+        "The room has a wooden, rustic feel.",
+        "The kitchen has a rustic feel, with wooden cabinets and a stone floor.",
+        "The lamp has a dim lighting.",
+        "A dog has a playful mood.",
+    ],
+)
+def test_what_a_thing_has_besides_a_mood_is_content(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_meta
