@@ -261,7 +261,11 @@ class Annotator:
             is_meta = text[:opener].rstrip().endswith(":")
             opener, content = 0, _content_tokens(sentence, text, 0)
         n_words = count_words(text)
-        repetition = earlier.add(sub_id, text[opener:], objects, content)
+        compared, compared_tokens = opener, content
+        if opener and not lex.COLOURS.isdisjoint(text[:opener].casefold().split()):  # "a black and white photograph of"
+            compared, compared_tokens = 0, _content_tokens(sentence, text, 0)
+        is_parsed = is_english and is_tagged
+        repetition = earlier.add(sub_id, text[compared:], objects, compared_tokens if is_parsed else ())
         has_end, is_cut = split.has_end(text), is_last and caption.finish_reason == "length"
         has_no_letter = not is_tagged and not any(map(str.isalpha, text))  # "1234": no object or verb in any language
         is_fragment = (
