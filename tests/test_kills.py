@@ -115,6 +115,40 @@ def disturb(work: KilledRun, kills: list[tuple[str, int]], requests: int) -> Non
     assert work.wait() == 0, work.said()
 
 
+class Ended:
+    """A run that has sent `asked` requests and ends before the next one."""
+
+    running = True
+
+    def __init__(self, asked: int) -> None:
+        self._asked = asked
+
+    def asked(self) -> int:
+        return self._asked
+
+    def wait_until_asked(self, requests: int, room: int | None = None) -> bool:
+        return requests <= self._asked
+
+    def kill(self, kind: str, *, held: bool = False) -> bool:
+        self._asked = 99  # all requests were sent meanwhile
+        return True
+
+    def wait(self, *, held: bool = False) -> int:
+        return 0
+
+    def said(self) -> str:
+        return ""
+
+
+def test_a_kill_that_does_not_come_is_an_error_or_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for asked, kills in ((0, [("engine", 50)]), (99, [("engine", 1)])):
+        with pytest.raises(AssertionError):
+            disturb(Ended(asked), kills, 100)  # type: ignore[arg-type]
+    work = Ended(50)
+    disturb(work, [("engine", 0), ("worker", 10), ("driver", 10)], 100)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "no kill of worker, driver: all requests were sent before\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "kind"),

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from recaption.annotate import flags, split
+from recaption.annotate import flags, meta, split
 from recaption.annotate import lexicon as lex
 from recaption.annotate.custom_tables import CustomRows, described, load_tables
 from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from recaption.tasks.base import TableSpec
 
-VERSION = "6"
+VERSION = "7"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
 MAX_CHARACTERS = 65_536
@@ -261,7 +261,11 @@ class Annotator:
             is_meta = text[:opener].rstrip().endswith(":")
             opener, content = 0, _content_tokens(sentence, text, 0)
         n_words = count_words(text)
-        repetition = earlier.add(sub_id, text[opener:], objects, content)
+        compared, compared_tokens = opener, content
+        if opener and not lex.COLOURS.isdisjoint(text[:opener].casefold().split()):  # "a black and white photograph of"
+            compared, compared_tokens = 0, _content_tokens(sentence, text, 0)
+        is_parsed = is_english and is_tagged
+        repetition = earlier.add(sub_id, text[compared:], objects, compared_tokens if is_parsed else ())
         has_end, is_cut = split.has_end(text), is_last and caption.finish_reason == "length"
         has_no_letter = not is_tagged and not any(map(str.isalpha, text))  # "1234": no object or verb in any language
         is_fragment = (
@@ -273,7 +277,7 @@ class Annotator:
         is_meta = is_meta or (
             is_english
             and is_tagged
-            and flags.is_meta(content, text, visible=visible, has_opener=opener > 0, is_fragment=is_fragment)
+            and meta.is_meta(content, text, visible=visible, has_opener=opener > 0, is_fragment=is_fragment)
         )
         return SubCaption(
             sub_id=sub_id,

@@ -11,6 +11,7 @@ from recaption.annotate.tagged_words import ADJECTIVES, BE, FINITE, NOUNS, Token
 
 _ADJECTIVE_ENDINGS = ("ed", "ing", "est", "ly", "ish", "less", "wide", "ian", "ese", "like", "free")
 _AFTER_PHRASE = frozenset(("IN", "VBZ", "VBD", "VBP", "MD", ".", "WDT"))  # tags that can follow a complete phrase
+_AFTER_EVENT = frozenset((".", ",", "IN", "CC", ""))
 _AUXILIARIES = frozenset(("has", "have", "be", "do", "does"))
 _NO_ATTRIBUTES = lex.META | lex.COLOURS | lex.NOT_ATTRIBUTES | lex.NUMBERS.keys()
 _BEHIND_FIRST_NOUN = frozenset(("IN", "CC", ",", ":", ""))
@@ -88,10 +89,12 @@ def _by_word(text: str, tag: str) -> str:
         return "JJ" if "-" in text else _IN_CONTEXT
     if tag in ("VBZ", "VB", "VBP", "UH"):
         return tag if text in lex.COPULAS or text in _AUXILIARIES else _IN_CONTEXT
+    if tag == "VBG":
+        return _IN_CONTEXT if text in lex.EVENTS else tag
     return _IN_CONTEXT if text == "both" and tag == "CC" else tag
 
 
-_VERDICTS = {tag: _Verdicts(tag) for tag in ("NN", "JJ", "NNS", "NNP", "RB", "JJS", "DT", *_CONTEXTUAL)}
+_VERDICTS = {tag: _Verdicts(tag) for tag in ("NN", "JJ", "NNS", "NNP", "RB", "JJS", "DT", "VBG", *_CONTEXTUAL)}
 """By tag. Words with other tags are left alone."""
 
 
@@ -103,7 +106,7 @@ def _by_context(tokens: Sequence[Token], i: int, before: Token | None) -> str:
             base = singular(text) if tag == "VBZ" else text
             ends = tag_at(tokens, 1) in _BEHIND_FIRST_NOUN and not (base in lex.VERBS or base in lex.ONLY_VERBS)
             return _noun(text) if ends and base not in _IMPERATIVES else tag  # "Pancakes with syrup"
-        if _precedes_noun(before, tokens[i]):
+        if _precedes_noun(before, tokens[i]) or (text in lex.EVENTS and _is_compound(tokens, i, before)):
             return "NNS" if tag == "VBZ" else "NN"
         return tag
     following = tokens[i + 1] if i + 1 < len(tokens) else None
@@ -126,6 +129,9 @@ def _by_context(tokens: Sequence[Token], i: int, before: Token | None) -> str:
     if tag == "RB":
         copula = tokens[i - (2 if tag_at(tokens, i - 1) == "RB" else 1)].text if i > 1 else ""
         return "JJ" if copula in lex.COPULAS and next_tag in (".", ",", "CC") else tag  # "are still wobbly"
+    if tag == "VBG":
+        is_noun = before is not None and before.tag in ("JJ", "PRP$") and next_tag not in NOUNS
+        return "NN" if is_noun else tag  # "a social gathering"
     if tag == "CC":
         return "DT" if next_tag == "NNS" else tag  # "both hands"
     if tag != "VBN" or before is None:
@@ -133,6 +139,17 @@ def _by_context(tokens: Sequence[Token], i: int, before: Token | None) -> str:
     if before.text in ("has", "have") and next_tag == "NNS" and text in lex.ADJECTIVES:
         return "JJ"  # "has serrated edges"
     return "NN" if before.text in ("a", "an") and next_tag in FINITE else tag  # "a moped is parked"
+
+
+def _is_compound(tokens: Sequence[Token], i: int, before: Token) -> bool:
+    """Whether the event at `i`, tagged as a verb, is a noun: "a soccer match". After one singular noun, no verb stands
+    in the plural."""
+    if tokens[i].tag not in ("VB", "VBP") or before.tag != "NN" or tag_at(tokens, i + 1) not in _AFTER_EVENT:
+        return False
+    j = i - 1
+    while j > 0 and (tokens[j].tag in NOUNS or tokens[j].tag in ADJECTIVES):
+        j -= 1
+    return tokens[j].tag == "DT" and tag_at(tokens, j - 1) != "CC"  # not "the dog and the horse race"
 
 
 def _noun(text: str) -> str:

@@ -1,12 +1,17 @@
 """Finds sentences of one image that repeat an earlier one, within a caption or across captions.
 
-Sentences are compared by their content words, reduced to stems, and by the places that they name ("left of the dog").
-Word order, articles, openers and inflection are ignored. A sentence repeats an earlier one if most of its content words
-occur there and all that distinguishes things agrees: it adds no number, colour, place, negation, object or attribute,
-no "another" or "third" and no other quotation; its colours and places have the same order; and it is not about "her"
-where the earlier one is about "him". A pronoun that begins the earlier sentence may stand for the name that begins the
-new one. A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence before it
-does, too, so that the pronoun stands for the same thing. In doubt, a sentence is not a repetition.
+A sentence repeats an earlier one if it is nearly equal to it, or if the earlier one states all that it states, in other
+words or among other things (`entailment`). In doubt, a sentence is not a repetition.
+
+Nearly equal sentences are compared by their content words, reduced to stems, and by the places that they name ("left of
+the dog"). Word order, articles, openers and inflection are ignored. Most content words must occur in the earlier
+sentence.
+
+In both cases all that distinguishes things must agree: the new sentence adds no number, colour, place, negation, object
+or attribute, no "another" or "third" and no other quotation; places and actions are of the same things; and it is not
+about "her" where the earlier one is about "him". A pronoun that begins the earlier sentence may stand for the name that
+begins the new one. A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence
+before it does, too, so that the pronoun stands for the same thing.
 
 A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its words, so the time is linear.
 """
@@ -15,26 +20,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
+from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS, WORD
-from recaption.annotate.lemma import singular
 from recaption.annotate.lexicon import word_set, words
-from recaption.annotate.tagged_words import Token
+from recaption.annotate.stems import CONTRASTS, PLACES, stem
+from recaption.annotate.tagged_words import FINITE, PLURAL, Token
 from recaption.types import Tag
 
-_PLACES = word_set("""
-    left right above below under behind front beside near top bottom inside outside over between against opposite center
-    corner foreground background upper lower
-""")
 _PRONOUNS = word_set("he she it they one its his her their")
 _FEMALE, _MALE = word_set("she her hers herself"), word_set("he him his himself")
+_WOMEN = word_set("woman women girl girls lady ladies female")
+_MEN = word_set("man men boy boys gentleman guy guys male")
 _PLURAL = word_set("they them their theirs themselves")
+_SEVERAL = _PLURAL | {"and", "both"}
 _OTHERS = word_set("""
     another other others second third fourth fifth sixth last additional extra different separate more
 """)
@@ -42,8 +46,6 @@ _AGAIN = word_set("also too likewise similarly")
 _QUOTED = re.compile(r"[\"“«]([^\"“”«»]+)[\"”»]|(?<![\w])['‘]([^'‘’]+)['’](?!\w)|\b([A-Z]{3,}(?: [A-Z]{2,})*)\b")
 """A text in the picture: in quotation marks, or in capitals."""
 _BEGIN = 3  # words among which a pronoun begins a sentence: "The black one"
-_OPPOSITES = word_set("light dark open closed up down off")
-_CONTRASTS = _PLACES | _OPPOSITES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
 _MIN_SHARED = 0.75  # share of a sentence's features (content words, places) that the earlier sentence has
 _MIN_COVERED = 0.35  # number of features, as a share of the earlier sentence's
 _ALL_SHARED_BELOW = 4  # sentences with fewer features must share all of them
@@ -51,24 +53,24 @@ _NOT_DESCRIPTIVE = STOP_WORDS | lex.NOT_ATTRIBUTES
 _LONG = 9  # features
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
-_MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
-_SYNONYMS = dict(
-    pair.split(":")
-    for pair in words("""
-    sat:sit sitting:sit stood:stand lain:lie lying:lie lies:lie rests:lie resting:lie rested:lie full:fill upward:up
-    upwards:up downward:down downwards:down laid:lay held:hold hung:hang ran:run running:run written:write wrote:write
-    drawn:draw drew:draw grey:gray colour:color centre:center middle:center central:center not:no isn:no aren:no
-    wasn:no weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no
-    beneath:under underneath:under next:beside alongside:beside upon:on large:big couch:sofa bike:bicycle
-    bikes:bicycle kid:child kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator
-    rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm
-    comfort:comfortable melancholy:melancholic brushwork:brushstroke firefighter:fireman nighttime:night
-    sidewalk:pavement photograph:photo
-    """)
+_MOST_CANDIDATES = 4
+_MIN_SHARED_CORE = 0.66  # share of the words that state something that the earlier sentence has as they are
+_DIRECTIONS = word_set("together away off out into")
+_MAX_TOKENS = 256
+_SKIPPED = word_set("addition backdrop each")  # words beside which `Statement` skips others
+_ENDS = (".", "!", "?")
+_ACTIONS = frozenset(
+    map(
+        stem,
+        words("""
+    sit stand lie walk run ride jump leap kneel crouch squat sleep eat drink swim fly climb hold throw catch kick
+    carry push pull drive read write smile laugh cry talk sing dance play cook wave
+    """),
+    )
 )
-"""Irregular inflections, negations, and synonyms that often vary between the captions of one image."""
-
-
+"""Verbs that never mean the same."""
+_NOT_FINITE = ("VB", "VBG", "VBN")
+_MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
 _Numbers = tuple[set[int], set[bool]]
 
 
@@ -103,7 +105,7 @@ class _Compared:
         out: dict[str, set[str]] = {}
         for tag in self.objects:
             counts = (str(tag.count),) if tag.count is not None and tag.count > 1 else ()
-            for word in (*map(_stem, tag.attributes), *counts):
+            for word in (*map(stem, tag.attributes), *counts):
                 out.setdefault(word, set()).add(_head(tag))
         return out
 
@@ -123,9 +125,23 @@ class _Compared:
         for token in self.tokens:
             word = token.text
             if (token.tag == "JJ" or (token.tag == "VBG" and not after_be)) and word not in _NOT_DESCRIPTIVE:
-                out.add(_stem(word))
+                out.add(stem(word))
             after_be = word in lex.COPULAS
         return out
+
+    @property
+    def can_be_parsed(self) -> bool:
+        """Whether it has tags, and is short enough for comparisons in quadratic time."""
+        return 0 < len(self.tokens) <= _MAX_TOKENS
+
+    def is_clause(self) -> bool:
+        """Whether it has a verb, or is what an opener introduces ("a blue door."). A heading or an item of a list is
+        not."""
+        has_end = self.content[-1:] in _ENDS
+        tags = {token.tag for token in self.tokens}
+        return not tags.isdisjoint(FINITE) or (
+            has_end and (self.content[:1].islower() or not tags.isdisjoint(_NOT_FINITE))
+        )
 
     def ends(self) -> tuple[str, str]:
         """Stems of the heads of the first and the last object; "" if there is none."""
@@ -142,7 +158,8 @@ class _Compared:
 
     def others(self) -> frozenset[str]:
         """Words that distinguish things: "another", "third", "also"."""
-        return (_OTHERS | _AGAIN).intersection(self.words)
+        found = (_OTHERS | _AGAIN).intersection(self.words)
+        return found - {"other"} if "each" in self.words else found  # "next to each other"
 
     def is_another(self) -> bool:
         """Whether it begins with "another" or the like."""
@@ -154,11 +171,11 @@ class _Compared:
 
     def places(self) -> tuple[str, ...]:
         """In order."""
-        return tuple(stem for stem in self.stems if stem in _PLACES)
+        return tuple(word for word in self.stems if word in PLACES)
 
     def colours(self) -> tuple[frozenset[str], ...]:
         """In order; those of one list ("red, blue and white") together."""
-        runs = groupby(self.stems, lambda stem: stem in lex.COLOURS)
+        runs = groupby(self.stems, lambda word: word in lex.COLOURS)
         return tuple(frozenset(run) for is_colour, run in runs if is_colour)
 
 
@@ -170,14 +187,16 @@ class EarlierSentences:
         self._exact: dict[tuple[str, ...], int] = {}  # stems -> index in `_sentences` of the last one with these
         self._by_feature: dict[str, list[int]] = {}  # indices in `_sentences`
         self._sentences: list[_Compared] = []
+        self._original: list[str] = []  # sub_ids of what these repeat, or of themselves
+        self._statements: dict[int, entailment.Statement] = {}  # of some of `_sentences`
         self._before: str | None = None  # sub_id of the last sentence, or of what it repeats
         self._last = ""
 
     def add(self, sub_id: str, content: str, objects: Sequence[Tag] = (), tokens: Sequence[Token] = ()) -> Repetition:
         """How far the sentence `content` (without its opener) repeats the sentences added before it.
 
-        `objects` are the objects that it names, `tokens` its words. If it repeats none of them, it is recorded under
-        `sub_id`.
+        `objects` are the objects that it names, `tokens` its words with their tags; without `tokens`, as in other
+        languages than English, only nearly equal sentences are found.
         """
         before = self._before if _caption_of(self._last) == _caption_of(sub_id) else None
         repetition = self._compare(sub_id, content, objects, tokens, before)
@@ -188,15 +207,16 @@ class EarlierSentences:
         self, sub_id: str, content: str, objects: Sequence[Tag], tokens: Sequence[Token], before: str | None
     ) -> Repetition:
         found = WORD.findall(content.casefold())
-        stems = tuple([_stem(word) for word in found if word not in STOP_WORDS] or found)
+        stems = tuple([stem(word) for word in found if word not in STOP_WORDS] or found)
         if not stems:
             return NO_REPETITION
         distinct = set(stems)
         known_share = len(distinct & self._stems) / len(distinct)
-        features = frozenset(distinct if distinct.isdisjoint(_PLACES) else distinct | _places(stems))
+        features = frozenset(distinct if distinct.isdisjoint(PLACES) else distinct | _places(stems))
         new = _Compared(sub_id, stems, features, found, content, objects, tokens, before)
         dup_of = self._repeated(new)
-        if dup_of is None:
+        if dup_of is None or stems not in self._exact:
+            self._original.append(dup_of or sub_id)
             self._exact[stems] = len(self._sentences)
             for feature in features:
                 self._by_feature.setdefault(feature, []).append(len(self._sentences))
@@ -208,38 +228,98 @@ class EarlierSentences:
         """The sub_id of the earlier sentence that `new` repeats."""
         exact = self._exact.get(new.stems)
         if exact is not None and _agree(new, self._sentences[exact]):
-            return self._sentences[exact].sub_id
+            return self._original[exact]
         features = new.features
-        if len(features) < _EXACT_BELOW:
-            return None
         needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
-        if len(self._by_feature.keys() & features) + _MOST_NAMED < needed:
+        known = self._by_feature.keys() & features
+        may_be_equal = len(features) >= _EXACT_BELOW and len(known) + _MOST_NAMED >= needed
+        core = entailment.core(new.words, new.stems) if new.can_be_parsed and len(known) >= _EXACT_BELOW else set()
+        core_needed = _MIN_SHARED_CORE * len(core)
+        may_be_entailed = bool(core) and len(known & core) >= core_needed
+        if not known or not (may_be_equal or may_be_entailed):
             return None  # the usual case: not even all earlier sentences together have them
+        if may_be_equal:
+            shared = self._shared(known)
+            best = max(shared, key=lambda at: (shared[at], -at))
+            if self._is_nearly_equal(new, best, shared[best], needed):
+                return self._original[best]
+        if may_be_entailed:
+            shared = self._shared(known & core)
+            candidates = [at for at, n_shared in shared.items() if n_shared >= core_needed]
+            candidates = sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES]
+            if _SKIPPED.isdisjoint(new.words):
+                candidates = [
+                    at
+                    for at in candidates
+                    if entailment.may_imply(self._sentences[at].features, core - self._sentences[at].features)
+                ]
+            return self._entailing(new, candidates)
+        return None
+
+    def _shared(self, features: Iterable[str]) -> dict[int, int]:
+        """How many of `features` earlier sentences have, by index."""
         shared: dict[int, int] = {}
         for feature in features:
-            for at in self._by_feature.get(feature, ())[-_MAX_COMPARED:]:
+            for at in self._by_feature[feature][-_MAX_COMPARED:]:
                 shared[at] = shared.get(at, 0) + 1
-        if not shared:
+        return shared
+
+    def _entailing(self, new: _Compared, candidates: list[int]) -> str | None:
+        """The sub_id of the first of the earlier sentences `candidates` that states all that `new` states."""
+        if not candidates or not new.is_clause():
             return None
-        best = max(shared, key=lambda at: (shared[at], -at))
-        n_shared, other = shared[best], self._sentences[best]
+        statement = entailment.Statement(new.tokens)
+        if len(statement.stems) < _EXACT_BELOW or (new.pronouns()[0] and not statement.names_thing):
+            return None
+        for at in candidates:
+            other = self._sentences[at]
+            if (
+                other.can_be_parsed
+                and statement.is_entailed_by(self._statement(at))
+                and _agree_in_persons_and_negation(new, other)
+                and _agree(new, other, in_other_words=True)
+                and not _moved(new, other)
+            ):
+                return self._original[at]
+        return None
+
+    def _statement(self, at: int) -> entailment.Statement:
+        found = self._statements.get(at)
+        if found is None:
+            found = self._statements[at] = entailment.Statement(self._sentences[at].tokens)
+        return found
+
+    def _is_nearly_equal(self, new: _Compared, at: int, n_shared: int, needed: float) -> bool:
         if n_shared + _MOST_NAMED < needed:
-            return None
+            return False
+        other = self._sentences[at]
+        features = new.features
         added = set(new.stems) - other.features
-        object_stems = {_stem(word) for tag in new.objects for word in _words_of(tag)}
+        object_stems = {stem(word) for tag in new.objects for word in _words_of(tag)}
         for named, is_pronoun, also in zip(new.ends(), other.pronouns(), new.pronouns(), strict=True):
             if is_pronoun and not also and added & object_stems == {named} and named in self._stems:
                 added, n_shared = added - {named}, n_shared + 1
         if n_shared < needed or len(features) < _MIN_COVERED * len(other.features):
-            return None
-        if added & _CONTRASTS or added & object_stems or any(stem.isdigit() for stem in added):
-            return None
-        if not _agree(new, other) or _replaced(new, other, added):
-            return None
-        return None if _swapped(new, other) else other.sub_id
+            return False
+        if added & CONTRASTS or added & object_stems or any(word.isdigit() for word in added):
+            return False
+        if not _agree(new, other) or _swapped(new, other):
+            return False
+        if not (new.can_be_parsed and other.can_be_parsed):
+            return not _replaced(new, other, added)
+        if not _agree_in_persons_and_negation(new, other):
+            return False
+        statement, known = entailment.Statement(new.tokens), self._statement(at)
+        if not statement.agrees_with(known):
+            return False
+        missing = {word.stem for word in statement.missing(known)}
+        heads = {_head(tag) for tag in new.objects} - {_head(tag) for tag in other.objects}
+        if missing & _DIRECTIONS or missing & heads & known.known.modifiers:  # "bus" and "bus stop"
+            return False
+        return not _replaced(new, other, added & missing)
 
 
-def _agree(new: _Compared, other: _Compared) -> bool:
+def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bool:
     """Whether the sentences agree in all that distinguishes things, besides the words themselves."""
     same_caption = _caption_of(new.sub_id) == _caption_of(other.sub_id)
     begins_with_pronoun, _ = new.pronouns()
@@ -256,16 +336,34 @@ def _agree(new: _Compared, other: _Compared) -> bool:
     if not new.quotations() <= other.quotations():
         return False
     numbers, other_numbers = new.numbers(), other.numbers()
-    if any(_differ(numbers[head], other_numbers[head]) for head in numbers.keys() & other_numbers.keys()):
-        return False
+    for head in numbers.keys() & other_numbers.keys():
+        if _differ(numbers[head], other_numbers[head]):
+            return False
+        if in_other_words and not numbers[head][1] <= other_numbers[head][1]:
+            return False
     rest = iter(other.places())
-    if not all(place in rest for place in new.places()):
+    if not in_other_words and not all(place in rest for place in new.places()):
         return False
     colours, other_colours = new.colours(), other.colours()
     if colours != other_colours and Counter(colours) == Counter(other_colours):
         return False  # "yellow with pink flowers" and "pink with yellow flowers"
     if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
         return new.before in (other.sub_id, other.before)
+    return True
+
+
+def _agree_in_persons_and_negation(new: _Compared, other: _Compared) -> bool:
+    """Whether both or none have a negation, and a pronoun of `new` can stand for what `other` is about."""
+    if ("no" in new.stems) != ("no" in other.stems):
+        return False
+    female, male, _ = new.persons()
+    known = frozenset(other.words)
+    if female != male:
+        same, opposite = (_FEMALE | _WOMEN, _MALE | _MEN) if female else (_MALE | _MEN, _FEMALE | _WOMEN)
+        if known.isdisjoint(same) and not known.isdisjoint(opposite):
+            return False
+    if "they" in new.words[:_BEGIN]:
+        return not known.isdisjoint(_SEVERAL) or any(token.tag in PLURAL for token in other.tokens)
     return True
 
 
@@ -280,13 +378,17 @@ def _caption_of(sub_id: str) -> str:
 
 
 def _replaced(new: _Compared, other: _Compared, added: set[str]) -> bool:
-    """Whether a participle or an adjective takes the place of another: "standing in a field" and "walking in a field".
+    """Whether a verb, a participle or an adjective takes the place of another: "standing in a field" and "walking in a
+    field".
 
     A single replaced word in a long sentence is taken for a synonym.
     """
     if len(added) == 1 and len(new.features) >= _LONG:
         return False
-    return bool(added & new.descriptive()) and bool(other.descriptive() - set(new.stems))
+    known = set(new.stems)
+    if added & new.descriptive() and other.descriptive() - known:
+        return True
+    return bool(added & _ACTIONS and _ACTIONS & set(other.stems) - known)
 
 
 def _swapped(new: _Compared, other: _Compared) -> bool:
@@ -296,15 +398,24 @@ def _swapped(new: _Compared, other: _Compared) -> bool:
         return True
     if len(new.stems) > 2 and new.stems == other.stems[::-1]:
         return True
-    other_modified = other.modified()
-    moved = [word for word, heads in new.modified().items() if heads.isdisjoint(other_modified.get(word, heads))]
+    moved = _moved(new, other)
     if len(moved) > 1:
         return True  # a single word may be the tagger's mistake, unless it distinguishes: "dark-colored"
-    return any(part in _CONTRASTS for word in moved for part in word.split("-"))
+    return any(part in CONTRASTS for word in moved for part in word.split("-"))
+
+
+def _moved(new: _Compared, other: _Compared) -> list[str]:
+    """The attributes and counts that both have, but of other things."""
+    known = other.modified()
+    return [
+        word
+        for word, heads in new.modified().items()
+        if word in known and not any(entailment.is_implied(head, of) for head in heads for of in known[word])
+    ]
 
 
 def _head(tag: Tag) -> str:
-    return _stem(tag.lemma.rpartition(" ")[2])
+    return stem(tag.lemma.rpartition(" ")[2])
 
 
 def _words_of(tag: Tag) -> tuple[str, ...]:
@@ -314,20 +425,4 @@ def _words_of(tag: Tag) -> tuple[str, ...]:
 def _places(stems: tuple[str, ...]) -> set[str]:
     """Place words with the stem after them: "left of the dog" gives "left dog". They distinguish "the dog left of the
     cat" from "the cat left of the dog"."""
-    return {f"{a} {b}" for a, b in pairwise(stems) if a in _PLACES}
-
-
-@lru_cache(maxsize=16384)
-def _stem(word: str) -> str:
-    word = _SYNONYMS.get(word, word)
-    if len(word) <= 3 or word in _CONTRASTS:
-        return word
-    word = singular(word)
-    word = _SYNONYMS.get(word, word)
-    for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) > len(ending) + 2:
-            word = word[: -len(ending)]
-            if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
-                word = word[:-1]
-            break
-    return word.removesuffix("e")
+    return {f"{a} {b}" for a, b in pairwise(stems) if a in PLACES}

@@ -30,11 +30,16 @@ _WHEN = rf"""(?:[ ](?:taken|captured|shot|photographed))?[ ](?:at[ ](?:{_DAY}|ey
 _SENT = r"[ ](?:that[ ])?(?:you|i|we)(?:[ ]have|['’]ve)?[ ](?:sent|shared|provided|uploaded|attached|gave|posted)"
 _OF = r"[ ](?:of|showing|depicting|featuring|capturing|showcasing|that[ ](?:shows|depicts|features|captures))[ ]"
 _GLIMPSE = r"an?[ ](?:\w+[ ])?(?:glimpse|view|look)[ ](?:of|at|into)"
+_AT = r"""(?:[ ](?:in(?![ ]front[ ])|on|at(?![ ]night)|during)
+    |(?=[ ](?:in[ ]front|outdoors|outside|indoors|inside)\b))"""
 _SHOWS = rf"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?
     |includes?|reveals?|highlights?|offers|provides|consists[ ]of|is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}[ ](?:of|showing
-    |depicting|featuring)|is[ ]of|is[ ]set[ ](?:in|on|at|against)|is[ ]dominated[ ]by
+    |depicting|featuring)|is[ ]of|is[ ]set(?:[ ]against|{_AT})|is[ ]dominated[ ]by
     |(?:is[ ]cent(?:ered|red)|cent(?:er|re)s)[ ](?:on|around)|revolves[ ]around
-    |appears?[ ]to[ ](?:show|be|depict|feature)|(?:takes[ ]place|unfolds)[ ](?:in|on|at)|(?:focuses|zooms[ ]in)[ ]on
+    |(?:appears?|seems?)[ ]to[ ](?:be[ ](?:set|taking[ ]place|taken){_AT}|show|be|depict|feature)
+    |(?:takes[ ]place|is[ ]taking[ ]place|unfolds){_AT}
+    |(?:is|was)[ ]taken[ ](?:in|at|on|inside)(?=[ ](?:an?|the)[ ](?![^,.]{{0,20}}(?:angle|distance|height)))
+    |(?:focuses|zooms[ ]in)[ ]on
     |(?:takes|transports|brings|immerses|places)[ ](?:us|you|the[ ]viewer)[ ](?:in|on|back[ ])?(?:to)?
     |gives[ ](?:us|the[ ]viewer)[ ]{_GLIMPSE}
     |is(?=[ ](?:a|an)[ ](?:[a-z-]{{2,20}}[ ]){{0,3}}{_THING}\b))"""
@@ -78,7 +83,8 @@ _OPENERS = re.compile(
     | here,?[ ]{_SEE}
     | the[ ]viewer[ ]is[ ](?:offered|given|presented[ ]with|treated[ ]to)[ ](?:{_GLIMPSE}[ ])?
     | {_SEE}
-    | (?:the|this|its)[ ](?:{_WORD}[ ]){{0,2}}?{_ASPECT}(?:[ ](?:of|in)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?[ ]
+    | (?:the|this|its)[ ](?:(?![\w-]+['’]s)(?:{_WORD})[ ]){{0,2}}?{_ASPECT}
+      (?:[ ](?:of|in)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?[ ]
       (?:here[ ])?{_IS}[ ](?:(?:on|in)[ ])?{_NP}
     | (?:the|this)[ ]{_ADJ}scene[ ]is[ ](?=an?[ ])
     )""",
@@ -123,17 +129,19 @@ def _is_content(match: re.Match[str], head: str, words: Sequence[Token], start: 
     """Whether the match is not an opener: it is the subject of the sentence ("A photo of a soldier lies on a desk"), or
     it introduces only a statement about the picture ("Shot from a low angle, the picture emphasizes the height")."""
     end = match.end()
-    if match["noun"]:
-        return _is_subject(words, start + end)
+    if match["noun"]:  # "The composition of the photo is" is about the photo
+        return _is_subject(words, start + end) or _PICTURE_NEXT.match(head, end) is not None
     return bool(match["aside"] and _PICTURE_NEXT.match(head, end) and not _OPENERS.match(head, end))
 
 
 def _is_subject(words: Sequence[Token], begin: int) -> bool:
     """Whether the words before `begin` ("A photo of") are the subject of a later verb, and so name a thing in the
     picture: a finite verb follows, and no relative pronoun comes before it."""
-    for word in words:
+    for i, word in enumerate(words):
         if word.start < begin:
             continue
+        if word.text == "and" and i + 1 < len(words) and words[i + 1].tag == "VBG":
+            continue  # "A painting of a man wearing a hat and holding a book hangs on the wall"
         if word.text in _RELATIVE:
             return False
         is_participle = word.tag == "VBD" and word.text not in ("was", "were", "had")  # it may be a participle

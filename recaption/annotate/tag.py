@@ -45,6 +45,8 @@ _MADE_OF = frozenset(("made", "built", "constructed", "crafted", "carved", "wove
 _SKIPPED_IN_PREDICATE = frozenset(("and", "a", "little", "bit", "but", "yet", "also"))
 _CONJUNCTIONS = frozenset(("and", "but", "yet", ","))
 _NOT_A_WORD = re.compile(r"[^\w'’. -]|[\w-]\.\w|_")  # file names, addresses, hashtags
+_STILL_THERE = lex.word_set("only just merely common uncommon usual unusual typical often always every")
+"""Words after "not" that deny no presence: "it is not common to see a cat on a toilet"."""
 _NEGATIVE_SUBJECTS = frozenset(("nobody", "none", "nothing", "never", "one"))
 _NOT_PREPOSITIONS = frozenset(("while", "whereas", "although", "though", "because", "as", "that", "like"))
 _NEGATIVE_CONJUNCTIONS = frozenset(("neither", "nor"))
@@ -171,7 +173,7 @@ class _Scan:
             return phrase if is_new else _Phrase()
         if text in NEGATORS:
             following = self.tokens[i + 1].text if i + 1 < len(self.tokens) else ""
-            self.negative = following not in ("only", "just", "merely")
+            self.negative = following not in _STILL_THERE
         if text in _NEGATIVE_CONJUNCTIONS:
             self.negative = True
         elif text in _NEGATIVE_SUBJECTS and (text != "one" or (i and self.tokens[i - 1].text == "no")):

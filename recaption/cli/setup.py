@@ -28,7 +28,12 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or em
     demo = shlex.quote(str(folder / "pipelines" / "demo.yaml"))
     print_plain(console, f"{folder} has the shipped pipelines, prompts and schemas. Run the demo:")
     print_plain(console, f"  {command} run {demo}")
-    print_plain(console, "To caption your own images, edit source.path in a copy, and check it before the first run:")
+    print_plain(
+        console,
+        "Its model describes rendered scenes only. For your own images, edit source.path and output.path of flair.yaml "
+        "(a model on GPUs), openai.yaml (a model on a server) or column.yaml (captions that exist) in the same folder. "
+        "Check a pipeline before its first run:",
+    )
     print_plain(console, f"  {command} doctor {demo}")
     return 0
 

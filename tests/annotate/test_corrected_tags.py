@@ -44,6 +44,10 @@ def _tokens(tagged: str, lemma: str = "") -> list[Token]:
         ("both/CC hands/NNS", "DT NNS"),
         ("a/DT high-angle/NN ,/, wide/JJ shot/NN", "DT JJ , JJ NN"),
         ("light/NN blue/JJ sky/NN", "JJ JJ NN"),
+        ("a/DT close/JJ soccer/NN match/VBP ./.", "DT JJ NN NN ."),
+        ("the/DT dog/NN and/CC the/DT horse/NN race/VBP ./.", "DT NN CC DT NN VBP ."),
+        ("a/DT social/JJ gathering/VBG ./.", "DT JJ NN ."),
+        ("people/NNS gathering/VBG outside/RB", "NNS VBG RB"),
     ],
 )
 def test_tags_that_cannot_be_right_are_replaced(tagged: str, expected: str) -> None:

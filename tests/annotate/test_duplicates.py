@@ -99,3 +99,181 @@ def test_colours_of_one_thing_may_change_places(subs: Subs) -> None:
         "The lighthouse at the end of the pier is red and white.", "The lighthouse at the pier's end is white and red."
     )
     assert b.dup_of == a.sub_id
+
+
+IN_OTHER_WORDS = {
+    "a more general word": (
+        "A man is riding a motorcycle down a road.",
+        "A person is riding a motorcycle down a road.",
+    ),
+    "vehicle": ("A car is parked next to a brick building.", "A vehicle is parked next to a brick building."),
+    "says less": (
+        "The image features a man wearing a gray jacket and black gloves, standing on a yellow paddleboard.",
+        "A man is standing on a paddleboard.",
+    ),
+    "another frame": (
+        "The image features a large elephant standing in a field.",
+        "There is a large elephant standing in a field.",
+    ),
+    "order": (
+        "The toilet is on the right side of the room, while the sink is on the left side.",
+        "The sink is on the left side of the room, while the toilet is on the right side.",
+    ),
+    "order of an and": ("A mouse and a keyboard are on the desk.", "A keyboard and a mouse are on the desk."),
+    "beside": ("A woman is standing next to a horse.", "A woman is standing beside a horse."),
+    "relation turned around": ("The sink is near the window.", "The window is near the sink."),
+    "above first": ("There is a mirror above the sink.", "Above the sink, there is a mirror."),
+    "hedge": ("The dog is looking at the camera.", "The dog appears to be looking at the camera."),
+    "guess at the end": (
+        "A boy is holding a kite on the beach.",
+        "A boy is holding a kite on the beach, possibly waiting for the wind.",
+    ),
+    "effect at the end": (
+        "There are several trees in the background.",
+        "There are trees in the background, adding to the wintery atmosphere.",
+    ),
+    "which effect": (
+        "The woman is wearing a long wetsuit and gloves.",
+        "The woman is wearing a wetsuit, which provides her with protection.",
+    ),
+    "indicating": (
+        "There are many wine glasses around the pizza.",
+        "There are many wine glasses around the pizza, indicating that it might be a celebration.",
+    ),
+    "suggests": (
+        "A green jeep is parked on a wet road.",
+        "The wet road suggests that it has rained recently, but a green jeep is parked.",
+    ),
+    "in addition to": (
+        "In the room, there are books scattered around the desk.",
+        "In addition to the laptop, there are books scattered around the desk.",
+    ),
+    "grassy": ("Cows are grazing in a grassy field.", "Cows are grazing in a field of grass."),
+    "wooden": ("The stairs have a wooden handrail.", "The stairs have a handrail made of wood."),
+    "massive": ("A massive clock hangs on the wall.", "A large clock hangs on the wall."),
+    "couch": ("A boy and his dog are lying on the sofa.", "A boy is lying on the couch."),
+    "spread": ("Umbrellas are scattered across the sand.", "Umbrellas are spread across the sand."),
+    "watch": ("The cat is watching the bird on the screen.", "The cat is looking at the bird on the screen."),
+    "water": ("A small boat sails on the lake.", "A small boat sails on the water."),
+    "child": ("A boy in a red cap holds an apple.", "A child in a red cap holds an apple."),
+    "pronoun": ("A man wearing a white shirt is holding a phone.", "He is wearing a white shirt and holding a phone."),
+    "elderly": (
+        "An elderly woman is sitting on a wooden bench in a park.",
+        "An older woman is sitting on a wooden bench in a park.",
+    ),
+    "airplane": ("A small airplane is flying in the cloudy sky.", "A small plane is flying in the cloudy sky."),
+    "side by side": (
+        "Two zebras are standing next to each other in a field.",
+        "Two zebras are standing side by side in a field.",
+    ),
+    "animals": ("A giraffe is eating leaves from a tree.", "An animal is eating leaves from a tree."),
+    "enjoying": (
+        "A woman is sitting on a bench at the beach.",
+        "The woman is enjoying her time on a bench at the beach.",
+    ),
+    "laptop computer": ("A laptop computer and a cup stand on the desk.", "A laptop stands on the desk."),
+    "backdrop": ("A red biplane is flying in a clear blue sky.", "The biplane is flying against a blue sky backdrop."),
+    "street": ("A man is riding a skateboard down a city street.", "A man is riding a skateboard down a street."),
+    "possibly a": (
+        "A black bird stands on a rock near the water.",
+        "A black bird, possibly a crow, stands on a rock near the water.",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IN_OTHER_WORDS)
+def test_a_sentence_repeats_one_in_other_words(subs: Subs, what: str) -> None:
+    first, second = subs(*IN_OTHER_WORDS[what])
+    assert second.dup_of == first.sub_id
+
+
+SAYS_MORE = {
+    "another person": (
+        "A man in a red jacket is riding a bicycle down the street.",
+        "A woman in a red jacket is riding a bicycle down the street.",
+    ),
+    "a narrower word": ("A person is standing next to a vehicle.", "A man is standing next to a truck."),
+    "sibling": ("A cat is sleeping on the wooden chair.", "A dog is sleeping on the wooden chair."),
+    "another colour": ("The woman is wearing a blue dress and a hat.", "The woman is wearing a green dress."),
+    "colour added": ("A bus is parked on the street near a shop.", "A yellow bus is parked on the street."),
+    "number": ("There are two bowls and a spoon on the table.", "There are three bowls on the table."),
+    "one and many": (
+        "There is a chair in the corner of the room near a lamp.",
+        "There are several chairs in the corner of the room.",
+    ),
+    "side": (
+        "The sink is on the left side of the room, and the toilet is on the right side.",
+        "The sink is on the right side of the room.",
+    ),
+    "sides swapped": (
+        "The cat is positioned on the left side of the scene, while the dog is on the right side.",
+        "The dog is positioned on the left side of the scene, while the cat is on the right side.",
+    ),
+    "relation": ("The lamp is near the table in the room.", "The lamp is on the table in the room."),
+    "relation reversed": ("A cup is above the shelf in the kitchen.", "A shelf is above the cup in the kitchen."),
+    "above and below": ("A mirror hangs above the sink.", "A mirror hangs below the sink."),
+    "front and behind": ("A dog sits in front of the tall fence.", "A dog sits behind the tall fence."),
+    "posture": ("The man is sitting on a bench in the park.", "The man is standing on a bench in the park."),
+    "who does it": (
+        "The girl is sitting on the couch, and the boy is standing near the window.",
+        "The boy is sitting on the couch.",
+    ),
+    "action": ("A man is holding a frisbee in the park.", "A man is throwing a frisbee in the park."),
+    "negation": ("There are no people on the beach.", "There are people on the beach."),
+    "negated later": ("There are people and umbrellas on the beach.", "There are no umbrellas on the beach."),
+    "another": ("A man holds a surfboard on the beach.", "Another man holds a surfboard on the beach."),
+    "quotation": (
+        'A red sign that reads "Stop" stands at the corner.',
+        'A red sign that reads "Yield" stands at the corner.',
+    ),
+    "thing added": ("The man is wearing a black jacket.", "The man is wearing a black jacket and a cap."),
+    "place added": ("A boat floats on the water.", "A boat floats on the water near the bridge."),
+    "he and she": ("A woman is holding a red umbrella and a bag.", "He is holding a red umbrella."),
+    "they and he": ("The player is wearing a blue helmet and gloves.", "They are wearing blue helmets."),
+    "material": ("The house has a wooden fence and a garden.", "The house has a metal fence."),
+    "opposite adjective": ("A large bowl of soup stands on the table.", "A small bowl of soup stands on the table."),
+    "size of another thing": ("A small dog sits next to a large tree.", "A large dog sits next to a tree."),
+    "a compound is another thing": ("A bus stop is visible on the street.", "A bus is visible on the street."),
+    "clock tower": (
+        "The image shows a clock tower with a pointed roof.",
+        "The image shows a clock with a pointed hand.",
+    ),
+    "facing each other": (
+        "Two horses are standing in a grassy field.",
+        "Two horses are standing in a grassy field, facing each other.",
+    ),
+    "black and white": (
+        "The image shows a bed with a laptop on it.",
+        "The image is a black and white photograph of a bed with a laptop on it.",
+    ),
+    "up and down": ("A man is skateboarding down a steep ramp.", "A man is skateboarding up a steep ramp."),
+    "open and closed": ("The laptop on the desk is open.", "The laptop on the desk is closed."),
+    "inside": ("Two birds are sitting outside the cage.", "Two birds are sitting inside the cage."),
+    "third": ("The first skater wears a blue helmet.", "The third skater wears a blue helmet."),
+    "whose": ("The woman's dog is sitting on the couch.", "The woman is sitting on the couch with her dog."),
+    "heading": ("The kitchen has a stove, a sink and black coffee on the counter.", "Black coffee"),
+    "background and foreground": (
+        "A tree stands in the foreground and a house in the background.",
+        "A house stands in the foreground.",
+    ),
+    "owner": ("A man is holding the leash of a dog.", "A dog is holding the leash of a man."),
+    "beneath": ("The cat lies under the table and the dog lies on the rug.", "The dog lies under the table."),
+    "opposite in a clause": ("The woman holds a red cup, and the man holds a blue plate.", "The man holds a red cup."),
+    "number of legs": ("A stool with three legs stands in the barn.", "A stool with four legs stands in the barn."),
+    "walk away": ("A woman walks towards the old house.", "A woman walks away from the old house."),
+    "with without": ("A man with a hat is crossing the road.", "A man without a hat is crossing the road."),
+}
+
+
+@pytest.mark.parametrize("what", SAYS_MORE)
+def test_a_sentence_that_differs_in_one_thing_is_no_duplicate(subs: Subs, what: str) -> None:
+    assert {sub.dup_of for sub in subs(*SAYS_MORE[what])} == {None}
+
+
+def test_a_repeat_of_a_repeat_names_the_first_sentence(subs: Subs) -> None:
+    first, second, third = subs(
+        "A man in a red coat is riding a motorcycle down a city street.",
+        "A man is riding a motorcycle down a street.",
+        "A person is riding a motorcycle.",
+    )
+    assert (second.dup_of, third.dup_of) == (first.sub_id, first.sub_id)

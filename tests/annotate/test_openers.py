@@ -43,6 +43,16 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("The photograph showcases the beauty of Porto Salvo in Italy.", "Porto Salvo in Italy."),
         ("The image captures a football match.", "a football match."),  # an event is content
         ("A photo of a dog that sleeps on a bed.", "a dog that sleeps on a bed."),
+        ("The scene appears to be set in a parking garage.", "a parking garage."),
+        (
+            "Captured from a low angle, a calm scene unfolds against a blue sky.",
+            "a calm scene unfolds against a blue sky.",
+        ),
+        ("The scene seems to be taking place in a barn.", "a barn."),
+        ("The scene is taking place on a narrow bridge.", "a narrow bridge."),
+        ("The scene takes place in front of a red barn.", "in front of a red barn."),
+        ("The scene is set outdoors, with two tents.", "outdoors, with two tents."),
+        ("The image is taken in a greenhouse.", "a greenhouse."),
     ],
 )
 def test_the_content_starts_after_the_openers(subs: Subs, text: str, content: str) -> None:
@@ -64,6 +74,10 @@ def test_the_content_starts_after_the_openers(subs: Subs, text: str, content: st
         "The background is a brick wall.",
         "Taken from the shelf, the book lies on the table.",
         "Captured mid-jump, a dog reaches for the ball.",
+        "The singer's focus is on the microphone.",
+        "The mantel's centerpiece is a brass clock.",
+        "A painting of a woman wearing a hat and holding a fan hangs above the sofa.",
+        "The composition of the photograph, with the women standing together, suggests unity.",
     ],
 )
 def test_a_sentence_without_a_frame_phrase_is_all_content(subs: Subs, text: str) -> None:

@@ -20,7 +20,7 @@ FLOORS: dict[str, dict[str, float]] = {
         "negation": 1.0,
         "meta": 0.928,
         "boilerplate": 0.992,
-        "dup": 0.922,
+        "dup": 0.942,
         "content": 0.992,
         "lang": 0.998,
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -42,9 +43,13 @@ def test_init_prints_commands_for_its_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["init", "my start"]) == 0
-    run, doctor = printed_commands(capsys.readouterr().out)
+    said = capsys.readouterr().out
+    run, doctor = printed_commands(said)
     assert run.endswith(" run 'my start/pipelines/demo.yaml'")
     assert shlex.split(doctor)[-2:] == ["doctor", "my start/pipelines/demo.yaml"]
+    for name in re.findall(r"\w+\.yaml(?= \()", said):  # pipelines for other images than the demo's
+        assert config.load(f"my start/pipelines/{name}")[0].models
+    assert said.count(".yaml (") == 3
 
 
 @pytest.mark.slow

@@ -1,0 +1,376 @@
+"""Whether a sentence states nothing that an earlier one does not state, perhaps in other words.
+
+Each word of the sentence that states something must be in the earlier one, or a word that implies it: a synonym, or a
+word with a narrower meaning ("a person" after "a man"). Places and actions must be those of the same things. Guesses
+and effects state nothing that can be seen: "possibly waiting for a bus", "creating a cosy atmosphere".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property, lru_cache
+from typing import Final, NamedTuple
+
+from recaption.annotate.content_words import STOP_WORDS
+from recaption.annotate.lexicon import word_set
+from recaption.annotate.stems import CONTRASTS, PLACE_WORDS, PLACES, implied_by, stem
+from recaption.annotate.tagged_words import NOUNS, PLURAL, Token
+
+_HEDGES: Final = word_set("likely possibly perhaps presumably probably")
+_WEIGHTLESS: Final = _HEDGES | word_set("""
+    through along within throughout among amid amidst during via upon atop across towards toward
+    feature features featuring featured include includes including contain contains containing consist consists
+    depict depicts depicted show shows shown display displays capture captures captured present presence
+    several various multiple numerous many variety different some number group couple few everyone whole all
+    maybe might may seemingly apparently evidently would could must indicate indicates suggest suggests
+    enjoy enjoys enjoying time moment experience ready prepared way process filled
+    get getting take takes taking taken do doing go going come make makes made use uses using used set
+    side area part close closer nearby prominently clearly quite still currently actively simply directly
+    type kind sort item object thing element while what where when if because addition
+    beautiful nice lovely picturesque scenic impressive interesting stunning charming perfect great good unique fun
+    cozy cosy delicious tasty dining body main primary focus backdrop scene view environment setting surroundings space
+    color colour colors colours looks appearance design
+    """)
+"""Words that add nothing that can be seen to a sentence that has the others."""
+_WEIGHTLESS_STEMS: Final = frozenset(map(stem, _WEIGHTLESS))
+_GUESSES: Final = word_set("indicating suggesting implying hinting")
+_EFFECTS: Final = _HEDGES | word_set("""
+    creating making adding providing giving ensuring enhancing contributing allowing emphasizing conveying evoking
+    serving capturing
+""")
+_AFTER_WHICH: Final = word_set("""
+    might may could would can likely possibly probably adds add gives give creates create makes make indicates indicate
+    suggests suggest provides provide enhances enhance contributes contribute allows allow serves serve
+""")
+_SAY: Final = word_set("suggest suggests indicate indicates")
+_BEGIN_GUESSES: Final = _GUESSES | _EFFECTS | _SAY | {"which"}
+_NEW_CLAUSE: Final = word_set("; while whereas")
+_AREAS: Final = word_set("center corner foreground background")
+_AREA_NOUNS: Final = word_set("side part edge corner half section area")
+"""Nouns after which a place is an area of the picture or of a room: "on the left side of the room"."""
+_PREPOSITIONS: Final = word_set("on in at with of from to by")
+_AGENT: Final = word_set("by with")
+_ON: Final = word_set("on in")
+_RELATIONS: Final = word_set("near beside above below under behind front over outside opposite")
+_SYMMETRIC: Final = word_set("beside near")
+_JOINING: Final = word_set("and with")
+_NOT_WORDS: Final = word_set("together backdrop")
+_SPECIAL: Final = (
+    _NEW_CLAUSE
+    | _JOINING
+    | _GUESSES
+    | _EFFECTS
+    | _AFTER_WHICH
+    | _AREA_NOUNS
+    | _PREPOSITIONS
+    | PLACE_WORDS
+    | _NOT_WORDS
+    | word_set(", that addition other 's ’s '")
+)
+_IMPLYING: Final = {
+    "noun": ("noun", "adj"),
+    "modifier": ("noun", "adj"),
+    "owner": ("noun",),
+    "verb": ("verb", "adj"),
+    "adj": ("adj",),
+}
+"""Part of a word -> parts of the words that may imply it."""
+
+
+class _Word(NamedTuple):
+    """A word that states something.
+
+    `part` is noun, modifier (a noun before a noun), owner (a noun with a genitive s), verb, adj, area (a place in the
+    picture), weak (states something only of the earlier sentence) or other. `preposition` is the last one before a
+    noun.
+    """
+
+    stem: str
+    part: str
+    plural: bool = False
+    preposition: str = ""
+
+
+_Clause = list[_Word]
+
+
+class Statement:
+    """What a sentence states, by clause."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.clauses = [clause for clause in _clauses(tokens) if clause]
+        self.stems = {word.stem for clause in self.clauses for word in clause if word.part != "weak"}
+
+    @cached_property
+    def known(self) -> _Known:
+        return _Known(self.clauses)
+
+    @property
+    def names_thing(self) -> bool:
+        return any(word.part in ("noun", "owner") for clause in self.clauses for word in clause)
+
+    def is_entailed_by(self, other: Statement) -> bool:
+        """Whether `other` states all that this sentence states."""
+        return not self.missing(other) and self.agrees_with(other)
+
+    def missing(self, other: Statement) -> list[_Word]:
+        """The words that `other` does not imply."""
+        known = other.known
+        return [word for clause in self.clauses for word in clause if not known.implies(word)]
+
+    def agrees_with(self, other: Statement) -> bool:
+        """Whether what both state is said of the same things."""
+        return (
+            self.has_places_of(other) and self._has_actions_of(other) and other.known.has_prepositions_of(self.clauses)
+        )
+
+    def has_places_of(self, other: Statement) -> bool:
+        """Whether `other` has each of its places, said of the same thing."""
+        known = _places(other.clauses)
+        return all(any(_same_place(place, other_place) for other_place in known) for place in _places(self.clauses))
+
+    def _has_actions_of(self, other: Statement) -> bool:
+        """Whether verbs that both have are said of the same things."""
+        known: dict[str, list[_Action]] = {}
+        for action in _actions(other.clauses):
+            known.setdefault(action.verb, []).append(action)
+        return all(
+            action.verb not in known
+            or any(_same_action(action, found, len(known[action.verb]) > 1) for found in known[action.verb])
+            for action in _actions(self.clauses)
+        )
+
+
+class _Known:
+    """The words of an earlier sentence."""
+
+    def __init__(self, clauses: Iterable[_Clause]) -> None:
+        self.modifiers: set[str] = set()
+        self.plurals: dict[str, set[bool]] = {}  # by stem, without modifiers
+        self.by_part: dict[str, set[str]] = {"noun": set(), "verb": set(), "adj": set()}
+        self.prepositions: dict[str, set[str]] = {}
+        for clause in clauses:
+            for word in clause:
+                if word.part == "modifier":
+                    self.modifiers.add(word.stem)
+                    continue
+                self.plurals.setdefault(word.stem, set()).add(word.plural)
+                part = "noun" if word.part == "owner" else word.part
+                if part in self.by_part:
+                    self.by_part[part].add(word.stem)
+                if word.part == "noun":
+                    self.prepositions.setdefault(word.stem, set()).add(word.preposition)
+        self.by_part["adj"] |= self.by_part["verb"]
+
+    def implies(self, word: _Word) -> bool:
+        found, part = word.stem, word.part
+        if part == "weak" or (found in self.modifiers and part != "noun"):
+            return True
+        if found in self.plurals:
+            return part != "noun" or not word.plural or True in self.plurals[found]
+        if found in CONTRASTS or found.isdigit():
+            return False
+        if not self.plurals.keys().isdisjoint(_derived(found)):
+            return True
+        implying = {
+            other for of_part in _IMPLYING.get(part, ()) for other in implied_by(of_part, found) & self.by_part[of_part]
+        }
+        return len(implying) > 1 or any(not word.plural or True in self.plurals[other] for other in implying)
+
+    def has_prepositions_of(self, clauses: Iterable[_Clause]) -> bool:
+        """Whether nothing in `clauses` is on or in what it is only near to here."""
+        nouns = (word for clause in clauses for word in clause if word.preposition in _ON)
+        return not any(word.stem in self.prepositions and self.prepositions[word.stem] <= _RELATIONS for word in nouns)
+
+
+@lru_cache(maxsize=4096)
+def _derived(found: str) -> tuple[str, ...]:
+    """Stems of "grassy" for that of "grass", and of "wood" for that of "wooden"."""
+    return (found + "y", found + "en", found.removesuffix("y"), found.removesuffix("en"))
+
+
+def is_implied(noun: str, other: str) -> bool:
+    """Whether the noun with the stem `other` implies that with the stem `noun`."""
+    return noun == other or other in implied_by("noun", noun)
+
+
+def core(words: Sequence[str], stems: Sequence[str]) -> set[str]:
+    """Stems of most words of a sentence that state something, found faster than by `Statement`.
+
+    `words` are all its words in lower case, `stems` those of its content words.
+    """
+    guesses = _BEGIN_GUESSES.intersection(words)
+    if guesses:
+        at = min(map(words.index, guesses))
+        before = sum(word not in STOP_WORDS for word in words[:at])
+        stems = stems[:before] or stems
+    return set(stems) - _WEIGHTLESS_STEMS
+
+
+def may_imply(known: Collection[str], missing: Iterable[str]) -> bool:
+    """Whether words with the stems `known` may imply those with the stems `missing`: a test before `Statement`."""
+    return all(
+        found not in CONTRASTS and (found == "hand" or found[-2:] == "ly" or not _implying(found).isdisjoint(known))
+        for found in missing
+    )
+
+
+@lru_cache(maxsize=8192)
+def _implying(found: str) -> frozenset[str]:
+    return frozenset(_derived(found)).union(*(implied_by(part, found) for part in ("noun", "verb", "adj")))
+
+
+def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
+    clause: _Clause = []
+    out = [clause]
+    before = preposition = ""
+    guess = ""  # the word that began a guess; empty outside of guesses
+    is_held = is_next = False
+    for token in tokens:
+        word, tag = token.text, token.tag
+        if word in _SPECIAL:
+            if word in _NEW_CLAUSE or (before == "," and word in _JOINING):
+                clause = []
+                out.append(clause)
+                guess, is_next = "", False
+            elif (
+                word in _GUESSES
+                or (before == "," and word in _EFFECTS)
+                or (before == "which" and word in _AFTER_WHICH)
+                or (before in _SAY and word == "that")
+                or (before == "in" and word == "addition" and not out[0])
+            ):
+                guess = word
+            elif word == "," and (guess in _HEDGES or guess == "addition"):
+                guess = ""
+            if is_next and word in _AREA_NOUNS and clause[-1].stem in PLACES:
+                clause[-1] = clause[-1]._replace(part="area")
+            if is_next and tag == "POS":
+                clause[-1] = clause[-1]._replace(part="owner")
+            if word in _PREPOSITIONS:
+                preposition = word
+            elif word in PLACE_WORDS:
+                preposition = stem(word)
+            if not guess:
+                if (before == "each" and word == "other") or (before == "by" and word == "side"):
+                    if clause and clause[-1].stem == "beside":
+                        clause.pop()  # "next to each other"
+                    clause.append(_Word("together", "other"))
+                elif word == "together":
+                    clause.append(_Word("together", "weak"))
+                elif word == "backdrop":  # "against a blue backdrop"
+                    clause[:] = [other for other in clause if other.stem != "against"]
+        was_next, is_next = is_next, False
+        if not guess:
+            found = _word(word, tag, before == "-")
+            if found is not None:
+                is_held = is_held or found.stem == "hold"
+                if not (is_held and found.stem == "hand"):
+                    if found.part == "noun":
+                        place = preposition
+                        if (
+                            was_next
+                            and clause[-1].part == "noun"
+                            and not word.endswith("ing")  # "an elephant spraying dust", tagged as a noun
+                            and not is_implied(found.stem, clause[-1].stem)
+                        ):
+                            place = clause[-1].preposition
+                            clause[-1] = clause[-1]._replace(part="modifier")  # "clock tower", not "laptop computer"
+                        if place:
+                            found = found._replace(preposition=place)
+                    clause.append(found)
+                    is_next = True
+        if tag in NOUNS and word not in _AREA_NOUNS:
+            preposition = ""
+        before = word
+    return out
+
+
+@lru_cache(maxsize=16384)
+def _word(word: str, tag: str, is_joined: bool) -> _Word | None:
+    """None for a word that states nothing. `is_joined`: it stands behind a hyphen."""
+    if not word[:1].isalnum() or word in _NOT_WORDS:
+        return None
+    is_weightless = word in STOP_WORDS or word in _WEIGHTLESS or (tag == "RB" and word.endswith("ly"))
+    if is_weightless and not is_joined:
+        return None
+    found = stem(word)
+    part = "area" if found in _AREAS else {"NN": "noun", "VB": "verb", "JJ": "adj"}.get(tag[:2], "other")
+    return _Word(found, part, tag in PLURAL)
+
+
+class _Place(NamedTuple):
+    place: str
+    nouns: set[str]
+    """What is there: the first noun of the clause, and the last one before the place."""
+    after: str
+    """The noun after it: "dog" of "left of the dog"."""
+
+
+def _places(clauses: Iterable[_Clause]) -> list[_Place]:
+    out = []
+    for clause in clauses:
+        for at, word in enumerate(clause):
+            if word.stem not in PLACES:
+                continue
+            before, after = _nouns(clause[:at]), _nouns(clause[at + 1 :])
+            nouns = {before[0], before[-1]} if before else set()
+            if not before and at == 0:  # "Above the sink, there is a mirror"
+                nouns = set(after[:2] if word.part == "area" else after[1:2] or after)
+                after = after[:1] if len(after) > 1 else []
+            out.append(_Place(word.stem, nouns, after[0] if after and word.part != "area" else ""))
+    return out
+
+
+def _same_place(place: _Place, other: _Place) -> bool:
+    if place.place != other.place:
+        return False
+    if place.place in _SYMMETRIC and other.after and place.after:
+        reverse = _any_same(place.nouns, {other.after}) and _any_same({place.after}, other.nouns)
+        if reverse:
+            return True
+    is_of_same = not place.nouns or not other.nouns or _any_same(place.nouns, other.nouns)
+    after = {other.after} if other.after else other.nouns  # "a bed with a laptop on top of it"
+    return is_of_same and (not place.after or _any_same({place.after}, after))
+
+
+class _Action(NamedTuple):
+    verb: str
+    nouns: set[str]
+    """Who does it: the first noun of the clause, and the last one before the verb."""
+    after: list[str]
+    """The nouns after it."""
+
+
+def _actions(clauses: Iterable[_Clause]) -> list[_Action]:
+    out = []
+    for clause in clauses:
+        for at, word in enumerate(clause):
+            if word.part != "verb":
+                continue
+            before = [word for word in clause[:at] if _is_noun(word)]
+            after = [word for word in clause[at + 1 :] if _is_noun(word)]
+            nouns = {before[0].stem, before[-1].stem} if before else set()
+            is_reversed = before and after and (before[0].preposition or after[0].preposition in _AGENT)
+            if is_reversed:  # "On the hill stands a barn", "The stall is covered by an awning"
+                nouns.add(after[0].stem)
+            out.append(_Action(word.stem, nouns, [word.stem for word in after]))
+    return out
+
+
+def _same_action(action: _Action, other: _Action, is_one_of_several: bool) -> bool:
+    if action.nouns and other.nouns and not _any_same(action.nouns, other.nouns):
+        return False
+    return not is_one_of_several or all(_any_same({noun}, other.after) for noun in action.after)
+
+
+def _nouns(words: Iterable[_Word]) -> list[str]:
+    return [word.stem for word in words if _is_noun(word)]
+
+
+def _is_noun(word: _Word) -> bool:
+    return word.part == "noun" and word.stem not in PLACES
+
+
+def _any_same(nouns: Iterable[str], others: Iterable[str]) -> bool:
+    return any(is_implied(noun, other) for noun in nouns for other in others)

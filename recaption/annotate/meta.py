@@ -1,0 +1,328 @@
+"""Whether a sentence is about the picture, its making or the description, and states nothing that can be seen.
+
+The subject of the main clause decides (`_is_about_picture`). What the sentence states besides, in another clause or as
+a complement, makes it content (`stated.py`). English only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from recaption.annotate import lexicon as lex
+from recaption.annotate.lexicon import word_set
+from recaption.annotate.stated import (
+    ADVERBIAL_TAGS,
+    BLURRED,
+    INDEFINITE,
+    LIGHT,
+    LIGHT_VERBS,
+    has_effect,
+    is_known,
+    is_stated_at,
+    names_place,
+    names_sport,
+    noun_heads,
+    stated_things,
+    verb_lemma,
+)
+from recaption.annotate.tagged_words import FINITE, NOUNS, PLURAL, Token, lemma_of
+
+_ABOUT_PICTURE = re.compile(
+    r"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ )?(?:
+      what\ (?:makes|gives|sets|lends|stands|strikes|draws|catches)\b
+    | (?:you|one|viewers?|the\ viewer|we)\ (?:can|could|might|may|would)\ (?:almost|easily|only|just|imagine|sense|feel
+      |smell|hear|taste|read|interpret|infer|assume|conclude|guess)\b
+    | no\ (?:edits?|filters?)\b
+    | (?:taken|shot|captured|photographed|snapped|filmed)\ (?:by|with|from|using|on)\b[^,]*\Z
+    | (?:taken|shot|captured|photographed|snapped|filmed)\ [^,]{1,60},\ (?:the|this)
+      \ (?:\w+\ )?(?:image|picture|photo|shot|photograph|scene)\b
+    | .{0,100}\b(?:rule\ of\ thirds|framed\ off-cent(?:er|re)\b|leading\ lines|golden\ ratio|shallow\ depth\ of\ field)
+    | based\ on\ the\ (?:image|picture|photo|description|visual)
+    | it(?:\ is|'s|’s)\ (?:also\ )?(?:not\ |hard\ |difficult\ |impossible\ |un|im)
+      (?:clear|possible|known|certain|to\ (?:tell|say|see|read|determine|make|identify|know))
+    | it\ isn['’]t\ (?:clear|possible|known|certain|easy)
+    | (?:the|this)\ (?:image|picture|photo(?:graph)?|description|caption|shot)\b.{0,40}\b
+      (?:taken|composed|focused|cropped|edited|captured|shot|generated|rendered)\b(?!\ (?:by|from\ behind)\ a)
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_UNDETERMINED = re.compile(
+    r"\bc(?:an(?:not|'t|’t)|ould(?: not|n't|n’t)) be (?:determined|verified|confirmed|established|inferred|known)\b",
+    re.IGNORECASE,
+)
+_BLACK_AND_WHITE = re.compile(r"\bblack[ -]and[ -]white\b", re.IGNORECASE)
+_SUBJECT_TAGS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
+_PICTURE_PRONOUNS = frozenset(("it", "this", "that"))
+_ALL = frozenset(("everything", "all", "every", "together"))
+_PRONOUNS = frozenset(
+    ("he", "she", "they", "none", "one", "nothing", "nobody", "everyone", "everything", "some", "others")
+)
+_LAMP_COLOURS = frozenset(("red", "green", "blue", "amber"))
+_HUNG = word_set("painting portrait artwork engraving drawing print poster")
+_BE = frozenset(("is", "are", "was", "were", "'s"))
+_LOOKS = word_set("""
+    small large big tiny tall short long wide narrow thick thin round square rectangular oval circular triangular wooden
+    weathered worn torn framed painted carved mounted hung hanging larger smaller taller shorter wider narrower rusty
+    peeling faded cracked dirty clean shiny wrinkled crinkled creased crumpled folded ripped stained
+""")
+_WRITING = re.compile(
+    r"""["“][^"“”]*[A-Z0-9][^"“”]*["”]|(?:signed|reads?|reading|says?|labell?ed|written|inscribed|titled)\ ["“]"""
+)
+"""A text in the picture: a quotation with a capital or a digit, or after "reads"."""
+_MADE = word_set("made crafted constructed built carved woven fashioned formed sculpted molded moulded")
+_ASPECTS = word_set("color colour hue shade texture shape pattern tone size material")
+"""What can be seen of a thing: "the color of the surface"."""
+_TOPICS = word_set("atmosphere mood ambiance ambience vibe feel lighting brightness aesthetic")
+"""What a place has as a whole: "the lighting in the room"."""
+_MOODS = _TOPICS - {"lighting", "brightness"}
+_HAS_VERBS = word_set("has have had exudes exude radiates radiate")
+_CAPTURED = re.compile(
+    r"""(?:the|this)\ (?:overall\ )?(?:scene|image|picture|photo|photograph|moment)\ (?:also\ )?
+    (?:captures|conveys|showcases|highlights|celebrates|evokes|reflects|depicts|portrays|emphasizes)
+    \ (?:the|a|an|both)\ ((?:\w+(?:,|\ and)?\ ){0,4}?\w+)\ (?:of|between|shared|among|in|as)\ """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_QUALITIES = word_set("""
+    bond beauty essence spirit moment relationship connection camaraderie joy excitement elegance charm grace thrill
+    atmosphere mood love affection companionship friendship intimacy passion skill talent dedication determination
+""")
+_FELT_VERBS = word_set("""
+    be is are was been being have has seem seems appear appears may might could can filled
+    enjoy enjoying enjoys share sharing shares shared interact interacting interacts participate participating engage
+    engages engaging engaged appreciate appreciating bond bonding spend spending relax relaxed relaxing surrounded
+""")
+_EFFECTS = lex.EFFECTS | {"showcase", "highlight", "emphasize"}
+_SEEN = (lex.COLOURS, lex.MATERIALS, _LOOKS)
+_STATES = word_set("""
+    clean dirty tidy messy neat cluttered organized organised maintained hygienic spacious empty full crowded modern
+    dark dim
+""")
+"""What such a statement says of the place itself: "the atmosphere of the bathroom is clean and tidy"."""
+_EACH = frozenset(("each", "every", "both"))
+_SHOWN = word_set("seen visible shown displayed positioned located situated angled tilted")
+_SIDES = frozenset(("left", "right", "top", "bottom", "middle", "upper", "lower"))
+_OBJECTS_TOO = frozenset(("piece", "frame", "graphic"))
+_MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
+_MAKER_VERBS = word_set("""
+    uses used chooses chose chosen employs employed frames framed captures captured places placed conveys conveyed
+    opted opts paints painted renders rendered strikes relies relied emphasizes emphasises draws invites shows manages
+    balances
+""")
+_FACTS = frozenset(
+    ("weather", "total", "number", "value", "price", "name", "title", "date", "sum", "average", "percentage", "result")
+)
+_LABEL_NOUNS = word_set("text title")  # "Visible text", but not "alt text of picture 0"
+_HEADING_NOUNS = lex.DESCRIPTION | lex.ABOUT
+_SHOW_VERBS = frozenset(("include", "show", "contain", "feature", "depict", "display"))
+_MAX_ADVERBIAL = 14  # tokens of an adverbial before the subject
+_MAX_HEADING = 8
+
+
+def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_opener: bool, is_fragment: bool) -> bool:
+    """Whether the sentence states nothing that can be seen, but is about the picture, its making or the description.
+
+    The subject of the main clause decides; a sentence that states two visible things is not meta. `words` are the words
+    after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events they name.
+    Sentences that `is_assistant` accepts are not covered.
+    """
+    if _judges_known_things(words, text, visible):
+        return True
+    if has_opener and visible:
+        return False
+    visible = stated_things(words, visible)
+    if len(visible) > 1 or not _is_about_picture(words, text, visible, is_fragment=is_fragment):
+        return False
+    if _WRITING.search(text) or names_place(words) or names_sport(words):
+        return False
+    return not any(is_stated_at(words, at) for at in visible)
+
+
+def _judges_known_things(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool:
+    """Whether only a quality of known things is told: "The scene captures the bond between the mother and her baby".
+
+    A thing is known if it is definite. Nothing else may be said of it: no verb but of feeling, no look, no name.
+    """
+    captured = _CAPTURED.match(text)
+    if captured is None or not visible:
+        return False
+    quality = captured[1].lower().rpartition(" ")[2]
+    if quality not in _QUALITIES and not lex.is_abstract(quality):
+        return False
+    if any(word.tag == "NNP" or word.text in seen for word in words for seen in _SEEN):
+        return False
+    for before, word in pairwise(words):
+        is_effect = before.text == "," and verb_lemma(word) in _EFFECTS  # "…, showcasing": not "with the boats adding"
+        if word.tag.startswith("V") and not is_effect and word.text not in _FELT_VERBS:
+            return False
+    return all(is_known(words, at) for at in visible)
+
+
+def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int], *, is_fragment: bool) -> bool:
+    """Whether the main clause is about the picture. At most one thing is `visible`."""
+    if _ABOUT_PICTURE.match(text[:160]) or (" be " in text and _UNDETERMINED.search(text)):
+        return True
+    if is_fragment and len(words) <= _MAX_HEADING:
+        return _is_heading(words)
+    start = _main_clause(words)
+    verb = next((i for i in range(start, len(words)) if words[i].tag in FINITE), len(words))
+    if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
+        stated = noun_heads(words, verb + 1, len(words))[:1]
+        if any(head in lex.ABOUT and head not in lex.PICTURES for head in stated):
+            return True
+        return not visible and any(head in lex.ABOUT or lex.is_abstract(head) for head in stated)
+    if _has_mood(words, start, verb):
+        return True
+    if verb < len(words) and any(at < words[verb].start for at in visible) and not _is_topic(words, start, verb):
+        return False  # "A red door adds a pop of colour": a thing with an effect is seen
+    if visible and (words[0].tag in ADVERBIAL_TAGS or words[0].text.endswith("ing")) and _is_inverted(words):
+        return False  # "Dominating the scene is a lighthouse"
+    heads = noun_heads(words, start, verb)
+    if not heads and start < len(words) and words[start].text in _PRONOUNS:
+        return False  # "They give the impression …": of things named before
+    if not heads:
+        topic = noun_heads(words, 0, start)[:1]  # "As for the layout, it is clean"
+        is_pronoun = start < len(words) and words[start].text in _PICTURE_PRONOUNS
+        is_about = is_pronoun and any(head in lex.ABOUT for head in topic)
+        return is_about or _states_picture(words, verb) or has_effect(words, verb)
+    first = words[start].text
+    if first in _ALL:
+        return any(has_effect(words, i) for i in range(start, len(words)))
+    if first in _PRONOUNS or heads[0] == "one" or words[start].tag == "PRP$":
+        return False  # "Its texture is rough": a property of a thing
+    if heads[0] in lex.PLACES:
+        is_coloured = any(word.text in lex.COLOURS for word in words)  # "a blurred green"
+        return not visible and not is_coloured and words[start].tag != "IN" and BLURRED.search(text) is not None
+    if (heads[0] in lex.PICTURES and _is_in_scene(words, start, verb, text)) or (heads[0] in _HUNG and visible):
+        return False
+    if heads[0] in _ASPECTS and _is_of_thing(words, start, verb):
+        return False
+    if (first in INDEFINITE or heads[0] not in lex.ABOUT) and first != "no" and _is_shown(words, verb):
+        return False
+    if _is_about(words, start, verb, heads[0]):
+        return True
+    facts = heads[0] in lex.MEASURES or heads[0] in _FACTS or heads[0] in lex.PICTURES or first == "no"
+    if lex.is_abstract(heads[0]) and not visible and not facts and verb < len(words):  # "The moment is full of joy"
+        return words[verb].text in lex.COPULAS or verb_lemma(words[verb]) in lex.EFFECTS
+    return (heads[0] in lex.ABOUT or lex.is_abstract(heads[0])) and has_effect(words, verb)
+
+
+def _has_mood(words: Sequence[Token], start: int, verb: int) -> bool:
+    """Whether a mood is all that a thing has: "The room has a cozy and relaxed atmosphere"."""
+    if verb >= len(words) or words[verb].text not in _HAS_VERBS or words[start].text in INDEFINITE:
+        return False
+    behind = noun_heads(words, verb + 1, len(words))
+    return (
+        len(behind) == 1
+        and behind[0] in _MOODS
+        and not any(word.text in seen for word in words for seen in (lex.COLOURS, lex.MATERIALS, _LOOKS))
+    )
+
+
+def _is_topic(words: Sequence[Token], start: int, verb: int) -> bool:
+    """Whether a place as a whole is judged: "The overall atmosphere of the living room is inviting"."""
+    of = next((i for i in range(start, verb) if words[i].tag == "IN"), verb)
+    is_topic = start < of < verb and words[of].text in ("of", "in") and words[of - 1].text in _TOPICS
+    if not is_topic or words[verb].text not in lex.COPULAS:
+        return False
+    return not any(word.text in _STATES for word in words[verb + 1 : verb + 6])
+
+
+def _is_inverted(words: Sequence[Token]) -> bool:
+    """Whether the first verb is a form of "be" with its subject after it."""
+    verb = next((i for i, word in enumerate(words) if word.tag in FINITE), len(words))
+    return verb + 1 < len(words) and words[verb].text in _BE and words[verb + 1].tag in ("DT", "CD", "PRP$")
+
+
+def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bool:
+    """Whether the subject, a word for a picture, is a thing in the picture: one of several ("Four pieces hang"), of a
+    material ("The ceramic piece"), or described by its look ("The frame is weathered", "The piece is carved from")."""
+    if any(word.text in ("hanging", "hung", "mounted", "pinned") for word in words[verb + 1 : verb + 4]):
+        return True
+    if _BLACK_AND_WHITE.search(text):
+        return False
+    head = next(i for i in range(start, verb) if words[i].tag in NOUNS and lemma_of(words[i]) in lex.PICTURES)
+    is_plural = words[head].tag in PLURAL and words[start].tag in ("DT", "CD")  # but "Few pictures convey"
+    is_one_of_several = is_plural or words[start].text in _EACH or any(w.text in _SIDES for w in words[start:verb])
+    if lemma_of(words[head]) in _OBJECTS_TOO and any(word.text in lex.COLOURS for word in words[start:verb]):
+        return True
+    if is_one_of_several or any(word.text in lex.MATERIALS for word in words[start:head]):
+        return True
+    if verb >= len(words) or words[verb].text not in lex.COPULAS:
+        return False
+    behind = words[verb + 1 : verb + 5]
+    is_made = any(word.text in _MADE and after.text in ("of", "from") for word, after in pairwise(behind))
+    looks = any(word.text in lex.COLOURS or word.text in lex.MATERIALS or word.text in _LOOKS for word in behind)
+    return is_made or looks
+
+
+def _is_shown(words: Sequence[Token], verb: int) -> bool:
+    """Whether the predicate is a position: "A design is seen on the right", "The component is angled to the left"."""
+    behind = words[verb + 1 : verb + 4]
+    return verb < len(words) and words[verb].text in lex.COPULAS and any(word.text in _SHOWN for word in behind)
+
+
+def _is_of_thing(words: Sequence[Token], start: int, verb: int) -> bool:
+    """Whether a subject such as "the color of the surface" is a property of a thing, not of the picture."""
+    pairs = zip(range(start, verb), range(start + 1, verb), strict=False)
+    at = next((j for i, j in pairs if words[j].text == "of" and lemma_of(words[i]) in _ASPECTS), verb)
+    owner = noun_heads(words, at, verb)[:1]
+    return bool(owner) and owner[0] not in lex.ABOUT and owner[0] not in lex.PICTURES
+
+
+def _is_heading(words: Sequence[Token]) -> bool:
+    """Whether the words only name a part of the description: "Notable Details", "Stock photo", "Lighting and mood:"."""
+    has_preposition = any(word.tag == "IN" for word in words)
+    names = _HEADING_NOUNS if has_preposition else _HEADING_NOUNS | _LABEL_NOUNS
+    nouns = [lemma_of(word) for word in words if word.tag in NOUNS]
+    named = [word.text in names or lemma_of(word) in names for word in words if word.tag != ":"]
+    if named[-1:] == [True] and not has_preposition:
+        return True
+    return any(named) and all(noun in names for noun in nouns)
+
+
+def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
+    """Whether a sentence is about the picture: its subject is words[start:verb], with this head, and a verb follows."""
+    first = words[start].text
+    if head in _MAKERS:
+        return any(word.text in _MAKER_VERBS for word in words[verb : verb + 4])
+    if first in INDEFINITE and (head in lex.PICTURES or head in LIGHT or first == "no"):
+        return False  # "A framed photograph on the wall shows the founder", "A light hangs", "No message is displayed"
+    if head in LIGHT:
+        at = next((i for i in range(start, verb) if lemma_of(words[i]) == head), start)
+        in_scene = at + 1 < len(words) and words[at + 1].tag == "VBG"  # "The light falling through the window"
+        in_scene = in_scene or words[at - 1].text in lex.PLACES  # "The left light is brighter"
+        behind = [word.text for word in words[at + 1 : at + 4]]
+        in_scene = in_scene or (behind[:1] == ["on"] and not _SIDES.isdisjoint(behind))  # "The light on the right"
+        in_scene = in_scene or any(word.text in _LAMP_COLOURS for word in words[verb + 1 : verb + 4])
+        return not in_scene and not any(verb_lemma(word) in LIGHT_VERBS for word in words[verb : verb + 3])
+    if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
+        return True  # "Cool blues and greys dominate"
+    if head in lex.PICTURES and (
+        verb == len(words) - 1 or any(word.text in _SHOW_VERBS for word in words[verb : verb + 4])
+    ):
+        return False  # "The painting does not include any land", "The image shows" without an object
+    return head in lex.ABOUT
+
+
+def _main_clause(words: Sequence[Token]) -> int:
+    """The index of the first word of the main clause: after "Overall,", "Bright and airy," and similar phrases."""
+    start = 0
+    if words and (words[0].tag in ADVERBIAL_TAGS or words[0].text.endswith("ly")):
+        for i, word in enumerate(words[:_MAX_ADVERBIAL]):
+            if word.text == "," and i + 1 < len(words) and words[i + 1].tag in _SUBJECT_TAGS:
+                start = i + 1
+            elif word.tag in FINITE:
+                break
+    return start
+
+
+def _states_picture(words: Sequence[Token], verb: int) -> bool:
+    """Whether the main clause is a pronoun, a copula and a word for the picture: "It is a quiet portrayal …"."""
+    if verb >= len(words) or not (words[verb].text in lex.COPULAS or words[verb].text in ("feels", "reads")):
+        return False
+    if not verb or words[verb - 1].text not in _PICTURE_PRONOUNS:
+        return False
+    complements = noun_heads(words, verb + 1, min(len(words), verb + 10))
+    return bool(complements) and complements[0] in lex.PICTURES

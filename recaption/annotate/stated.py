@@ -1,0 +1,320 @@
+"""What a sentence states that can be seen, beside a statement about the picture: "The mood is festive, as the guests
+are dancing", "The scene captures the thrill of snowboarding". English only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from recaption.annotate import lexicon as lex
+from recaption.annotate.lexicon import word_set
+from recaption.annotate.tagged_words import FINITE, NOUNS, Token, lemma_of
+
+BLURRED = re.compile(
+    r"\b(?:blur\w*|pixelat\w+|out\ of\ focus|out-of-focus|unfocused|defocused|bokeh|in\ focus|soft\ focus)\b", re.X
+)
+ADVERBIAL_TAGS = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
+DEFINITE = frozenset(("the", "these", "those", "this", "that", "both", "their", "its", "his", "her"))
+INDEFINITE = frozenset(("a", "an", "one", "two", "three", "several", "no"))
+LIGHT = frozenset(("light", "sunlight", "moonlight", "daylight", "glow"))
+_BACKGROUNDS = frozenset(("background", "backdrop"))
+LIGHT_VERBS = word_set("""
+    fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
+    bounce bathe glisten shimmer touch warm catch strike reach pass slip leak break glare drop
+""")
+_LIGHT_EFFECTS = frozenset(
+    form for noun in LIGHT | {"shadow", "highlight", "ray", "beam"} for form in (noun, f"{noun}s")
+)
+_EFFECT_VERBS = (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "bring"}) | {
+    "draw",
+    "guide",
+    "accentuate",
+    "underscore",
+}
+_EFFECT_FORMS = {f"{verb.removesuffix('e')}ing" for verb in _EFFECT_VERBS} | word_set("which making so perfect ideal")
+"""Words that begin an effect on the viewer or the picture."""
+_LISTED_TAGS = frozenset(("JJ", "VBG", "VBN"))
+_NO_OBJECT_TAGS = frozenset((",", ".", ":", "CC"))
+_CONJUNCTIONS = frozenset(("as", "because", "since", "while", "and", "but", "that"))
+_PHRASE_TAGS = NOUNS | {"DT", "PDT", "PRP$", "CD", "POS", "HYPH", "JJ", "JJR", "JJS", "VBN"}
+_INTRODUCES = (
+    lex.COPULAS
+    | {"be"}
+    | word_set("""
+    suggests suggest indicates indicate reveals reveal resembles resemble has have features feature see shows show
+    depicts showing depicting featuring revealing displaying
+""")
+)
+"""Verbs whose object is what the sentence states: "The atmosphere suggests a train station"."""
+_NAMED_PLACES = frozenset(("environment", "setting", "space", "area"))
+_PURPOSES = word_set("""
+    dining living working work parking meeting camping waiting training shopping seating cooking business
+""")
+_SPORTS = word_set("""
+    skiing snowboarding surfing skateboarding windsurfing kiteboarding kitesurfing parasailing paragliding wakeboarding
+    kayaking rafting sailing skating sledding hiking cycling fishing golfing bowling tennis soccer baseball
+""")
+_WEATHER = frozenset(("foggy", "misty", "snowy", "rainy", "smoky"))
+_FAR = frozenset(("background", "foreground", "distance"))
+_FOCUS = (["focus"], ["point"], ["subject"], ["center"], ["centre"], ["star"])
+_KINDS_OF_PLACES = frozenset(("environment", "space", "area", "scene"))
+_PICTURE_MADE = word_set("""
+    taken shot captured photographed filmed snapped composed framed painted drawn rendered created made done achieved
+    edited
+""")
+_INWARD = word_set("""
+    enjoy appreciate savor savour feel seem appear share have participate engage make take provide serve create
+    demonstrate showcase
+""")
+"""Verbs that tell how a scene is felt, not what is seen: "with people enjoying the music"."""
+_DONE_BY_SOMEONE = word_set("enjoy appreciate savor savour share participate engage take demonstrate showcase")
+"""Those that say what their subject does: "as the cat engages in its fun activity"."""
+_STANDS_OUT = word_set("""
+    being standing taking drawing dominating occupying filling leading contrasting complementing anchoring guiding
+    blending
+""")
+"""Verbs of a thing in the composition: "with the bird taking center stage"."""
+_FULL = word_set("full bustling busy buzzing alive teeming packed crowded brimming")
+_TAKEN = word_set("taken shot captured photographed filmed set")
+_SCENERY = word_set("scene view landscape setting environment area space place")
+_ANYONE = frozenset(("person", "individual", "group", "crowd", "viewer", "visitor"))
+_IN_E = frozenset(verb for verb in LIGHT_VERBS | _INWARD | lex.EFFECTS if verb.endswith("e"))
+_MAX_COMPLEMENT = 16  # words read after the verb
+
+
+def names_place(words: Sequence[Token]) -> bool:
+    """Whether a kind of place is named ("a casual dining setting"), the weather ("the foggy atmosphere"), or the color
+    of the background ("is set against a light brown background")."""
+    for i, (word, place) in enumerate(pairwise(words)):
+        if word.text in _WEATHER:
+            return True
+        if place.text in _BACKGROUNDS and word.text in lex.COLOURS:
+            return True
+        is_named = place.text in _NAMED_PLACES and word.text in _PURPOSES
+        if is_named and any(before.text in ("a", "an") for before in words[max(i - 5, 0) : i]):
+            return True
+    return False
+
+
+def names_sport(words: Sequence[Token]) -> bool:
+    """Whether a sport is what the picture shows: "the thrill of snowboarding", "engage in this water sport". Not "the
+    boy's passion for skateboarding", "the excitement of the sport"."""
+    for i, word in enumerate(words):
+        is_kind = word.text in ("sport", "sports") and words[i - 1].tag in NOUNS
+        if is_kind or word.text in _SPORTS:
+            before = [w.text for w in words[max(i - 4, 0) : i]]
+            if "of" in before or "in" in before:
+                return True
+    return False
+
+
+def stated_things(words: Sequence[Token], visible: Sequence[int]) -> Sequence[int]:
+    """The visible things that the sentence states: not those in an effect ("…, enhancing the details of the mural"),
+    and not shadows and light."""
+    texts = [word.text for word in words]
+    if not _LIGHT_EFFECTS.isdisjoint(texts):
+        light = {
+            word.start
+            for word, after in pairwise(words)
+            if word.text in _LIGHT_EFFECTS and word.tag in NOUNS and after.tag != "HYPH"  # not "a light-colored room"
+        }
+        things = [at for at in visible if at not in light]
+        visible = visible if things and "shadow" in texts else things  # "a shadow on the plate", but "soft shadows"
+    if _EFFECT_FORMS.isdisjoint(texts[1:]):
+        return visible  # the usual case
+    of_light = not LIGHT.isdisjoint(texts)  # "The light is low, so the boats throw long shadows"
+    end = next((words[i].start for i in range(1, len(words)) if _is_effect_form(words, i, of_light=of_light)), None)
+    if end is None:
+        return visible
+    return [at for at in visible if at < end or _is_event_at(words, at)]
+
+
+def _is_event_at(words: Sequence[Token], at: int) -> bool:
+    """Whether the phrase at this offset names an event: "…, showcasing the excitement of a tennis match". Not "…,
+    making it perfect for a wedding"."""
+    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    before = [word.text for word in words[max(noun - 2, 0) : noun]]
+    return "of" in before and lex.is_event(_phrase(words, noun)[1])
+
+
+def _phrase(words: Sequence[Token], start: int) -> tuple[int, str]:
+    """The end of the noun phrase at `start`, and the lemma of its head. An event may be tagged as a verb ("a tennis
+    match")."""
+    end, head = start, ""
+    while end < len(words):
+        word = words[end]
+        is_event = end > start and word.tag in ("VB", "VBP") and word.text in lex.EVENTS
+        if not is_event and word.tag not in _PHRASE_TAGS:
+            break
+        if is_event or word.tag in NOUNS:
+            head = lemma_of(word)
+        end += 1
+    return end, head
+
+
+def _is_effect_form(words: Sequence[Token], at: int, *, of_light: bool) -> bool:
+    """Whether an effect begins at this word: "…, making", "…, which". Not "is inviting and calm", "so many kites"."""
+    word, before = words[at], words[at - 1]
+    if word.text not in _EFFECT_FORMS:
+        return False
+    if word.text == "so":
+        return before.text == "," and not of_light
+    if word.text == "which":
+        return before.tag != "IN"
+    if word.text in ("perfect", "ideal"):  # "…, perfect for sharing a pizza with friends"
+        return before.text == "," and at + 1 < len(words) and words[at + 1].text == "for"
+    return at + 1 < len(words) and words[at + 1].tag not in _NO_OBJECT_TAGS
+
+
+def is_stated_at(words: Sequence[Token], at: int) -> bool:
+    """Whether a clause other than the main one, or its complement, states the visible thing at this offset.
+
+    "…, as the people chat", "…, and the man is in mid-air", "…, with many birds in the air", "The mood is that of a
+    rock concert". Not "…, with the red coat as the only accent": a thing that is known already.
+    """
+    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    if noun == len(words):
+        return False
+    start = noun
+    while start and (words[start - 1].tag in _PHRASE_TAGS or _continues(words, start)):
+        start -= 1
+    end, head = _phrase(words, noun)
+    if not start:
+        return False
+    if (head in lex.META or head in lex.ABOUT or head in lex.LOOK_NOUNS) and head not in _KINDS_OF_PLACES:
+        return False  # "with clean lines"
+    while end < len(words) and words[end].tag == "RB":
+        end += 1
+    before, verb = words[start - 1].text, words[end] if end < len(words) else None
+    is_effect = verb is not None and (_is_inward(verb, head) or has_effect(words, end))
+    is_effect = is_effect and not _names_deed(words, end + 1)
+    if verb is not None and verb.text in lex.COPULAS and noun_heads(words, end, min(len(words), end + 7))[:1] in _FOCUS:
+        return False  # "and the toilet is the focal point"
+    if before in _CONJUNCTIONS:
+        if start < 2 or verb is None or verb.tag not in FINITE or is_effect:
+            return False
+        return not any(BLURRED.match(word.text) for word in words[end + 1 : end + 4])
+    is_new = words[start].tag not in ("DT", "PRP$") or words[start].text in INDEFINITE
+    verb_before = words[start - 2].text if start > 1 else ""
+    if before in ("by", "with") and start > 1 and words[start - 2].tag == "VBN":  # "is filled with people"
+        return is_new and verb_before not in _PICTURE_MADE
+    if before in ("with", "of") and is_new and verb_before in _FULL:
+        return True  # "is bustling with people"
+    if before in ("in", "at", "on", "inside", "outside") and verb_before in _TAKEN:
+        return True  # "was taken at a zoo"
+    if before == "with":
+        is_clause = (start > 1 and words[start - 2].text == ",") or (verb is not None and verb.tag == "VBG")
+        is_coloured = any(word.text in lex.COLOURS for word in words[end + 1 : end + 8])  # "the sky being a deep blue"
+        is_described = any(w.tag == "JJ" and w.text not in lex.NOT_ATTRIBUTES for w in words[start:end])
+        if is_described and _is_far(words, end):
+            return True  # "with the snowy mountains in the distance adding to the mood"
+        if verb is not None and verb.text == "adding" and is_clause:
+            return True  # "with the boats adding a touch of movement"
+        acts = verb is not None and verb.tag == "VBG" and verb.text not in _STANDS_OUT  # "with the cat sleeping"
+        is_scenery = is_new and start > 1 and words[start - 2].text in _SCENERY  # "a calm scene with mountains"
+        return is_scenery or ((is_new or is_coloured or acts) and is_clause and not is_effect)
+    is_scene = head in _KINDS_OF_PLACES or lex.is_event(head)
+    if is_scene and before in ("of", "in", "on", "at", "during") and words[start].tag == "DT":
+        return True  # "the excitement of a baseball game"
+    if words[start - 1].tag == "VB" and lex.is_event(head):
+        return head != "event"  # "as everyone is gathered to witness the ceremony"
+    if before == "for":  # "an environment for the bears to rest"
+        return verb is not None and verb.text == "to" and head not in _ANYONE
+    if before == "of":
+        return start > 1 and words[start - 2].text in ("that", "typical", "presence", "impression")
+    return before in _INTRODUCES
+
+
+def is_known(words: Sequence[Token], at: int) -> bool:
+    """Whether the thing at this offset is told of as one that is known: "the dog", "these two cats", "his hat"."""
+    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    start = noun
+    while start and (words[start - 1].tag in _PHRASE_TAGS or _continues(words, start)):
+        start -= 1
+    if start < len(words) and words[start].tag == "PRP$":
+        return True
+    if start < len(words) and words[start].text in DEFINITE:
+        return True
+    is_listed = start > 1 and words[start - 1].text == "and" and words[start - 2].tag in NOUNS
+    return is_listed and is_known(words, words[start - 2].start)  # "the people and elephants"
+
+
+def _continues(words: Sequence[Token], at: int) -> bool:
+    """Whether the word before `at` belongs to the same phrase: "a group of people", "a playful and relaxing beach"."""
+    if _is_measure_of(words, at):
+        return True
+    word, of = words[at - 1], words[at - 2].tag if at > 1 else ""
+    if word.tag == "VBG":
+        return words[at].tag in NOUNS and of in ("CC", ",", "DT", "JJ")
+    return word.text in ("and", ",") and of in _LISTED_TAGS and words[at].tag in _LISTED_TAGS
+
+
+def _is_inward(verb: Token, subject: str) -> bool:
+    """Whether a verb with this subject only tells how the scene is felt."""
+    lemma = verb_lemma(verb)
+    return lemma in _INWARD and (lemma not in _DONE_BY_SOMEONE or subject in _ANYONE)
+
+
+def _names_deed(words: Sequence[Token], at: int) -> bool:
+    """Whether examples of what is done follow: "engaging in various activities, such as talking or reading"."""
+    return any(
+        word.text == "such" and words[i + 1].text == "as" and words[i + 2].text.endswith("ing")
+        for i, word in enumerate(words[at:-2], at)
+    )
+
+
+def _is_far(words: Sequence[Token], at: int) -> bool:
+    """Whether "in the distance" or the like stands at `at`, and not of something that is blurred."""
+    texts = [word.text for word in words[at : at + 7]]
+    return texts[:2] == ["in", "the"] and not _FAR.isdisjoint(texts[2:3]) and not any(map(BLURRED.match, texts))
+
+
+def _is_measure_of(words: Sequence[Token], at: int) -> bool:
+    """Whether "of" before `at` belongs to a measure: "a group of people"."""
+    return at > 1 and words[at - 1].text == "of" and lemma_of(words[at - 2]) in lex.MEASURES
+
+
+def noun_heads(words: Sequence[Token], start: int, end: int) -> list[str]:
+    """The lemmas of the heads of the noun phrases in words[start:end]."""
+    heads: list[str] = []
+    i = start
+    while i < end:
+        if words[i].tag in NOUNS:
+            stop = i
+            while stop < end and words[stop].tag in NOUNS:
+                stop += 1
+            if stop < end and words[stop].tag == "HYPH":  # "light-colored"
+                i = stop + 2
+                continue
+            nouns = [lemma_of(word) for word in words[i:stop]]
+            # "The composition draws the eye", "The road angles to the left": the verb is wrongly tagged as a plural
+            follows = stop < len(words) and words[stop].tag in ADVERBIAL_TAGS and nouns[-1] in lex.ABOUT
+            ends_in_s = len(nouns) > 1 and words[stop - 1].text.endswith("s")
+            is_verb = ends_in_s and (nouns[-2] in lex.ABOUT or (follows and words[stop - 2].tag == "NN"))
+            is_lamp = nouns[-1] == "light" and (len(nouns) > 1 or words[stop - 1].tag == "NNS")
+            heads.append(nouns[-2] if is_verb else "lamp" if is_lamp else nouns[-1])
+            i = stop
+        else:
+            i += 1
+    return heads
+
+
+def has_effect(words: Sequence[Token], verb: int) -> bool:
+    """Whether the main verb states an effect on the picture: "The plants add a natural touch to the room"."""
+    if verb >= len(words) or verb_lemma(words[verb]) not in lex.EFFECTS:
+        return False
+    complements = noun_heads(words, verb + 1, min(len(words), verb + _MAX_COMPLEMENT))
+    return any(head in lex.ABOUT or lex.is_abstract(head) for head in complements[:2])
+
+
+def verb_lemma(word: Token) -> str:
+    """The base form of a verb in -s or -ing: "reaches" -> "reach", "unifies" -> "unify", "falling" -> "fall"."""
+    text = word.text
+    if text.endswith("ing") and len(text) > 5:
+        return f"{text[:-3]}e" if f"{text[:-3]}e" in _IN_E else text[:-3]
+    if text.endswith(("ches", "shes", "sses", "xes", "zzes")):
+        return text[:-2]
+    if text.endswith("ies") and len(text) > 4:
+        return text[:-3] + "y"
+    return text.removesuffix("s")

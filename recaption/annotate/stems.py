@@ -1,0 +1,85 @@
+"""Stems of words, and which words imply others."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from pathlib import Path
+
+from recaption.annotate import lexicon as lex
+from recaption.annotate.lemma import singular
+from recaption.annotate.lexicon import word_set, words
+
+PLACES = word_set("""
+    left right above below under behind front beside near top bottom inside outside over between against opposite center
+    corner foreground background upper lower
+""")
+_OPPOSITES = word_set("light dark open closed up down off")
+CONTRASTS = PLACES | _OPPOSITES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
+_SYNONYMS = dict(
+    pair.split(":")
+    for pair in words("""
+    sat:sit sitting:sit stood:stand lain:lie lying:lie lies:lie rests:lie resting:lie rested:lie full:fill upward:up
+    upwards:up downward:down downwards:down laid:lay held:hold hung:hang ran:run running:run written:write wrote:write
+    drawn:draw drew:draw grey:gray colour:color centre:center middle:center central:center not:no isn:no aren:no
+    wasn:no weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no
+    beneath:under underneath:under next:beside alongside:beside upon:on large:big couch:sofa bike:bicycle
+    bikes:bicycle kid:child kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator
+    rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm
+    comfort:comfortable melancholy:melancholic brushwork:brushstroke firefighter:fireman nighttime:night
+    sidewalk:pavement photograph:photo seated:sit meal:food cloudless:clear older:elderly men:man wooden:wood
+    grassy:grass snowy:snow sandy:sand rocky:rock muddy:mud dusty:dust metallic:metal
+    """)
+)
+"""Irregular inflections, negations, and synonyms that often vary between the captions of one image."""
+PLACE_WORDS = PLACES | {word for word, place in _SYNONYMS.items() if place in PLACES}
+
+
+@lru_cache(maxsize=16384)
+def stem(word: str) -> str:
+    """The stem of a word in lower case, the same for inflections and for some synonyms."""
+    word = _SYNONYMS.get(word, word)
+    if len(word) <= 3 or word in CONTRASTS:
+        return word
+    word = singular(word)
+    word = _SYNONYMS.get(word, word)
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            word = word[: -len(ending)]
+            if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
+                word = word[:-1]
+            break
+    return word.removesuffix("e")
+
+
+_MORE_RELATIONS = {
+    ("noun", "water"): words("lake river ocean sea pond pool stream bay"),
+    ("noun", "child"): words("boy girl toddler baby infant"),
+    ("verb", "scatter"): words("spread"),
+    ("verb", "spread"): words("scatter"),
+    ("verb", "look"): words("watch observe gaze stare face"),
+    ("verb", "fac"): words("look"),
+    ("noun", "cow"): words("cattle"),
+}
+"""What WordNet does not have, by part of speech and stem."""
+
+
+@cache
+def _relations() -> dict[str, dict[str, str]]:
+    """Part of speech -> stem -> the words that imply it, from `data/word_relations.txt`."""
+    out: dict[str, dict[str, str]] = {"noun": {}, "verb": {}, "adj": {}}
+    for line in (Path(__file__).parent / "data" / "word_relations.txt").read_text("utf-8").splitlines():
+        part, generals, implying = line.split(" ", 2)
+        of_part = out[part]
+        for word in generals.split(","):
+            of_part[stem(word)] = implying
+    return out
+
+
+@lru_cache(maxsize=4096)
+def implied_by(part: str, general: str) -> frozenset[str]:
+    """Stems of the words that imply the word with the stem `general`: synonyms, and words with a narrower meaning.
+
+    `part` is its part of speech: noun, verb or adj.
+    """
+    found = _relations()[part].get(general, "").split()
+    return frozenset(map(stem, (*found, *_MORE_RELATIONS.get((part, general), ()))))
