@@ -338,7 +338,7 @@ _MORE_ABSTRACT = word_set("""
     november december monday tuesday wednesday thursday friday saturday sunday fraction third
     youth order daring possession country estimate amount turn version origin identity age level quality bustle league
     interest expert advice bloom expression gender industry spectacle marvel protest urbanity
-    vibrancy anonymity artistry testament essence complexion positioning disarray presentation third
+    vibrancy anonymity artistry testament essence complexion positioning disarray presentation third camaraderie
     north south east west midwest
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")

@@ -1,7 +1,7 @@
 """Whether a sentence is about the picture, its making or the description, and states nothing that can be seen.
 
 The subject of the main clause decides (`_is_about_picture`). What the sentence states besides, in another clause or as
-a complement, makes it content (`stated.py`). English only.
+a complement, makes it content (`stated.py`); what is known already does not (`judged.py`). English only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
+from recaption.annotate.judged import SEEN, is_judged
 from recaption.annotate.lexicon import word_set
 from recaption.annotate.stated import (
     ADVERBIAL_TAGS,
@@ -19,7 +20,6 @@ from recaption.annotate.stated import (
     LIGHT,
     LIGHT_VERBS,
     has_effect,
-    is_known,
     is_stated_at,
     names_place,
     names_sport,
@@ -52,6 +52,8 @@ _UNDETERMINED = re.compile(
     r"\bc(?:an(?:not|'t|’t)|ould(?: not|n't|n’t)) be (?:determined|verified|confirmed|established|inferred|known)\b",
     re.IGNORECASE,
 )
+_FROM_WHERE = re.compile(r"\blooking (?:up|down) (?:at|on) the \w+ from (?:above|below)\b")
+"""The place of a thing, seen from the camera: "taken from a low angle, looking up at the woman from below"."""
 _BLACK_AND_WHITE = re.compile(r"\bblack[ -]and[ -]white\b", re.IGNORECASE)
 _SUBJECT_TAGS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
 _PICTURE_PRONOUNS = frozenset(("it", "this", "that"))
@@ -62,11 +64,6 @@ _PRONOUNS = frozenset(
 _LAMP_COLOURS = frozenset(("red", "green", "blue", "amber"))
 _HUNG = word_set("painting portrait artwork engraving drawing print poster")
 _BE = frozenset(("is", "are", "was", "were", "'s"))
-_LOOKS = word_set("""
-    small large big tiny tall short long wide narrow thick thin round square rectangular oval circular triangular wooden
-    weathered worn torn framed painted carved mounted hung hanging larger smaller taller shorter wider narrower rusty
-    peeling faded cracked dirty clean shiny wrinkled crinkled creased crumpled folded ripped stained
-""")
 _WRITING = re.compile(
     r"""["“][^"“”]*[A-Z0-9][^"“”]*["”]|(?:signed|reads?|reading|says?|labell?ed|written|inscribed|titled)\ ["“]"""
 )
@@ -78,23 +75,6 @@ _TOPICS = word_set("atmosphere mood ambiance ambience vibe feel lighting brightn
 """What a place has as a whole: "the lighting in the room"."""
 _MOODS = _TOPICS - {"lighting", "brightness"}
 _HAS_VERBS = word_set("has have had exudes exude radiates radiate")
-_CAPTURED = re.compile(
-    r"""(?:the|this)\ (?:overall\ )?(?:scene|image|picture|photo|photograph|moment)\ (?:also\ )?
-    (?:captures|conveys|showcases|highlights|celebrates|evokes|reflects|depicts|portrays|emphasizes)
-    \ (?:the|a|an|both)\ ((?:\w+(?:,|\ and)?\ ){0,4}?\w+)\ (?:of|between|shared|among|in|as)\ """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_QUALITIES = word_set("""
-    bond beauty essence spirit moment relationship connection camaraderie joy excitement elegance charm grace thrill
-    atmosphere mood love affection companionship friendship intimacy passion skill talent dedication determination
-""")
-_FELT_VERBS = word_set("""
-    be is are was been being have has seem seems appear appears may might could can filled
-    enjoy enjoying enjoys share sharing shares shared interact interacting interacts participate participating engage
-    engages engaging engaged appreciate appreciating bond bonding spend spending relax relaxed relaxing surrounded
-""")
-_EFFECTS = lex.EFFECTS | {"showcase", "highlight", "emphasize"}
-_SEEN = (lex.COLOURS, lex.MATERIALS, _LOOKS)
 _STATES = word_set("""
     clean dirty tidy messy neat cluttered organized organised maintained hygienic spacious empty full crowded modern
     dark dim
@@ -103,6 +83,7 @@ _STATES = word_set("""
 _EACH = frozenset(("each", "every", "both"))
 _SHOWN = word_set("seen visible shown displayed positioned located situated angled tilted")
 _SIDES = frozenset(("left", "right", "top", "bottom", "middle", "upper", "lower"))
+_ONE_OF = _SIDES | {"first", "second", "third"}
 _OBJECTS_TOO = frozenset(("piece", "frame", "graphic"))
 _MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
 _MAKER_VERBS = word_set("""
@@ -127,9 +108,11 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events they name.
     Sentences that `is_assistant` accepts are not covered.
     """
-    if _judges_known_things(words, text, visible):
+    if is_judged(words, text, visible):
         return True
     if has_opener and visible:
+        return False
+    if visible and _FROM_WHERE.search(text):
         return False
     visible = stated_things(words, visible)
     if len(visible) > 1 or not _is_about_picture(words, text, visible, is_fragment=is_fragment):
@@ -137,26 +120,6 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     if _WRITING.search(text) or names_place(words) or names_sport(words):
         return False
     return not any(is_stated_at(words, at) for at in visible)
-
-
-def _judges_known_things(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool:
-    """Whether only a quality of known things is told: "The scene captures the bond between the mother and her baby".
-
-    A thing is known if it is definite. Nothing else may be said of it: no verb but of feeling, no look, no name.
-    """
-    captured = _CAPTURED.match(text)
-    if captured is None or not visible:
-        return False
-    quality = captured[1].lower().rpartition(" ")[2]
-    if quality not in _QUALITIES and not lex.is_abstract(quality):
-        return False
-    if any(word.tag == "NNP" or word.text in seen for word in words for seen in _SEEN):
-        return False
-    for before, word in pairwise(words):
-        is_effect = before.text == "," and verb_lemma(word) in _EFFECTS  # "…, showcasing": not "with the boats adding"
-        if word.tag.startswith("V") and not is_effect and word.text not in _FELT_VERBS:
-            return False
-    return all(is_known(words, at) for at in visible)
 
 
 def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int], *, is_fragment: bool) -> bool:
@@ -168,6 +131,8 @@ def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int],
     start = _main_clause(words)
     verb = next((i for i in range(start, len(words)) if words[i].tag in FINITE), len(words))
     if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
+        if [word.text for word in words[verb + 1 : verb + 3]] == ["no", "other"]:
+            return False
         stated = noun_heads(words, verb + 1, len(words))[:1]
         if any(head in lex.ABOUT and head not in lex.PICTURES for head in stated):
             return True
@@ -213,11 +178,7 @@ def _has_mood(words: Sequence[Token], start: int, verb: int) -> bool:
     if verb >= len(words) or words[verb].text not in _HAS_VERBS or words[start].text in INDEFINITE:
         return False
     behind = noun_heads(words, verb + 1, len(words))
-    return (
-        len(behind) == 1
-        and behind[0] in _MOODS
-        and not any(word.text in seen for word in words for seen in (lex.COLOURS, lex.MATERIALS, _LOOKS))
-    )
+    return len(behind) == 1 and behind[0] in _MOODS and not any(word.text in seen for word in words for seen in SEEN)
 
 
 def _is_topic(words: Sequence[Token], start: int, verb: int) -> bool:
@@ -226,7 +187,10 @@ def _is_topic(words: Sequence[Token], start: int, verb: int) -> bool:
     is_topic = start < of < verb and words[of].text in ("of", "in") and words[of - 1].text in _TOPICS
     if not is_topic or words[verb].text not in lex.COPULAS:
         return False
-    return not any(word.text in _STATES for word in words[verb + 1 : verb + 6])
+    behind = words[verb + 1 : verb + 6]
+    end = next((i for i, word in enumerate(behind) if word.text in (",", ".")), len(behind))
+    told = [word.text in _STATES for word in behind[:end] if word.tag in ("JJ", "VBG", "VBN", "NN")]
+    return not told or not all(told)  # "is tidy and inviting", but not "is clean and tidy"
 
 
 def _is_inverted(words: Sequence[Token]) -> bool:
@@ -241,10 +205,10 @@ def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bo
     if any(word.text in ("hanging", "hung", "mounted", "pinned") for word in words[verb + 1 : verb + 4]):
         return True
     if _BLACK_AND_WHITE.search(text):
-        return False
+        return verb < len(words) and words[verb].text in lex.COPULAS and noun_heads(words, start, verb)[0] == "scene"
     head = next(i for i in range(start, verb) if words[i].tag in NOUNS and lemma_of(words[i]) in lex.PICTURES)
     is_plural = words[head].tag in PLURAL and words[start].tag in ("DT", "CD")  # but "Few pictures convey"
-    is_one_of_several = is_plural or words[start].text in _EACH or any(w.text in _SIDES for w in words[start:verb])
+    is_one_of_several = is_plural or words[start].text in _EACH or any(w.text in _ONE_OF for w in words[start:verb])
     if lemma_of(words[head]) in _OBJECTS_TOO and any(word.text in lex.COLOURS for word in words[start:verb]):
         return True
     if is_one_of_several or any(word.text in lex.MATERIALS for word in words[start:head]):
@@ -253,7 +217,7 @@ def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bo
         return False
     behind = words[verb + 1 : verb + 5]
     is_made = any(word.text in _MADE and after.text in ("of", "from") for word, after in pairwise(behind))
-    looks = any(word.text in lex.COLOURS or word.text in lex.MATERIALS or word.text in _LOOKS for word in behind)
+    looks = any(word.text in seen for word in behind for seen in SEEN)
     return is_made or looks
 
 

@@ -34,6 +34,10 @@ _EFFECT_VERBS = (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "br
 }
 _EFFECT_FORMS = {f"{verb.removesuffix('e')}ing" for verb in _EFFECT_VERBS} | word_set("which making so perfect ideal")
 """Words that begin an effect on the viewer or the picture."""
+_SIZED = re.compile(
+    r"making (?:the|it|them) .*\b(?:appear|look|seem) (?:\w+ )?(?:small|large|tall|big|short|tiny|huge|long)(?:er)?\b"
+)
+"""An effect that is a look of things: "making the zebra appear small"."""
 _LISTED_TAGS = frozenset(("JJ", "VBG", "VBN"))
 _NO_OBJECT_TAGS = frozenset((",", ".", ":", "CC"))
 _CONJUNCTIONS = frozenset(("as", "because", "since", "while", "and", "but", "that"))
@@ -160,6 +164,8 @@ def _is_effect_form(words: Sequence[Token], at: int, *, of_light: bool) -> bool:
         return False
     if word.text == "so":
         return before.text == "," and not of_light
+    if word.text == "making" and _SIZED.match(" ".join(w.text for w in words[at : at + 8])):
+        return False
     if word.text == "which":
         return before.tag != "IN"
     if word.text in ("perfect", "ideal"):  # "…, perfect for sharing a pizza with friends"
@@ -212,6 +218,9 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
         if verb is not None and verb.text == "adding" and is_clause:
             return True  # "with the boats adding a touch of movement"
         acts = verb is not None and verb.tag == "VBG" and verb.text not in _STANDS_OUT  # "with the cat sleeping"
+        acts = acts or (
+            verb is not None and verb.text == "by" and words[end - 1].tag == "VBN"
+        )  # "with the court lit by"
         is_scenery = is_new and start > 1 and words[start - 2].text in _SCENERY  # "a calm scene with mountains"
         return is_scenery or ((is_new or is_coloured or acts) and is_clause and not is_effect)
     is_scene = head in _KINDS_OF_PLACES or lex.is_event(head)
@@ -234,8 +243,10 @@ def is_known(words: Sequence[Token], at: int) -> bool:
         start -= 1
     if start < len(words) and words[start].tag == "PRP$":
         return True
-    if start < len(words) and words[start].text in DEFINITE:
-        return True
+    if start < len(words) and (
+        words[start].text in DEFINITE or [w.text for w in words[start : start + 2]] == ["each", "other"]
+    ):
+        return True  # "each other's company"
     is_listed = start > 1 and words[start - 1].text == "and" and words[start - 2].tag in NOUNS
     return is_listed and is_known(words, words[start - 2].start)  # "the people and elephants"
 

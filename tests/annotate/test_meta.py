@@ -155,28 +155,30 @@ def test_what_a_thing_has_besides_a_mood_is_content(subs: Subs, text: str) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        "The scene captures the beauty of these majestic animals in their natural environment.",
-        "The overall scene depicts a peaceful moment shared by the three giraffes in their natural habitat.",
-        "The image captures the excitement and energy of the skateboarder and the audience.",
+        # the colors of what is shown; "The image is black and white" tells the medium
+        "The scene is in black and white, giving it a nostalgic look.",
+        # where a thing is, seen from the camera
+        "The image is taken from a high angle, looking down at the runner from above.",
+        # a look as the effect
+        "The image is taken from a low angle, making the tower look tall and the bus look small.",
+        "There are no other objects in the picture.",
+        "The first photo is positioned in the middle of the page.",
+        "The scene is set at night, with the harbor illuminated by lights, creating a festive mood.",
+        "The overall atmosphere of the garage is clean and tidy.",
     ],
 )
-def test_known_things_that_are_only_judged_are_no_content(subs: Subs, text: str) -> None:
-    assert subs(text)[0].is_meta
+def test_what_can_be_seen_of_the_picture_as_a_whole_is_content(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_meta
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "The image captures the joy of the children playing in the park.",
-        "The scene depicts a moment of a dog leaping over a fence.",
-        "The scene captures the beauty of a snowy mountain.",
-        "The image captures the beauty of the Eiffel Tower.",
-        "The scene captures the beauty of the red flowers.",
-        "The scene is calm, with the dog sleeping on the rug.",
-        "The scene is lively, with people enjoying the beach.",
-        "The scene is peaceful, with the boats adding a touch of activity.",
-        "The image shows the dog in its bed.",
+        "The overall atmosphere of the garage is tidy and inviting.",
+        "The image is black and white.",
+        "The image is taken from a high angle, looking down.",
+        "The image is taken from a low angle, making the tower look impressive.",
     ],
 )
-def test_new_things_looks_and_actions_beside_a_judgement_are_content(subs: Subs, text: str) -> None:
-    assert not subs(text)[0].is_meta
+def test_a_judgement_of_the_picture_as_a_whole_is_no_content(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_meta
