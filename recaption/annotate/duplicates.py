@@ -19,7 +19,7 @@ A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -42,6 +42,7 @@ _SEVERAL = _PLURAL | {"and", "both"}
 _OTHERS = word_set("""
     another other others second third fourth fifth sixth last additional extra different separate more
 """)
+_AFTER_OTHER = word_set("each addition")
 _AGAIN = word_set("also too likewise similarly")
 _QUOTED = re.compile(r"[\"“«]([^\"“”«»]+)[\"”»]|(?<![\w])['‘]([^'‘’]+)['’](?!\w)|\b([A-Z]{3,}(?: [A-Z]{2,})*)\b")
 """A text in the picture: in quotation marks, or in capitals."""
@@ -54,9 +55,11 @@ _LONG = 9  # features
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
 _MOST_CANDIDATES = 4
-_MIN_SHARED_CORE = 0.66  # share of the words that state something that the earlier sentence has as they are
+_MIN_SHARED_CORE = 0.5  # share of the words that state something that the earlier sentence has as they are
+_MIN_SHARED_SKIPPING = 0.45
 _DIRECTIONS = word_set("together away off out into")
 _MAX_TOKENS = 256
+_PRESENCE = stem("presence")
 _SKIPPED = word_set("addition backdrop each")  # words beside which `Statement` skips others
 _ENDS = (".", "!", "?")
 _ACTIONS = frozenset(
@@ -69,6 +72,7 @@ _ACTIONS = frozenset(
     )
 )
 """Verbs that never mean the same."""
+_STAND_OR_LIE = {"stand", "lie"}
 _NOT_FINITE = ("VB", "VBG", "VBN")
 _MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
 _Numbers = tuple[set[int], set[bool]]
@@ -159,7 +163,7 @@ class _Compared:
     def others(self) -> frozenset[str]:
         """Words that distinguish things: "another", "third", "also"."""
         found = (_OTHERS | _AGAIN).intersection(self.words)
-        return found - {"other"} if "each" in self.words else found  # "next to each other"
+        return found if _AFTER_OTHER.isdisjoint(self.words) else found - {"other"}  # "next to each other"
 
     def is_another(self) -> bool:
         """Whether it begins with "another" or the like."""
@@ -183,14 +187,13 @@ class EarlierSentences:
     """The sentences of one image so far."""
 
     def __init__(self) -> None:
-        self._stems: set[str] = set()
         self._exact: dict[tuple[str, ...], int] = {}  # stems -> index in `_sentences` of the last one with these
-        self._by_feature: dict[str, list[int]] = {}  # indices in `_sentences`
+        self._by_feature: dict[str, list[int]] = defaultdict(list)  # indices in `_sentences`
         self._sentences: list[_Compared] = []
         self._original: list[str] = []  # sub_ids of what these repeat, or of themselves
         self._statements: dict[int, entailment.Statement] = {}  # of some of `_sentences`
         self._before: str | None = None  # sub_id of the last sentence, or of what it repeats
-        self._last = ""
+        self._caption = ""  # caption_id of the last sentence
 
     def add(self, sub_id: str, content: str, objects: Sequence[Tag] = (), tokens: Sequence[Token] = ()) -> Repetition:
         """How far the sentence `content` (without its opener) repeats the sentences added before it.
@@ -198,9 +201,10 @@ class EarlierSentences:
         `objects` are the objects that it names, `tokens` its words with their tags; without `tokens`, as in other
         languages than English, only nearly equal sentences are found.
         """
-        before = self._before if _caption_of(self._last) == _caption_of(sub_id) else None
+        caption = _caption_of(sub_id)
+        before = self._before if caption == self._caption else None
         repetition = self._compare(sub_id, content, objects, tokens, before)
-        self._last, self._before = sub_id, repetition.dup_of or sub_id
+        self._caption, self._before = caption, repetition.dup_of or sub_id
         return repetition
 
     def _compare(
@@ -210,49 +214,59 @@ class EarlierSentences:
         stems = tuple([stem(word) for word in found if word not in STOP_WORDS] or found)
         if not stems:
             return NO_REPETITION
-        distinct = set(stems)
-        known_share = len(distinct & self._stems) / len(distinct)
-        features = frozenset(distinct if distinct.isdisjoint(PLACES) else distinct | _places(stems))
+        distinct = frozenset(stems)
+        known = distinct & self._by_feature.keys()
+        known_share = len(known) / len(distinct)
+        features = distinct
+        if not distinct.isdisjoint(PLACES):
+            features |= _places(stems)
+            known = features & self._by_feature.keys()
         new = _Compared(sub_id, stems, features, found, content, objects, tokens, before)
-        dup_of = self._repeated(new)
+        dup_of = self._repeated(new, known)
         if dup_of is None or stems not in self._exact:
             self._original.append(dup_of or sub_id)
             self._exact[stems] = len(self._sentences)
+            at = len(self._sentences)
             for feature in features:
-                self._by_feature.setdefault(feature, []).append(len(self._sentences))
+                self._by_feature[feature].append(at)
             self._sentences.append(new)
-        self._stems |= distinct
         return Repetition(dup_of, known_share)
 
-    def _repeated(self, new: _Compared) -> str | None:
-        """The sub_id of the earlier sentence that `new` repeats."""
+    def _repeated(self, new: _Compared, known: frozenset[str]) -> str | None:
+        """The sub_id of the earlier sentence that `new` repeats; `known` are its features that earlier ones have."""
         exact = self._exact.get(new.stems)
         if exact is not None and _agree(new, self._sentences[exact]):
             return self._original[exact]
         features = new.features
         needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
-        known = self._by_feature.keys() & features
         may_be_equal = len(features) >= _EXACT_BELOW and len(known) + _MOST_NAMED >= needed
-        core = entailment.core(new.words, new.stems) if new.can_be_parsed and len(known) >= _EXACT_BELOW else set()
-        core_needed = _MIN_SHARED_CORE * len(core)
-        may_be_entailed = bool(core) and len(known & core) >= core_needed
+        may_be_entailed = False
+        if (len(known) >= _EXACT_BELOW or (known and _PRESENCE in features)) and new.can_be_parsed:
+            core = entailment.core(new.words, new.stems)
+            known_core = known & core
+            least = _MIN_SHARED_SKIPPING * len(core)
+            if core and len(known_core) >= least:
+                is_skipping = not _SKIPPED.isdisjoint(new.words)
+                core_needed = least if is_skipping else _MIN_SHARED_CORE * len(core)
+                may_be_entailed = len(known_core) >= core_needed
         if not known or not (may_be_equal or may_be_entailed):
             return None  # the usual case: not even all earlier sentences together have them
         if may_be_equal:
             shared = self._shared(known)
-            best = max(shared, key=lambda at: (shared[at], -at))
-            if self._is_nearly_equal(new, best, shared[best], needed):
-                return self._original[best]
+            most = max(shared.values())
+            if most + _MOST_NAMED >= needed:
+                best = min([at for at, n_shared in shared.items() if n_shared == most])
+                if self._is_nearly_equal(new, best, most, needed):
+                    return self._original[best]
+            may_be_entailed = may_be_entailed and most >= core_needed
         if may_be_entailed:
-            shared = self._shared(known & core)
+            shared = self._shared(known_core)
             candidates = [at for at, n_shared in shared.items() if n_shared >= core_needed]
             candidates = sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES]
-            if _SKIPPED.isdisjoint(new.words):
-                candidates = [
-                    at
-                    for at in candidates
-                    if entailment.may_imply(self._sentences[at].features, core - self._sentences[at].features)
-                ]
+            if "addition" not in new.words:
+                needing = core - PLACES if is_skipping else core  # "against a blue backdrop"
+                known_by = ((at, self._sentences[at].features) for at in candidates)
+                candidates = [at for at, known in known_by if entailment.may_imply(known, needing - known)]
             return self._entailing(new, candidates)
         return None
 
@@ -269,16 +283,20 @@ class EarlierSentences:
         if not candidates or not new.is_clause():
             return None
         statement = entailment.Statement(new.tokens)
-        if len(statement.stems) < _EXACT_BELOW or (new.pronouns()[0] and not statement.names_thing):
+        fewest = 1 if _PRESENCE in new.features and entailment.tells_effect(new.words) else _EXACT_BELOW
+        if len(statement.stems) < fewest:
+            return None
+        if not statement.names_thing and (new.pronouns()[0] or new.colours()):
             return None
         for at in candidates:
             other = self._sentences[at]
             if (
                 other.can_be_parsed
-                and statement.is_entailed_by(self._statement(at))
                 and _agree_in_persons_and_negation(new, other)
+                and statement.is_entailed_by(self._statement(at))
                 and _agree(new, other, in_other_words=True)
                 and not _moved(new, other)
+                and not _in_other_pose(new, other)
             ):
                 return self._original[at]
         return None
@@ -290,16 +308,19 @@ class EarlierSentences:
         return found
 
     def _is_nearly_equal(self, new: _Compared, at: int, n_shared: int, needed: float) -> bool:
-        if n_shared + _MOST_NAMED < needed:
-            return False
         other = self._sentences[at]
         features = new.features
+        if len(features) < _MIN_COVERED * len(other.features):
+            return False
+        pronouns = other.pronouns() if n_shared < len(features) else (False, False)
+        if n_shared + sum(pronouns) < needed:
+            return False
         added = set(new.stems) - other.features
-        object_stems = {stem(word) for tag in new.objects for word in _words_of(tag)}
-        for named, is_pronoun, also in zip(new.ends(), other.pronouns(), new.pronouns(), strict=True):
-            if is_pronoun and not also and added & object_stems == {named} and named in self._stems:
+        object_stems = {stem(word) for tag in new.objects for word in _words_of(tag)} if added else set()
+        for named, is_pronoun, also in zip(new.ends(), pronouns, new.pronouns(), strict=True):
+            if is_pronoun and not also and added & object_stems == {named} and named in self._by_feature:
                 added, n_shared = added - {named}, n_shared + 1
-        if n_shared < needed or len(features) < _MIN_COVERED * len(other.features):
+        if n_shared < needed:
             return False
         if added & CONTRASTS or added & object_stems or any(word.isdigit() for word in added):
             return False
@@ -307,7 +328,7 @@ class EarlierSentences:
             return False
         if not (new.can_be_parsed and other.can_be_parsed):
             return not _replaced(new, other, added)
-        if not _agree_in_persons_and_negation(new, other):
+        if not _agree_in_persons_and_negation(new, other) or _in_other_pose(new, other):
             return False
         statement, known = entailment.Statement(new.tokens), self._statement(at)
         if not statement.agrees_with(known):
@@ -389,6 +410,12 @@ def _replaced(new: _Compared, other: _Compared, added: set[str]) -> bool:
     if added & new.descriptive() and other.descriptive() - known:
         return True
     return bool(added & _ACTIONS and _ACTIONS & set(other.stems) - known)
+
+
+def _in_other_pose(new: _Compared, other: _Compared) -> bool:
+    """Whether something stands in one sentence and lies in the other: "a motorcycle lies on the road"."""
+    poses, other_poses = _STAND_OR_LIE & new.features, _STAND_OR_LIE & other.features
+    return bool(poses and other_poses) and poses.isdisjoint(other_poses)
 
 
 def _swapped(new: _Compared, other: _Compared) -> bool:

@@ -2,7 +2,8 @@
 
 Each word of the sentence that states something must be in the earlier one, or a word that implies it: a synonym, or a
 word with a narrower meaning ("a person" after "a man"). Places and actions must be those of the same things. Guesses
-and effects state nothing that can be seen: "possibly waiting for a bus", "creating a cosy atmosphere".
+and effects state nothing that can be seen: "possibly waiting for a bus", "creating a cosy atmosphere", "the boats add
+charm to the scene". Nor does it matter how a thing that is not alive stands where it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from recaption.annotate.content_words import STOP_WORDS
-from recaption.annotate.lexicon import word_set
+from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.stems import CONTRASTS, PLACE_WORDS, PLACES, implied_by, stem
 from recaption.annotate.tagged_words import NOUNS, PLURAL, Token
 
@@ -30,9 +31,13 @@ _WEIGHTLESS: Final = _HEDGES | word_set("""
     beautiful nice lovely picturesque scenic impressive interesting stunning charming perfect great good unique fun
     cozy cosy delicious tasty dining body main primary focus backdrop scene view environment setting surroundings space
     color colour colors colours looks appearance design
+    types kinds sorts items objects things elements further farther combination eye-catching
+    lively bustling vibrant majestic cheerful relaxed playful joyful casual company companionship
+    natural dynamic creative safe comfortable social celebratory healthy rustic curious artistic
+    assortment collection selection amount generous
     """)
 """Words that add nothing that can be seen to a sentence that has the others."""
-_WEIGHTLESS_STEMS: Final = frozenset(map(stem, _WEIGHTLESS))
+_WEIGHTLESS_STEMS: Final = frozenset(map(stem, _WEIGHTLESS - {"looks"}))
 _GUESSES: Final = word_set("indicating suggesting implying hinting")
 _EFFECTS: Final = _HEDGES | word_set("""
     creating making adding providing giving ensuring enhancing contributing allowing emphasizing conveying evoking
@@ -43,7 +48,49 @@ _AFTER_WHICH: Final = word_set("""
     suggests suggest provides provide enhances enhance contributes contribute allows allow serves serve
 """)
 _SAY: Final = word_set("suggest suggests indicate indicates")
+_MAIN_EFFECTS: Final = word_set("""
+    creates create contributes contribute enhances enhance evokes evoke conveys convey adds add provides provide gives
+    give
+""")
+"""Verbs of main clauses that tell the effect of the subject: "the boats create a lively scene"."""
+_EFFECT_NOUNS: Final = word_set("""
+    scene atmosphere ambiance ambience display sense contrast feeling feel mood setting environment look effect
+    impression touch charm interest depth beauty appeal character element aesthetic backdrop experience warmth
+    excitement elegance habitat vibe energy creativity
+""")
+_CLOSE: Final = word_set("close closer")
+_NEAR_VIEWER: Final = word_set("camera viewer foreground each one background")
+"""What a thing is close to without being near another: "close to the camera", "close to each other"."""
+_READY: Final = word_set("to for")  # "ready to be enjoyed", "ready for the guests"
+_FRAMES: Final = word_set("field scene room area image picture photo frame")
+"""Nouns that add nothing to an area: "the left side of the field"."""
+_POSES: Final = frozenset(map(stem, words("sitting standing resting lying placed positioned located situated topped")))
+"""What of a thing that is not alive says no more than where it is."""
+_ROLES: Final = frozenset(
+    map(
+        stem,
+        words("""
+    guest participant attendee onlooker spectator visitor beachgoer individual someone diner owner user bystander
+    audience
+    """),
+    )
+)
+"""Persons who may be called so wherever there is a person."""
+_OF_PRONOUNS: Final = {"he": "man", "she": "woman"}
+_SUBJECT_PRONOUNS: Final = word_set("he she it they")
+_NAMELESS: Final = frozenset(map(stem, words("cell mobile railroad railway")))
+"""Modifiers without which the noun means the same: "cell phone"."""
+_OFTEN_WEAK: Final = (
+    _POSES | frozenset(map(stem, _FRAMES)) | _ROLES | _NAMELESS | {"hand", "food", "man", "woman", "or"}
+)
+"""Stems that `_Known.implies` may accept though no word of the earlier sentence implies them."""
+_GROUPS: Final = word_set("crowd team herd flock family group pair couple figure")
+_MIN_BASE: Final = 4  # letters
+_SPORTS_GEAR: Final = frozenset(map(stem, words("snowboard skateboard surfboard ski bike bicycle skate paddle")))
+"""What names a person who is on it or has it: "skier". Other agent nouns need the verb."""
+_AGENT_ENDINGS: Final = ("er", "ist")
 _BEGIN_GUESSES: Final = _GUESSES | _EFFECTS | _SAY | {"which"}
+_MAY_BEGIN_GUESSES: Final = _BEGIN_GUESSES | _MAIN_EFFECTS
 _NEW_CLAUSE: Final = word_set("; while whereas")
 _AREAS: Final = word_set("center corner foreground background")
 _AREA_NOUNS: Final = word_set("side part edge corner half section area")
@@ -65,7 +112,8 @@ _SPECIAL: Final = (
     | _PREPOSITIONS
     | PLACE_WORDS
     | _NOT_WORDS
-    | word_set(", that addition other 's ’s '")
+    | _MAIN_EFFECTS
+    | word_set(", that addition other 's ’s ' each or for to he she it they")
 )
 _IMPLYING: Final = {
     "noun": ("noun", "adj"),
@@ -172,10 +220,25 @@ class _Known:
             return False
         if not self.plurals.keys().isdisjoint(_derived(found)):
             return True
+        if part == "modifier" and found in _NAMELESS:
+            return True
+        if part in ("noun", "owner") and found.endswith(_AGENT_ENDINGS) and self._has_agent(found):
+            return True
+        if part == "noun" and found in _ROLES:
+            persons = filter(_is_person, self.by_part[part])
+            return any(not word.plural or True in self.plurals[other] for other in persons)
         implying = {
             other for of_part in _IMPLYING.get(part, ()) for other in implied_by(of_part, found) & self.by_part[of_part]
         }
         return len(implying) > 1 or any(not word.plural or True in self.plurals[other] for other in implying)
+
+    def _has_agent(self, found: str) -> bool:
+        """Whether it has a person, and what the agent noun `found` is derived from: "a man on a surfboard"."""
+        base = found.removesuffix("er").removesuffix("ist")
+        if len(base) < _MIN_BASE or not _is_person(found):
+            return False
+        has_base = any(word.startswith(base) for word in self.by_part["verb"] | (self.plurals.keys() & _SPORTS_GEAR))
+        return has_base and any(map(_is_person, self.by_part["noun"]))
 
     def has_prepositions_of(self, clauses: Iterable[_Clause]) -> bool:
         """Whether nothing in `clauses` is on or in what it is only near to here."""
@@ -194,12 +257,20 @@ def is_implied(noun: str, other: str) -> bool:
     return noun == other or other in implied_by("noun", noun)
 
 
+def tells_effect(words: Sequence[str]) -> bool:
+    """Whether the main verb tells the effect of the subject: "the boats create a lively scene"."""
+    found = _MAIN_EFFECTS.intersection(words)
+    return bool(found) and not _EFFECT_NOUNS.isdisjoint(words[min(map(words.index, found)) :])
+
+
 def core(words: Sequence[str], stems: Sequence[str]) -> set[str]:
     """Stems of most words of a sentence that state something, found faster than by `Statement`.
 
     `words` are all its words in lower case, `stems` those of its content words.
     """
-    guesses = _BEGIN_GUESSES.intersection(words)
+    guesses = _MAY_BEGIN_GUESSES.intersection(words)
+    if guesses and not tells_effect(words):
+        guesses &= _BEGIN_GUESSES
     if guesses:
         at = min(map(words.index, guesses))
         before = sum(word not in STOP_WORDS for word in words[:at])
@@ -210,9 +281,14 @@ def core(words: Sequence[str], stems: Sequence[str]) -> set[str]:
 def may_imply(known: Collection[str], missing: Iterable[str]) -> bool:
     """Whether words with the stems `known` may imply those with the stems `missing`: a test before `Statement`."""
     return all(
-        found not in CONTRASTS and (found == "hand" or found[-2:] == "ly" or not _implying(found).isdisjoint(known))
+        found not in CONTRASTS and (_is_often_weak(found) or not _implying(found).isdisjoint(known))
         for found in missing
     )
+
+
+@lru_cache(maxsize=8192)
+def _is_often_weak(found: str) -> bool:
+    return found in _OFTEN_WEAK or found[-2:] == "ly" or (found.endswith(_AGENT_ENDINGS) and _is_person(found))
 
 
 @lru_cache(maxsize=8192)
@@ -226,7 +302,7 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
     before = preposition = ""
     guess = ""  # the word that began a guess; empty outside of guesses
     is_held = is_next = False
-    for token in tokens:
+    for at, token in enumerate(tokens):
         word, tag = token.text, token.tag
         if word in _SPECIAL:
             if word in _NEW_CLAUSE or (before == "," and word in _JOINING):
@@ -238,9 +314,15 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
                 or (before == "," and word in _EFFECTS)
                 or (before == "which" and word in _AFTER_WHICH)
                 or (before in _SAY and word == "that")
+                or (before == "enjoying" and word == "each")
+                or (before == "ready" and word in _READY)
+                or (before == "or" and word in _HEDGES)
+                or (word in _MAIN_EFFECTS and clause and any(other.text in _EFFECT_NOUNS for other in tokens[at:]))
                 or (before == "in" and word == "addition" and not out[0])
             ):
                 guess = word
+                if before == "or" and clause and clause[-1].stem == "or":
+                    clause.pop()
             elif word == "," and (guess in _HEDGES or guess == "addition"):
                 guess = ""
             if is_next and word in _AREA_NOUNS and clause[-1].stem in PLACES:
@@ -251,7 +333,16 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
                 preposition = word
             elif word in PLACE_WORDS:
                 preposition = stem(word)
+            if (
+                word == "to"
+                and before in _CLOSE
+                and not guess
+                and not any(other.text in _NEAR_VIEWER for other in tokens[at + 1 : at + 3])
+            ):
+                clause.append(_Word("near", "weak"))
             if not guess:
+                if word in _SUBJECT_PRONOUNS and not clause:
+                    clause.append(_Word(_OF_PRONOUNS.get(word, ""), "weak", word == "they"))
                 if (before == "each" and word == "other") or (before == "by" and word == "side"):
                     if clause and clause[-1].stem == "beside":
                         clause.pop()  # "next to each other"
@@ -265,7 +356,9 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
             found = _word(word, tag, before == "-")
             if found is not None:
                 is_held = is_held or found.stem == "hold"
-                if not (is_held and found.stem == "hand"):
+                if word in _FRAMES and preposition == "of" and clause and clause[-1].part == "area":
+                    clause.append(found._replace(part="weak"))
+                elif not (is_held and found.stem == "hand"):
                     if found.part == "noun":
                         place = preposition
                         if (
@@ -283,7 +376,31 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
         if tag in NOUNS and word not in _AREA_NOUNS:
             preposition = ""
         before = word
+    for clause in out:
+        _weaken_poses(clause)
     return out
+
+
+def _weaken_poses(clause: _Clause) -> None:
+    """Makes "sitting" weak in "a vase sitting on a table", but not in "a dog sitting on a table"."""
+    subject = ""
+    for at, word in enumerate(clause):
+        if not subject and _is_noun(word):
+            subject = word.stem
+        elif subject and word.stem in _POSES and word.part in ("verb", "adj"):
+            if not _is_alive(subject):
+                clause[at] = word._replace(part="weak")
+            return
+
+
+@lru_cache(maxsize=8192)
+def _is_person(noun: str) -> bool:
+    return is_implied("person", noun) and not is_implied("animal", noun)  # "dog" may be a person in WordNet
+
+
+@lru_cache(maxsize=8192)
+def _is_alive(noun: str) -> bool:
+    return is_implied("person", noun) or is_implied("animal", noun) or noun in _GROUPS
 
 
 @lru_cache(maxsize=16384)
@@ -350,7 +467,7 @@ def _actions(clauses: Iterable[_Clause]) -> list[_Action]:
                 continue
             before = [word for word in clause[:at] if _is_noun(word)]
             after = [word for word in clause[at + 1 :] if _is_noun(word)]
-            nouns = {before[0].stem, before[-1].stem} if before else set()
+            nouns = {before[0].stem, before[-1].stem} if before and clause[0].part != "weak" else set()
             is_reversed = before and after and (before[0].preposition or after[0].preposition in _AGENT)
             if is_reversed:  # "On the hill stands a barn", "The stall is covered by an awning"
                 nouns.add(after[0].stem)
@@ -373,4 +490,10 @@ def _is_noun(word: _Word) -> bool:
 
 
 def _any_same(nouns: Iterable[str], others: Iterable[str]) -> bool:
-    return any(is_implied(noun, other) for noun in nouns for other in others)
+    return any(is_implied(noun, other) or _may_be_called(noun, other) for noun in nouns for other in others)
+
+
+@lru_cache(maxsize=8192)
+def _may_be_called(noun: str, other: str) -> bool:
+    """Whether `other` is a person, and `noun` a role or an agent: "spectators", "snowboarder"."""
+    return (noun in _ROLES or (noun.endswith(_AGENT_ENDINGS) and _is_person(noun))) and _is_person(other)

@@ -27,7 +27,7 @@ _SYNONYMS = dict(
     rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm
     comfort:comfortable melancholy:melancholic brushwork:brushstroke firefighter:fireman nighttime:night
     sidewalk:pavement photograph:photo seated:sit meal:food cloudless:clear older:elderly men:man wooden:wood
-    grassy:grass snowy:snow sandy:sand rocky:rock muddy:mud dusty:dust metallic:metal
+    grassy:grass snowy:snow sandy:sand rocky:rock muddy:mud dusty:dust metallic:metal laying:lie
     """)
 )
 """Irregular inflections, negations, and synonyms that often vary between the captions of one image."""
@@ -59,6 +59,20 @@ _MORE_RELATIONS = {
     ("verb", "look"): words("watch observe gaze stare face"),
     ("verb", "fac"): words("look"),
     ("noun", "cow"): words("cattle"),
+    ("verb", "observ"): words("look watch"),
+    ("verb", "watch"): words("look observe"),
+    ("verb", "rid"): words("surf ski skate skateboard snowboard cycle"),
+    ("adj", "surfboard"): words("surf"),
+    ("adj", "skateboard"): words("skateboard"),
+    ("noun", "dinner"): words("food"),
+    ("noun", "lin"): words("row"),
+    ("noun", "row"): words("line"),
+    ("verb", "travel"): words("ride drive"),
+    ("noun", "tre"): words("forest"),
+    ("noun", "greenery"): words("forest tree plant bush shrub"),
+    ("noun", "oven"): words("microwave"),
+    ("noun", "animal"): words("creature"),
+    ("noun", "creatur"): words("animal"),
 }
 """What WordNet does not have, by part of speech and stem."""
 

@@ -178,6 +178,42 @@ IN_OTHER_WORDS = {
         "A black bird stands on a rock near the water.",
         "A black bird, possibly a crow, stands on a rock near the water.",
     ),
+    "effect as the main verb": (
+        "There are several boats in the small harbor.",
+        "The boats in the small harbor create a lively scene.",
+    ),
+    "presence with an effect": (
+        "Several birds are flying above the elephants.",
+        "The presence of birds adds a dynamic atmosphere to the image.",
+    ),
+    "combination with an effect": (
+        "A statue stands near a pond with plants.",
+        "The combination of the statue, pond, and plants creates a picturesque environment.",
+    ),
+    "pose of a thing": (
+        "There are three cupcakes on a wooden board.",
+        "Three cupcakes are sitting on a wooden board.",
+    ),
+    "agent": ("A man on a snowboard is moving down a steep slope.", "A snowboarder is moving down a steep slope."),
+    "role": ("Several people are standing near the ring.", "The spectators are standing near the ring."),
+    "side of the scene": (
+        "A sheep is on the left side of the picture.",
+        "A sheep is positioned on the left side of the field.",
+    ),
+    "name for a pronoun": (
+        "She is holding a cup and looking at her phone.",
+        "The woman is looking at her phone.",
+    ),
+    "ready": ("A pizza with olives lies on a plate.", "A pizza with olives is on a plate, ready to be enjoyed."),
+    "or possibly": (
+        "Two men are looking at the truck.",
+        "The men seem to be looking at the truck or possibly discussing it.",
+    ),
+    "cell phone": ("A girl holds a phone in the park.", "A girl holds a cell phone in the park."),
+    "other items in addition": (
+        "The items on the table include a fork and a cup next to the pizza.",
+        "In addition to the pizza, there are a cup and other items on the table.",
+    ),
 }
 
 
@@ -261,6 +297,30 @@ SAYS_MORE = {
     "opposite in a clause": ("The woman holds a red cup, and the man holds a blue plate.", "The man holds a red cup."),
     "number of legs": ("A stool with three legs stands in the barn.", "A stool with four legs stands in the barn."),
     "walk away": ("A woman walks towards the old house.", "A woman walks away from the old house."),
+    "adds a thing": (
+        "The old cook is standing at the wooden table.",
+        "The old cook adds milk to a bowl on the wooden table.",
+    ),
+    "presence of another thing": (
+        "Several birds are flying above the elephants.",
+        "The presence of boats adds a dynamic atmosphere to the image.",
+    ),
+    "pose of a thing": (
+        "A motorcycle is standing on the wet road in front of a shop.",
+        "A motorcycle is lying on the wet road.",
+    ),
+    "no agent": ("The image shows a news report about a man in a jacket.", "The reporter wears a jacket."),
+    "no person for a role": ("Several dogs are standing near the ring.", "The spectators are standing near the ring."),
+    "one person for several": ("A boy is standing near the ring.", "The spectators are standing near the ring."),
+    "name for another pronoun": ("He is holding a cup and looking at a phone.", "The woman is looking at a phone."),
+    "close to": (
+        "A woman with a racket jumps, and a ball is in the air.",
+        "A ball is in the air, close to the woman's racket.",
+    ),
+    "colours of nothing": (
+        "The hydrant has a black and white stripe.",
+        "The scene appears to be in black and white, giving it a timeless feel.",
+    ),
     "with without": ("A man with a hat is crossing the road.", "A man without a hat is crossing the road."),
 }
 

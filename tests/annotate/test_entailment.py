@@ -42,6 +42,18 @@ def test_a_plural_is_implied_by_several_things() -> None:
     assert not vehicles.is_entailed_by(statement("a/DT car/NN waits/VBZ"))
 
 
+def test_only_the_pose_of_what_is_alive_is_stated() -> None:
+    assert statement("a/DT cup/NN sitting/VBG on/IN a/DT shelf/NN").stems == {"cup", "shelf"}
+    assert statement("a/DT cat/NN sitting/VBG on/IN a/DT shelf/NN").stems == {"cat", "sit", "shelf"}
+
+
+def test_a_person_may_be_called_by_what_the_person_does() -> None:
+    surfer = statement("a/DT surfer/NN jumps/VBZ")
+    assert surfer.is_entailed_by(statement("a/DT man/NN on/IN a/DT surfboard/NN jumps/VBZ"))
+    assert not surfer.is_entailed_by(statement("a/DT man/NN on/IN a/DT horse/NN jumps/VBZ"))
+    assert not surfer.is_entailed_by(statement("a/DT dog/NN on/IN a/DT surfboard/NN jumps/VBZ"))
+
+
 @pytest.mark.parametrize(("word", "other"), [("red/JJ", "crimson/JJ"), ("two/CD", "three/CD"), ("left/JJ", "right/JJ")])
 def test_what_distinguishes_is_not_implied(word: str, other: str) -> None:
     assert not statement(f"{word} birds/NNS sit/VBP").is_entailed_by(statement(f"{other} birds/NNS sit/VBP"))
@@ -59,6 +71,8 @@ def test_places_belong_to_things() -> None:
         ("the dog runs in the grass", {"dog", "run", "grass"}),
         ("the dog runs possibly chasing a ball", {"dog", "run"}),
         ("possibly an old dog", {"old", "dog"}),
+        ("the old boats create a lively scene", {"old", "boat"}),
+        ("the old man adds milk", {"old", "man", "add", "milk"}),
     ],
 )
 def test_the_core_ends_where_a_guess_begins(words: str, expected: set[str]) -> None:
