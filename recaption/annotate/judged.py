@@ -124,13 +124,16 @@ _FELT_VERBS = word_set("""
 _EFFECTS = lex.EFFECTS | {"showcase", "highlight", "emphasize"}
 _SUPPOSING = frozenset(("likely", "seemingly", "apparently", "presumably", "perhaps"))
 _FIRST_LETTERS = frozenset("TtOoIi")  # of the frames
+_MAX_LENGTH = 400  # characters: the patterns take quadratic time
 _MAX_NAMED = 3  # things in a statement of a mood
 _SIDES = frozenset(("left", "right"))
 
 
 def is_judged(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool:
     """Whether only a quality of known things is told. `visible` has their offsets in the caption."""
-    if not visible or text[:1] not in _FIRST_LETTERS or not any(frame.match(text) for frame in _FRAMES):
+    if not visible or len(text) > _MAX_LENGTH or text[:1] not in _FIRST_LETTERS:
+        return False
+    if not any(frame.match(text) for frame in _FRAMES):
         return False
     if _OTHERS.match(text):
         return True

@@ -106,3 +106,10 @@ def test_a_judgement_of_known_things_is_no_content(subs: Subs, text: str) -> Non
 )
 def test_what_is_told_beside_the_judgement_is_content(subs: Subs, text: str) -> None:
     assert not subs(text)[0].is_meta
+
+
+def test_a_long_sentence_is_not_only_a_judgement(subs: Subs) -> None:
+    """The patterns are not tried on it: they take quadratic time."""
+    short = "The scene captures the bond between the mother and her baby, showcasing their love"
+    assert subs(f"{short}.")[0].is_meta
+    assert not subs(f"{short}{' and their love' * 30}.")[0].is_meta
