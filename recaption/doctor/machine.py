@@ -48,9 +48,12 @@ def cores() -> Finding:
 def disk(name: str, path: Path, needed: int = 0) -> Finding:
     """Free space and inodes of the disk of `path`, which need not exist yet. `needed` is in bytes, 0 if unknown."""
     existing = path.expanduser().absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free, stat = shutil.disk_usage(existing).free, os.statvfs(existing)
+    while True:
+        try:
+            free, stat = shutil.disk_usage(existing).free, os.statvfs(existing)
+            break
+        except (FileNotFoundError, NotADirectoryError):  # or gone again: another check creates it and removes it
+            existing = existing.parent
     found, todo = f"{decimal(free)} free at {path}", "free some space, or use another disk"
     if stat.f_files and stat.f_favail < 10_000:
         return error(name, f"{found}, but inodes for only {stat.f_favail:,} more files", "remove files, or " + todo)

@@ -61,6 +61,21 @@ def test_little_space_is_a_warning_and_almost_none_an_error(
     assert not (tmp_path / "not").exists()
 
 
+def test_a_folder_that_another_check_removes_meanwhile_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone, real = tmp_path / "out", shutil.disk_usage
+
+    def removed(path: Path) -> object:
+        if path == gone:
+            gone.rmdir()
+        return real(path)
+
+    gone.mkdir()
+    monkeypatch.setattr(shutil, "disk_usage", removed)
+    assert machine.disk("disk", gone).status != "error"
+
+
 def test_a_disk_without_inodes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     free(monkeypatch, 100e9)
     Stat = namedtuple("Stat", "f_files f_favail")
