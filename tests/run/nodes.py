@@ -16,7 +16,8 @@ from ray.cluster_utils import Cluster
 
 
 def add(cluster: Cluster, **options: Any) -> Any:
-    options = {"include_dashboard": False, "num_gpus": 1, **options}
+    # Ray's port for a head node's agent is fixed (52365): with another Ray on the machine, it has no agent for jobs.
+    options = {"include_dashboard": False, "num_gpus": 1, "dashboard_agent_listen_port": 0, **options}
     return cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20, **options)
 
 
