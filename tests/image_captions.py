@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from real_captions import sha256_of
+from real_captions import texts
 
 from recaption.annotate import Annotator
 from recaption.config import Annotate
-from recaption.text import normalise
 from recaption.types import Caption
 
 LABELS = Path(__file__).parent / "annotate" / "real" / "images.jsonl"
@@ -63,17 +62,6 @@ def add(score: Score, certain: float, flagged: bool) -> None:
     score.right += flagged and certain > 0.5
     score.debatable += flagged and certain == 0.5
     score.labelled += certain > 0.5
-
-
-def texts(folder: Path) -> dict[str, str]:
-    """The captions in a folder by their sha256."""
-    found = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text("utf-8").splitlines():
-            entry = json.loads(line)
-            text = normalise(entry.get("caption") or entry.get("text") or "")
-            found[sha256_of(text)] = text
-    return found
 
 
 def _images(known: dict[str, str], found: list[dict[str, Any]]) -> Iterator[list[Caption]]:

@@ -99,7 +99,7 @@ class KilledRun:
         return sum(len(log.read_text().splitlines()) for log in self.faults.glob("asked-*"))
 
     def wait_until_asked(self, requests: int, room: int | None = None) -> bool:
-        """False: the run ended before so many were asked.
+        """Wait until the engines got this number of requests, of all runs. Returns False if the run ended before.
 
         With `room`, so many more are answered and the rest wait for `kill`, `signal` or `wait`: on a slow machine the
         run would otherwise end before this process looks again.

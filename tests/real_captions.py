@@ -36,9 +36,10 @@ def sha256_of(text: str) -> str:
 
 
 def texts(folder: Path) -> dict[str, str]:
-    """The captions in a folder by their sha256."""
+    """The captions in a folder, in the field `text` or `caption` of each line, by their sha256."""
     lines = (line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines())
-    found = (normalise(json.loads(line)["text"]) for line in lines if line)
+    entries = (json.loads(line) for line in lines if line)
+    found = (normalise(entry["text"] if "text" in entry else entry["caption"]) for entry in entries)
     return {sha256_of(text): text for text in found}
 
 

@@ -130,7 +130,8 @@ _SIDES = frozenset(("left", "right"))
 
 
 def is_judged(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool:
-    """Whether only a quality of known things is told. `visible` has their offsets in the caption."""
+    """Whether the sentence only judges things that are known already. `visible` has the offsets in the caption of the
+    things that it names."""
     if not visible or len(text) > _MAX_LENGTH or text[:1] not in _FIRST_LETTERS:
         return False
     if not any(frame.match(text) for frame in _FRAMES):
@@ -150,7 +151,7 @@ def is_judged(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool
 
 
 def _are_known_judged(words: Sequence[Token], text: str, named: int) -> bool:
-    """Whether only a quality of the `named` things, all of them known, is told."""
+    """Whether the sentence only judges the things that it names. There are `named` of them, and all are known."""
     if _FOCUS.match(text):
         acts = any(word.tag == "CD" or word.text.endswith("ing") for word in words[:4])
         return named == 1 and not acts and all(word.text not in _SIDES for word in words)

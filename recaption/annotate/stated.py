@@ -182,9 +182,7 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
     noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
     if noun == len(words):
         return False
-    start = noun
-    while start and (words[start - 1].tag in _PHRASE_TAGS or _continues(words, start)):
-        start -= 1
+    start = _phrase_start(words, noun)
     end, head = _phrase(words, noun)
     if not start:
         return False
@@ -218,11 +216,9 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
         if verb is not None and verb.text == "adding" and is_clause:
             return True  # "with the boats adding a touch of movement"
         acts = verb is not None and verb.tag == "VBG" and verb.text not in _STANDS_OUT  # "with the cat sleeping"
-        acts = acts or (
-            verb is not None and verb.text == "by" and words[end - 1].tag == "VBN"
-        )  # "with the court lit by"
+        is_lit = verb is not None and verb.text == "by" and words[end - 1].tag == "VBN"  # "with the court lit by lamps"
         is_scenery = is_new and start > 1 and words[start - 2].text in _SCENERY  # "a calm scene with mountains"
-        return is_scenery or ((is_new or is_coloured or acts) and is_clause and not is_effect)
+        return is_scenery or ((is_new or is_coloured or acts or is_lit) and is_clause and not is_effect)
     is_scene = head in _KINDS_OF_PLACES or lex.is_event(head)
     if is_scene and before in ("of", "in", "on", "at", "during") and words[start].tag == "DT":
         return True  # "the excitement of a baseball game"
@@ -236,19 +232,24 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
 
 
 def is_known(words: Sequence[Token], at: int) -> bool:
-    """Whether the thing at this offset is told of as one that is known: "the dog", "these two cats", "his hat"."""
+    """Whether the sentence treats the thing at this offset as known already: "the dog", "these two cats", "his hat"."""
     noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    start = _phrase_start(words, noun)
+    first = words[start : start + 2]
+    if first and (first[0].tag == "PRP$" or first[0].text in DEFINITE):
+        return True
+    if [word.text for word in first] == ["each", "other"]:  # "each other's company"
+        return True
+    is_listed = start > 1 and words[start - 1].text == "and" and words[start - 2].tag in NOUNS
+    return is_listed and is_known(words, words[start - 2].start)  # "the people and elephants"
+
+
+def _phrase_start(words: Sequence[Token], noun: int) -> int:
+    """The index of the first word of the noun phrase that `noun` belongs to."""
     start = noun
     while start and (words[start - 1].tag in _PHRASE_TAGS or _continues(words, start)):
         start -= 1
-    if start < len(words) and words[start].tag == "PRP$":
-        return True
-    if start < len(words) and (
-        words[start].text in DEFINITE or [w.text for w in words[start : start + 2]] == ["each", "other"]
-    ):
-        return True  # "each other's company"
-    is_listed = start > 1 and words[start - 1].text == "and" and words[start - 2].tag in NOUNS
-    return is_listed and is_known(words, words[start - 2].start)  # "the people and elephants"
+    return start
 
 
 def _continues(words: Sequence[Token], at: int) -> bool:

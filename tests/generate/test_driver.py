@@ -273,6 +273,12 @@ class GpusJoinLater(SimTransport):
         return super().call(actor, method, *args)
 
 
+def run_that_waits(transport: GpusJoinLater, callbacks: Callbacks) -> None:
+    """Run a pass of one shard that waits for nodes with GPUs."""
+    work = ModelPass(sim_plan(), sim_job(1), transport=transport, callbacks=callbacks, expects_gpus=True)
+    assert len(list(work.run())) == 1
+
+
 def test_a_run_that_waits_for_gpu_nodes_says_so_and_counts_no_gpu_time() -> None:
     found, progress = list[dict[str, Any]](), list[PassProgress]()
 
@@ -280,14 +286,7 @@ def test_a_run_that_waits_for_gpu_nodes_says_so_and_counts_no_gpu_time() -> None
         found.append({"event": event, "level": level, **fields})
 
     transport = GpusJoinLater(4, 2)
-    work = ModelPass(
-        sim_plan(),
-        sim_job(1),
-        transport=transport,
-        callbacks=Callbacks(emit=emit, report=progress.append),
-        expects_gpus=True,
-    )
-    assert len(list(work.run())) == 1
+    run_that_waits(transport, Callbacks(emit=emit, report=progress.append))
     (waiting,), (available,) = of(found, "waiting_for_gpus"), of(found, "gpus_available")
     assert waiting == {"event": "waiting_for_gpus", "level": "warning", "model": "m", "needed": 1, "nodes": [0]}
     assert available["seconds"] == pytest.approx(transport.JOIN, abs=5)
@@ -307,14 +306,7 @@ def test_an_engine_that_starts_at_once_ends_the_wait_although_it_takes_all_work(
 
     transport = GpusJoinLater(1, 1)
     transport.START = 0.1
-    work = ModelPass(
-        sim_plan(),
-        sim_job(1),
-        transport=transport,
-        callbacks=Callbacks(emit=emit, report=progress.append),
-        expects_gpus=True,
-    )
-    assert len(list(work.run())) == 1
+    run_that_waits(transport, Callbacks(emit=emit, report=progress.append))
     assert found.index("waiting_for_gpus") < found.index("gpus_available") < found.index("engine_started")
     assert not any(each.waits_for_gpus for each in progress if each.phase == "generating")
     assert progress[-1].gpu_seconds >= progress[-1].seconds > 0

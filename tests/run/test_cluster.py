@@ -188,7 +188,7 @@ class Run:
             time.sleep(0.05)
 
     def hold(self, requests: int) -> None:
-        """Once so many were asked, further ones wait until `go_on`."""
+        """Let all requests after the first `requests` wait until `go_on` is called."""
         (self.faults / f"hold-{requests}").touch()
 
     def held(self) -> int:
