@@ -20,8 +20,9 @@ POISON = "000000005"
 STARTS = 2 + 1 + 2 + 1
 """Engines for one poison: killed twice among others, once in a small group, twice alone; the last one lives."""
 UNCOUNTED = 2
-"""Further ones that a process may cost that exits and so cannot say what was in flight: if the poison's chunk stood behind
-the other one, and the last poll came before it started. It counts at the latest when the other one is in quarantine."""
+"""Further ones if the process exits, which cannot say what was in flight. A crash does not count for the poison's chunk if
+that stood behind the other chunk and the last poll came before it started. After two such crashes, the other chunk is
+in quarantine and nothing stands before it."""
 
 
 @pytest.fixture

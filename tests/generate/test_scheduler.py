@@ -166,7 +166,7 @@ def test_what_an_engine_has_crashed_with_before_counts_wherever_it_stands_in_the
     scheduler.lost(0)
     recheck_all(scheduler)
     (suspect,) = scheduler.assign()
-    assert (suspect.actor, suspect.crashes) == (1, 1), "it stands behind other work, and no poll says that it has started"
+    assert (suspect.actor, suspect.crashes) == (1, 1), "it stands behind other work; no poll says it has started"
     scheduler.lost(1)
     recheck_all(scheduler)
     assert scheduler.in_quarantine == 10
