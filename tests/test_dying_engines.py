@@ -20,9 +20,9 @@ POISON = "000000005"
 STARTS = 2 + 1 + 2 + 1
 """Engines for one poison: killed twice among others, once in a small group, twice alone; the last one lives."""
 UNCOUNTED = 2
-"""Further ones if the process exits, which cannot say what was in flight. A crash does not count for the poison's chunk if
-that stood behind the other chunk and the last poll came before it started. After two such crashes, the other chunk is
-in quarantine and nothing stands before it."""
+"""Further ones if the process exits, which cannot say what was in flight. A crash does not count for the poison's
+chunk if that stood behind the other chunk and the last poll came before it started. After two such crashes, the other
+chunk is in quarantine and nothing stands before the poison's."""
 
 
 @pytest.fixture
