@@ -199,8 +199,10 @@ def test_with_json_the_last_line_is_a_summary_after_a_kill(work: KilledRun, kind
     assert work.wait_until_asked(30, ROOM), work.said()
     began = time.monotonic()
     assert work.kill(kind)
-    assert work.wait() == 3, work.said()
+    while work.running:
+        time.sleep(0.05)
     assert time.monotonic() - began < 60, "not after the minute that Ray waits"
+    assert work.wait() == 3, work.said()
     *lines, error, last = work.said().splitlines()
     assert all(json.loads(line)["event"] for line in lines), "nothing of Ray's between them"
     assert error.startswith("error: ") and "run the same command again" in error
