@@ -136,7 +136,7 @@ def test_ctrl_c_ends_retry_while_the_store_is_silent(
             text=True,
         )
         try:
-            assert reached.wait(120), "it reads from the store"
+            assert reached.wait(600), "it reads from the store"
             process.send_signal(signal.SIGINT)
             out, errors = process.communicate(timeout=120)
             assert process.returncode == 75, (out, errors)
