@@ -19,6 +19,9 @@ pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 POISON = "000000005"
 STARTS = 2 + 1 + 2 + 1
 """Engines for one poison: killed twice among others, once in a small group, twice alone; the last one lives."""
+UNCOUNTED = 2
+"""Further ones that a process may cost that exits and so cannot say what was in flight: if the poison's chunk stood behind
+the other one, and the last poll came before it started. It counts at the latest when the other one is in quarantine."""
 
 
 @pytest.fixture
@@ -60,7 +63,8 @@ def test_an_image_that_crashes_engines_is_poison_and_all_others_are_answered(
         assert said in reject["detail"]
         keys = [row["key"] for row in rows(work, "answers", generation)]
         assert len(keys) == len(set(keys)) == 39 and POISON not in keys
-    assert len(list(work.faults.glob("started-*"))) <= STARTS - 1 + model.get("replicas", 1)
+    most = STARTS - 1 + model.get("replicas", 1) + (0 if how else UNCOUNTED)
+    assert len(list(work.faults.glob("started-*"))) <= most
 
 
 def test_engines_that_do_not_start_end_the_run_with_their_own_message(

@@ -129,7 +129,8 @@ class Scheduler:
         """An actor is removed. `suspects`: assignment -> rows in flight when its engine crashed; None if unknown.
 
         Returns its assignments; each has to come back through `rechecked`. If the rows are unknown, all missing rows of
-        an assignment count as in flight if the actor had started it, or if it is the actor's first one.
+        an assignment count as in flight if the actor had started it, if it is the actor's first one, or if an engine has
+        crashed with it before: the last poll may be too old to say that the actor has started it since.
         """
         lost = self.engines.pop(actor, None)
         if self._quarantine.actor == actor:
@@ -146,7 +147,8 @@ class Scheduler:
                 self._shards[assignment.chunk.shard.id].open += len(parts) - 1
             else:
                 started = lost.not_started(assignment) < assignment.chunk.requests
-                parts = [(assignment.chunk, position == 0 or started or assignment.quarantined)]
+                crashed = position == 0 or started or assignment.crashes > 0 or assignment.quarantined
+                parts = [(assignment.chunk, crashed)]
             for chunk, crashed in parts:
                 part = replace(assignment, id=next(self._ids), chunk=chunk)
                 self._rechecks[part.id] = part, crashed

@@ -154,6 +154,24 @@ def test_a_crash_without_a_report_counts_for_the_first_chunk_and_those_started()
     assert {a.chunk.number: a.crashes for a in scheduler.assign()} == {0: 1, 1: 1, 2: 0}
 
 
+def test_what_an_engine_has_crashed_with_before_counts_wherever_it_stands_in_the_next_one() -> None:
+    scheduler = Scheduler()
+    scheduler.listed(listing(0, [10]))
+    scheduler.actor_ready(0, capacity=10)
+    scheduler.assign()
+    scheduler.actor_ready(1, capacity=10)
+    scheduler.listed(listing(1, [10]))
+    (ahead,) = scheduler.assign()
+    assert ahead.actor == 1
+    scheduler.lost(0)
+    recheck_all(scheduler)
+    (suspect,) = scheduler.assign()
+    assert (suspect.actor, suspect.crashes) == (1, 1), "it stands behind other work, and no poll says that it has started"
+    scheduler.lost(1)
+    recheck_all(scheduler)
+    assert scheduler.in_quarantine == 10
+
+
 def test_a_shard_completes_if_its_rest_was_given_back_before_its_engine_was_lost() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10]))
