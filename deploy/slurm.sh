@@ -38,7 +38,7 @@ RAY_AUTH_TOKEN=$(cat /proc/sys/kernel/random/uuid)
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST") || exit 3
 head=${nodes%%$'\n'*} # this script runs on the first node
 ip=$(python -c 'import ray; print(ray.util.get_node_ip_address())') || exit 3
-port=$((20000 + SLURM_JOB_ID % 20000))
+port=$((20000 + SLURM_JOB_ID % 12000)) # Linux takes ports for outgoing connections from 32768 on
 export RAY_ADDRESS="$ip:$port"
 
 start_ray() { # NODE OPTION…: in a job step of its own, so that its failure ends no other step

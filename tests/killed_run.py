@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 from fake_engine import ENGINE_PROCESS
+from stored_answers import stored_answers
 
 TESTS = Path(__file__).parent
 KINDS = {  # what a process's command line begins with or, of a script, what its name ends with
@@ -98,6 +99,11 @@ class KilledRun:
         """Requests that reached an engine, of all runs."""
         return sum(len(log.read_text().splitlines()) for log in self.faults.glob("asked-*"))
 
+    def unstored(self) -> int:
+        """Requests of all runs, less the answers in the store: so many have been or will be repeated. Call it while
+        nothing is asked."""
+        return self.asked() - len(stored_answers(self.out))
+
     def wait_until_asked(self, requests: int, room: int | None = None) -> bool:
         """Wait until the engines got this number of requests, of all runs. Returns False if the run ended before.
 
@@ -152,6 +158,8 @@ class KilledRun:
                 self._processes()  # found now: a process whose parent has ended is not found later
                 with suppress(psutil.NoSuchProcess):  # workers of Ray come and go
                     victim.send_signal(signal.SIGKILL)
+                    while not _has_ended(victim):
+                        time.sleep(0.01)
                     if not held:
                         self._go_on()
                     return True
@@ -226,6 +234,13 @@ def _name(process: psutil.Process) -> str:
         return process.name()
     except psutil.Error:
         return ""
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _is(kind: str, command: list[str]) -> bool:

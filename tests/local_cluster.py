@@ -140,7 +140,7 @@ class LocalTransport:
     def kill(self, actor: int) -> None:
         """As SIGKILL: whatever it was at stops where it is, and whoever waits for it learns that it is gone."""
         self._hosts.pop(actor, None)
-        tasks = self._open.pop(actor, {})
+        tasks = self._open.pop(actor, {})  # a call that has not begun by now finds that the actor is gone
         self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks.values()])
 
     def wait(self, timeout: float) -> list[Reply]:
@@ -183,9 +183,11 @@ class LocalTransport:
         async def work() -> None:
             task = asyncio.current_task()
             assert task is not None
-            if actor is not None:
-                self._open.get(actor, {})[ticket] = task
+            open = {} if actor is None else self._open.get(actor)
             try:
+                if open is None:
+                    raise asyncio.CancelledError
+                open[ticket] = task
                 value = await make()
                 self._events.put(Reply(ticket=ticket, value=copy.deepcopy(value)))
             except asyncio.CancelledError:
@@ -193,8 +195,8 @@ class LocalTransport:
             except BaseException as error:  # noqa: BLE001 - it is told, whatever it is
                 self._events.put(Reply(ticket=ticket, error=error))
             finally:
-                if actor is not None:
-                    self._open.get(actor, {}).pop(ticket, None)
+                if open is not None:
+                    open.pop(ticket, None)
 
         asyncio.run_coroutine_threadsafe(work(), self._loop)
         return ticket

@@ -55,7 +55,7 @@ class KeptEngines(LocalTransport):
 
     def close(self) -> None:
         for each in self.kept.values():
-            asyncio.run_coroutine_threadsafe(each.engine.stop(), self._loop).result(30)
+            asyncio.run_coroutine_threadsafe(each.engine.stop(), self._loop).result(120)
         super().close()
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from local_cluster import CountingEngine, Crashed, Crashes, LocalTransport
 from samples import jpeg, sample, write_tar
+from stored_answers import stored_answers
 
 from recaption import config
 from recaption.build.shard import BuildSpec, finish_shard
@@ -151,12 +151,7 @@ def request_sha256(prompt: str) -> str:
 
 def answered(out: Path) -> set[tuple[str, str]]:
     """(image, request) of every answer in the store, parts and all."""
-    return {
-        (row["sha256"], row["prompt_sha256"])
-        for path in (out / "answers").rglob("*.parquet")
-        if not path.name.startswith(".tmp-")
-        for row in pq.read_table(path).to_pylist()
-    }
+    return {(sha256, request) for _, sha256, request in stored_answers(out)}
 
 
 Undisturbed = tuple[dict[str, bytes], int, int]

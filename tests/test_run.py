@@ -496,7 +496,7 @@ def stored_rows(out: Path) -> int:
 
 def test_a_run_ends_at_its_budget_and_a_higher_one_continues(make_source: Callable[..., Path], tmp_path: Path) -> None:
     source, out = make_source(shards=2, per_shard=30), tmp_path / "out"
-    data = pipeline_data(f"{source}/*.tar", out, latency=0.05, capacity=2)
+    data = pipeline_data(f"{source}/*.tar", out, latency=0.5, capacity=2)  # half a minute for all requests
     data["budget"] = {"gpu_hours": 0.5 / 3600}
     with pytest.raises(BudgetSpent, match="the budget is spent"):
         run(data)
@@ -505,6 +505,7 @@ def test_a_run_ends_at_its_budget_and_a_higher_one_continues(make_source: Callab
         run(data)
     assert stored_rows(out) == stored
     data["budget"] = {"gpu_hours": 1}
+    data["models"]["fake"]["engine_args"] = {}
     outcome = run(data)
     assert outcome.answered == 120 - stored > 0 and stored_rows(out) == 120
     assert "budget" in (out / "pipeline.yaml").read_text()

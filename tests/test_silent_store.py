@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,7 +85,8 @@ def test_a_silent_store_is_reported_and_costs_only_time(silent: Silent) -> None:
         said += line
     silent.go_on()
     out, errors = status.communicate(timeout=run.patience)
-    assert status.returncode == 0 and "the store has not answered for 10 s" in said + errors and "running" in out
+    assert status.returncode == 0 and "running" in out
+    assert re.search(r"the store has not answered for \d\d s", said + errors)
     silent.wait_for("the store answers again")
     assert run.wait() == 0, run.said()
     assert run.asked() == 2 * IMAGES, "nothing is asked twice"
@@ -136,7 +138,7 @@ def test_ctrl_c_ends_retry_while_the_store_is_silent(
             text=True,
         )
         try:
-            assert reached.wait(120), "it reads from the store"
+            assert reached.wait(600), "it reads from the store"
             process.send_signal(signal.SIGINT)
             out, errors = process.communicate(timeout=120)
             assert process.returncode == 75, (out, errors)

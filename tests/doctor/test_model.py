@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,9 +91,10 @@ def test_a_server_without_the_model_is_a_warning_and_a_failing_one_an_error(
 
 
 def test_an_unreachable_server_and_a_missing_key_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with server(lambda key: (200, LISTED)) as url:
-        pass
-    found = looked(lambda: model.look("m", hosted(url)))
+    with socket.socket() as taken:  # bound and not listening, so no other server can use the port
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        found = looked(lambda: model.look("m", hosted(url)))
     assert (found.status, found.fault) == ("error", "infrastructure") and "vllm serve" in found.todo
     monkeypatch.delenv("MY_KEY", raising=False)
     found = looked(lambda: model.look("m", hosted(url, api_key_env="MY_KEY")))

@@ -110,6 +110,6 @@ def test_a_request_ends_with_its_caller() -> None:
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        await asyncio.wait_for(ended.wait(), 20)
+        await asyncio.wait_for(ended.wait(), 120)
 
     asyncio.run(run())

@@ -261,7 +261,9 @@ def test_several_prompts_of_an_image_run_its_processor_once(tiny_qwen: Path, mon
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @ANY_WARNING
-def test_vllm_answers_as_transformers_does_and_tells_what_it_is_doing(tiny_qwen: Path) -> None:
+def test_vllm_answers_as_transformers_does_and_tells_what_it_is_doing(
+    tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """24 images of all shapes x 2 prompts: none is taken for another, and what was computed before is found again."""
     pytest.importorskip("vllm", reason="vllm is not installed")
     prompts = ("Describe.", "One sentence, please, about all that is there.")
@@ -277,15 +279,19 @@ def test_vllm_answers_as_transformers_does_and_tells_what_it_is_doing(tiny_qwen:
         assert engine.gauge() is None
         await engine.start()
         try:
-            seen = [engine.gauge()]
-            together = asyncio.gather(*(engine.generate(request) for request in requests))
-            while not together.done():
-                await asyncio.sleep(0.02)
-                seen.append(engine.gauge())
+            seen, record = [engine.gauge()], engine._tally.record  # type: ignore[attr-defined]
+
+            def recorded(*stats: Any) -> None:
+                record(*stats)
+                seen.append(engine.gauge())  # after each step, however late this loop hears of it
+
+            monkeypatch.setattr(engine._tally, "record", recorded)  # type: ignore[attr-defined]
+            together = await asyncio.gather(*(engine.generate(request) for request in requests))
             again = [await engine.generate(request) for request in requests[:4]]
+            monkeypatch.setattr(engine._tally, "record", record)  # type: ignore[attr-defined]
             seen.append(engine.gauge())
             scores = [await engine.generate(request) for request in [*scored, *scored]]
-            return list(await together), again, scores, [gauge for gauge in seen if gauge is not None]
+            return together, again, scores, [gauge for gauge in seen if gauge is not None]
         finally:
             await engine.stop()
 

@@ -285,7 +285,8 @@ def test_an_engine_from_start_to_death(tiny_model: Path, request_for: MakeReques
         ]
         endless = [request_for(n, max_tokens=300, ignore_eos=True) for n in range(24)]
         running = [asyncio.ensure_future(engine.generate(r)) for r in endless]
-        await asyncio.sleep(0.2)
+        while not engine.gauge().running and not all(request.done() for request in running):
+            await asyncio.sleep(0.01)
         for process in cores:
             process.kill()
         results = await asyncio.gather(*running, return_exceptions=True)

@@ -185,7 +185,7 @@ def test_a_drain_takes_no_more_images_and_stores_finished_answers(spec: ActorSpe
         running = asyncio.create_task(host.run_chunk(assignment(chunk)))
         while engine.asked < 40:
             await asyncio.sleep(0.001)
-        await host.drain(5.0)
+        await host.drain(60.0)
         with pytest.raises(Interrupted):
             await running
 
@@ -881,7 +881,7 @@ def test_a_prompt_is_filled_in_once_in_the_listing_and_once_in_the_actor(
         assert engine.asked == (600 if renders else 300), "all attempts of the ladder, where the answers are empty"
         await host.stop()
 
-    asyncio.run(asyncio.wait_for(work(), 60))
+    asyncio.run(asyncio.wait_for(work(), 120))
     assert len(fill_ins) == 150
 
 

@@ -24,14 +24,14 @@ from recaption.types import Generation, ImageLimits, Sampling
 def test_a_bound_limits_images_and_bytes_but_one_image_always_fits() -> None:
     async def run() -> None:
         bound = Bound(2, 100)
-        await asyncio.wait_for(bound.room(), 20)
+        await asyncio.wait_for(bound.room(), 120)
         bound.take(500)
         assert bound.full, "too many bytes"
         waiting = asyncio.create_task(bound.room())
         await asyncio.sleep(0)
         assert not waiting.done()
         await bound.free(500)
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 120)
         bound.take(1)
         assert not bound.full
         bound.take(1)
@@ -73,7 +73,7 @@ def test_images_become_ready_in_order_with_their_first_attempts(tmp_path: Path) 
         state = ChunkState(Assignment(id=1, actor=0, chunk=chunk), questions, None)  # type: ignore[arg-type]
         state.give_back(1)  # the last image
         prefetch.add(state)
-        await asyncio.wait_for(enough.wait(), 20)
+        await asyncio.wait_for(enough.wait(), 120)
         ready = list(prefetch.ready)
         prefetch.stop()
         return ready

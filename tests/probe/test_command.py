@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -288,11 +289,15 @@ class ManyImages:
 
 def test_an_image_takes_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs, "CaptionDataset", ManyImages)
+
+    def use() -> tuple[CaptionSet, Any]:
+        found = outputs.open_set("out")
+        return found, outputs.arms([found], ["weighted:k=4", "raw"], select([found], None, 1_000_000).train)
+
+    use()  # what it imports is not measured
     tracemalloc.start()
     try:
-        found = outputs.open_set("out")
-        chosen = select([found], None, 1_000_000)
-        made = outputs.arms([found], ["weighted:k=4", "raw"], chosen.train)
+        found, made = use()
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

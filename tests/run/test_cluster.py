@@ -428,7 +428,8 @@ def test_the_state_of_a_ray_job_is_what_kuberay_decides_by(
     assert state.lower() in found.lower()
 
 
-def test_a_lost_task_names_the_daemon_that_ended() -> None:
+def test_a_lost_task_names_the_daemon_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_END_SECONDS", 120.0)
     sleeper = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
     processes = [("raylet", psutil.Process(sleeper.pid))]
     try:
