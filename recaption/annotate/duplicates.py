@@ -29,7 +29,7 @@ from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS, WORD
 from recaption.annotate.lexicon import word_set, words
-from recaption.annotate.reduced import reduced, tells_effect
+from recaption.annotate.reduced import may_have_effect, reduced, tells_effect
 from recaption.annotate.stems import CONTRASTS, PLACES, stem
 from recaption.annotate.tagged_words import FINITE, PLURAL, Token
 from recaption.types import Tag
@@ -57,7 +57,8 @@ _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the
 _MAX_COMPARED = 32
 _MOST_CANDIDATES = 4
 _MIN_SHARED_CORE = 0.34  # share of the words that state something that the earlier sentence has as they are
-_MIN_KNOWN = 0.2  # share of its features that earlier sentences have
+_MIN_KNOWN = 0.25  # share of its features that earlier sentences have
+_MIN_KNOWN_BESIDE_EFFECTS = 0.1
 _DIRECTIONS = word_set("together away off out into")
 _MAX_TOKENS = 256
 _PRESENCE = stem("presence")
@@ -251,8 +252,10 @@ class EarlierSentences:
                 best = min([at for at, n_shared in shared.items() if n_shared == most])
                 if self._is_nearly_equal(new, best, most, needed):
                     return self._original[best]
-        if known and new.can_be_parsed and len(known) >= _MIN_KNOWN * len(new.features):
-            return self._entailing(new)
+        if known and new.can_be_parsed:
+            least = _MIN_KNOWN_BESIDE_EFFECTS if may_have_effect(new.words) else _MIN_KNOWN
+            if len(known) >= least * len(new.features):
+                return self._entailing(new)
         return None
 
     def _shared(self, features: Iterable[str]) -> dict[int, int]:

@@ -65,6 +65,8 @@ _OFTEN_WEAK: Final = (
     _POSES | frozenset(map(stem, _FRAMES)) | _ROLES | _NAMELESS | _PROVED | {"hand", "man", "woman", "or", "clear"}
 )
 """Stems that `_Known.implies` may accept though no word of the earlier sentence implies them."""
+_MASS: Final = frozenset(map(stem, words("foliage greenery vegetation grass fruit luggage traffic")))
+"""Singular nouns for several things: "leaves" after "foliage"."""
 _GROUPS: Final = word_set("crowd team herd flock family group pair couple figure")
 _MIN_BASE: Final = 4  # letters
 _SPORTS_GEAR: Final = frozenset(map(stem, words("snowboard skateboard surfboard ski bike bicycle skate paddle")))
@@ -231,7 +233,7 @@ class _Known:
         if part == "weak" or found in _PROVED or (found in self.modifiers and part != "noun"):
             return True
         if found in self.plurals:
-            return part != "noun" or not word.plural or True in self.plurals[found]
+            return part != "noun" or not word.plural or self._has_several(found)
         if found in CONTRASTS or found.isdigit():
             return not self.plurals.keys().isdisjoint(_implying(found))
         if not self.plurals.keys().isdisjoint(_derived(found)):
@@ -242,11 +244,14 @@ class _Known:
             return True
         if part == "noun" and found in _ROLES:
             persons = filter(_is_person, self.by_part[part])
-            return any(not word.plural or True in self.plurals[other] for other in persons)
+            return any(not word.plural or self._has_several(other) for other in persons)
         implying = {
             other for of_part in _IMPLYING.get(part, ()) for other in implied_by(of_part, found) & self.by_part[of_part]
         }
-        return len(implying) > 1 or any(not word.plural or True in self.plurals[other] for other in implying)
+        return len(implying) > 1 or any(not word.plural or self._has_several(other) for other in implying)
+
+    def _has_several(self, found: str) -> bool:
+        return True in self.plurals[found] or found in _MASS
 
     def _has_agent(self, found: str) -> bool:
         """Whether it has a person, and what the agent noun `found` is derived from: "a man on a surfboard"."""

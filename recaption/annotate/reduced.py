@@ -15,10 +15,10 @@ from typing import Final
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lexicon import word_set
-from recaption.annotate.stated import noun_heads, verb_lemma
+from recaption.annotate.stated import noun_heads
 from recaption.annotate.tagged_words import NOUNS, Token, lemma_of
 
-_EFFECTS: Final = (lex.EFFECTS - {"set", "reflect", "capture", "represent", "balance"}) | word_set("""
+_EFFECT_LEMMAS: Final = (lex.EFFECTS - {"set", "reflect", "capture", "represent", "balance"}) | word_set("""
     accentuate underscore draw guide amplify elevate ensure allow serve
 """)
 """Verbs that, before a word for an impression, state an effect."""
@@ -68,43 +68,66 @@ _KEPT_MEASURES: Final = lex.MEASURES_THAT_ARE_OBJECTS | word_set("""
     pair group row couple dozen hundred thousand trio quartet column line host piece slice layer stack
 """)
 _FRAMES_OF: Final = (lex.MEASURES - _KEPT_MEASURES) | word_set("""
-    hue blur bokeh play mosaic symphony network backdrop background
+    hue blur bokeh play mosaic symphony network
 """)
 """Nouns that, before "of", state nothing: "a tapestry of green leaves"."""
 _PICTURE: Final = word_set("image picture photo photograph frame scene shot composition")
 _IN_PICTURE: Final = word_set("of in within to from throughout for")
-_PHRASES: Final = {
-    "out": ((("out", "of", "focus"), ""),),
-    "in": (
-        (("in", "sharp", "focus"), ""),
-        (("in", "soft", "focus"), ""),
-        (("in", "clear", "focus"), ""),
-        (("in", "focus"), ""),
+_FOCUS: Final = (
+    (("out", "of"), (), ""),
+    (("out", "-", "of", "-"), (), ""),
+    (("in", "sharp"), (), ""),
+    (("in", "soft"), (), ""),
+    (("in", "clear"), (), ""),
+    (("soft", "-"), (), ""),
+    (("in",), (), ""),
+)
+_PHRASES: Final[dict[str, Sequence[tuple[tuple[str, ...], tuple[str, ...], str]]]] = {
+    "focus": _FOCUS,
+    "clouds": (
+        (("devoid", "of", "any"), (), "clear"),
+        (("devoid", "of"), (), "clear"),
+        (("without", "any"), (), "clear"),
+        (("without",), (), "clear"),
+        (("free", "of"), (), "clear"),
     ),
-    "on": ((("on", "top", "of", "a"), "on"), (("on", "top", "of", "the"), "on")),
-    "center": ((("center", "stage"), ""),),
-    "centre": ((("centre", "stage"), ""),),
-    "focal": ((("focal", "point"), ""),),
-    "devoid": ((("devoid", "of", "any", "clouds"), "clear"), (("devoid", "of", "clouds"), "clear")),
-    "without": ((("without", "any", "clouds"), "clear"), (("without", "clouds"), "clear")),
-    "free": ((("free", "of", "clouds"), "clear"),),
-    "work": ((("work", "of", "art"), ""),),
-    "hive": ((("hive", "of", "activity"), ""),),
-    "trio": ((("trio", "of"), "three"),),
-    "quartet": ((("quartet", "of"), "four"),),
+    "top": ((("on",), ("of", "a"), "on"), (("on",), ("of", "the"), "on")),
+    "stage": ((("center",), (), ""), (("centre",), (), "")),
+    "focal": (((), ("point",), ""),),
+    "art": ((("work", "of"), (), ""),),
+    "hive": (((), ("of", "activity"), ""),),
+    "trio": (((), ("of",), "three"),),
+    "quartet": (((), ("of",), "four"),),
 }
-"""First word -> phrases with a shorter form that states the same."""
-_BEFORE_ADVERBS: Final = word_set("further thus thereby also subtly")
+"""Word -> phrases with it, as the words before and after it, and the word that states the same."""
 _DEGREES: Final = word_set("deep muted soft delicate subtle")
 """Degrees of colours."""
 NEW_CLAUSE: Final = word_set("; while whereas")
 _MAY_GUESS: Final = _GUESSES | _PARTICIPLES | _AFTER_WHICH | _READY | _MAIN_EFFECTS | {"that", "each", "addition"}
-_SPECIAL: Final = _MAY_GUESS | (
-    _ORNAMENTS | _FRAMES_OF | _PICTURE | _PHRASES.keys() | _DEGREES | {"to", "which", "against", "backdrop", "soft-focus", "pristine", "unblemished"}
+_VERBS: Final = frozenset(("VB", "VBG", "VBP", "VBZ"))
+_EFFECT_VERBS: Final = frozenset(
+    form
+    for verb in _EFFECT_LEMMAS
+    for form in (verb, f"{verb}s", f"{verb.removesuffix('e')}ing", f"{verb.removesuffix('y')}ies", f"{verb}es")
+)
+_UNSPOILED: Final = frozenset(("pristine", "unblemished"))
+"""Of a sky, these mean that it is clear."""
+_SPECIAL: Final = (
+    _MAY_GUESS
+    | _UNSPOILED
+    | (
+        _ORNAMENTS
+        | _FRAMES_OF
+        | _PICTURE
+        | _PHRASES.keys()
+        | _DEGREES
+        | {"to", "which", "against", "backdrop", "background"}
+    )
 )
 _BACKGROUND: Final = frozenset(("background", "backdrop"))
 BACKGROUND_OF: Final = "BACKGROUND-OF"
 """Tag of "background" where what follows is in the background: "against a backdrop of trees", "against the sky"."""
+_MAX_COMPLEMENT = 9  # words from a verb
 _MAX_PHRASE = 8  # words from "against" to "backdrop"
 _SET = word_set("set stark silhouetted stands standing contrasting contrasts")
 
@@ -112,73 +135,61 @@ _SET = word_set("set stark silhouetted stands standing contrasting contrasts")
 def reduced(tokens: Sequence[Token]) -> list[Token]:
     """The tokens that state something, some of them in another form."""
     out: list[Token] = []
-    at, n = 0, len(tokens)
-    while at < n:
-        token = tokens[at]
+    end = 0
+    for at, token in enumerate(tokens):
         word = token.text
-        if word not in _SPECIAL and token.tag[:1] != "V":
-            out.append(token)
-            at += 1
-            continue
-        if word in _MAY_GUESS and _begins_guess(tokens, at, out):
-            if out and out[-1].text == "or":
-                out.pop()
-            at = _guess_end(tokens, at)
-            continue
-        if token.tag[:1] == "V" and _is_effect(tokens, at):
-            at = _end(tokens, at)
-            continue
-        if word == "to" and at + 1 < n and tokens[at + 1].text in _PURPOSES and tokens[at - 1].tag in ("VBN", "VBD"):
-            at = _end(tokens, at)
-            continue
-        if word in _PHRASES:
-            found = next((p for p in _PHRASES[word] if _matches(tokens, at, p[0])), None)
-            if found is not None:
-                if found[1]:
-                    out.append(token._replace(text=found[1], tag="JJ" if found[1] == "clear" else token.tag))
-                at += len(found[0])
-                continue
-        if word in ("pristine", "unblemished"):
-            if any(other.text == "sky" for other in tokens[at + 1 : at + 3]):
-                out.append(token._replace(text="clear"))
-            at += 1
-            continue
-        if word == "against":
-            phrase = [other.text for other in tokens[at + 1 : at + _MAX_PHRASE]]
-            near = next((i for i, other in enumerate(phrase) if other in (",", ".")), len(phrase))
-            if not _BACKGROUND.isdisjoint(phrase[:near]):
-                at += 1
-                continue
-            if at and (tokens[at - 1].text in _SET or "sky" in phrase[:near]):
-                out.append(token._replace(text="background", tag=BACKGROUND_OF))
-                at += 1
-                continue
-        if word in _FRAMES_OF and at + 1 < n and tokens[at + 1].text == "of":
-            is_of_picture = any(other.text in _PICTURE for other in tokens[at + 2 : at + 4])
-            if word in _BACKGROUND:
-                out.append(token._replace(text="background", tag="NN" if is_of_picture else BACKGROUND_OF))
-                if is_of_picture:
-                    at += 1
-                    continue
-            at += 2
-            continue
-        if word in _BACKGROUND:
-            token = token._replace(text="background")
-        elif word in _ORNAMENTS or word == "soft-focus":
-            at += 1
-            continue
-        elif word in _DEGREES and at + 1 < n and (tokens[at + 1].text in lex.COLOURS or tokens[at + 1].text == ","):
-            at += 1
-            continue
-        elif word in _PICTURE and _is_frame(out):
-            while out and out[-1].text not in _IN_PICTURE:
-                out.pop()
-            out.pop()
-            at += 1
-            continue
-        out.append(token)
-        at += 1
+        if at >= end and (word in _SPECIAL or (word in _EFFECT_VERBS and token.tag in _VERBS)):
+            out += tokens[end:at]
+            end = _reduce(tokens, at, out)
+    out += tokens[end:]
     return out
+
+
+def _reduce(tokens: Sequence[Token], at: int, out: list[Token]) -> int:
+    """Add what the words at `at` state to `out`, the words before them, and return where they end."""
+    token = tokens[at]
+    word, after = token.text, tokens[at + 1].text if at + 1 < len(tokens) else ""
+    if word in _MAY_GUESS and _begins_guess(tokens, at, out):
+        if out and out[-1].text == "or":
+            out.pop()
+        return _guess_end(tokens, at)
+    if token.tag in _VERBS and word in _EFFECT_VERBS and _is_effect(tokens, at):
+        return _effect_end(tokens, at)
+    if word == "to" and after in _PURPOSES and at and tokens[at - 1].tag in ("VBN", "VBD"):
+        return _effect_end(tokens, at)
+    for before, behind, short in _PHRASES.get(word, ()):
+        if _is_phrase(tokens, at, out, before, behind):
+            del out[len(out) - len(before) :]
+            if short:
+                out.append(token._replace(text=short, tag="JJ" if short == "clear" else token.tag))
+            return at + 1 + len(behind)
+    if word in _UNSPOILED:
+        if any(other.text == "sky" for other in tokens[at + 1 : at + 3]):
+            out.append(token._replace(text="clear"))
+        return at + 1
+    if word == "against":
+        phrase = [other.text for other in tokens[at + 1 : at + _MAX_PHRASE]]
+        phrase = phrase[: next((i for i, other in enumerate(phrase) if other in (",", ".")), len(phrase))]
+        if not _BACKGROUND.isdisjoint(phrase):
+            return at + 1
+        is_background = "sky" in phrase or (at > 0 and tokens[at - 1].text in _SET)
+        out.append(token._replace(text="background", tag=BACKGROUND_OF) if is_background else token)
+        return at + 1
+    if word in _BACKGROUND:
+        is_of_picture = any(other.text in _PICTURE for other in tokens[at + 2 : at + 4])
+        is_of_thing = after == "of" and not is_of_picture
+        out.append(token._replace(text="background", tag=BACKGROUND_OF if is_of_thing else "NN"))
+        return at + 1 + is_of_thing
+    if word in _FRAMES_OF and after == "of":
+        return at + 2
+    if word in _ORNAMENTS or (word in _DEGREES and (after in lex.COLOURS or after == ",")):
+        return at + 1
+    if word in _PICTURE and _is_frame(out):
+        while out.pop().text not in _IN_PICTURE:
+            pass
+        return at + 1
+    out.append(token)
+    return at + 1
 
 
 def _begins_guess(tokens: Sequence[Token], at: int, out: Sequence[Token]) -> bool:
@@ -193,7 +204,7 @@ def _begins_guess(tokens: Sequence[Token], at: int, out: Sequence[Token]) -> boo
         or (before == "ready" and word in _READY)
         or (before == "or" and word in HEDGES)
         or (word in _MAIN_EFFECTS and bool(out) and any(other.text in _EFFECT_NOUNS for other in tokens[at:]))
-        or (word == "addition" and before == "in" and at > 1)
+        or (word == "addition" and before == "in" and at == 1)
     )
 
 
@@ -209,8 +220,13 @@ def _guess_end(tokens: Sequence[Token], at: int) -> int:
     return len(tokens)
 
 
-def _matches(tokens: Sequence[Token], at: int, phrase: Sequence[str]) -> bool:
-    return all(at + i < len(tokens) and tokens[at + i].text == word for i, word in enumerate(phrase))
+def _is_phrase(
+    tokens: Sequence[Token], at: int, out: Sequence[Token], before: Sequence[str], behind: Sequence[str]
+) -> bool:
+    """Whether these words stand before and behind `at`. `out` has the words before it."""
+    if tuple(token.text for token in out[len(out) - len(before) :]) != before:
+        return False
+    return tuple(token.text for token in tokens[at + 1 : at + 1 + len(behind)]) == behind
 
 
 def _is_frame(before: Sequence[Token]) -> bool:
@@ -225,19 +241,13 @@ def _is_frame(before: Sequence[Token]) -> bool:
 
 def _is_effect(tokens: Sequence[Token], at: int) -> bool:
     """Whether the verb at `at` states an effect on the viewer or the picture."""
-    lemma = verb_lemma(tokens[at])
-    if lemma not in _EFFECTS and f"{lemma}e" not in _EFFECTS:
-        return False
-    if tokens[at].tag in ("VBN", "VBD"):
-        return False
     if not at and tokens[at].tag != "VBG":
         return False
-    end = min(len(tokens), at + 9)
-    heads = noun_heads(tokens, at + 1, end)
+    heads = noun_heads(tokens, at + 1, min(len(tokens), at + _MAX_COMPLEMENT))
     return any(map(is_impression, heads[:2]))
 
 
-def _end(tokens: Sequence[Token], at: int) -> int:
+def _effect_end(tokens: Sequence[Token], at: int) -> int:
     """Where an effect that begins at `at` ends: at a comma, unless its list of impressions goes on, or before a clause."""
     for i in range(at + 1, len(tokens)):
         word = tokens[i].text
@@ -265,3 +275,8 @@ def tells_effect(words: Sequence[str]) -> bool:
     """Whether the main verb tells the effect of the subject: "the boats create a lively scene"."""
     found = _MAIN_EFFECTS.intersection(words)
     return bool(found) and not _EFFECT_NOUNS.isdisjoint(words[min(map(words.index, found)) :])
+
+
+def may_have_effect(words: Sequence[str]) -> bool:
+    """Whether there are words that `reduced` may remove together with others."""
+    return not _MAY_GUESS.isdisjoint(words)
