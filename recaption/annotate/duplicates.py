@@ -56,12 +56,13 @@ _LONG = 9  # features
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
 _MOST_CANDIDATES = 4
-_MIN_SHARED_CORE = 0.34  # share of the words that state something that the earlier sentence has as they are
+_MIN_SHARED_CORE = 0.3  # share of the words that state something that the earlier sentence has as they are
 _MIN_KNOWN = 0.25  # share of its features that earlier sentences have
 _MIN_KNOWN_BESIDE_EFFECTS = 0.1
 _DIRECTIONS = word_set("together away off out into")
 _MAX_TOKENS = 256
 _PRESENCE = stem("presence")
+_FRAME = stem("frame")  # of the picture: "the left side of the frame"
 _SKIPPED = word_set("addition backdrop each")  # words beside which `Statement` skips others
 _ENDS = (".", "!", "?")
 _ACTIONS = frozenset(
@@ -75,6 +76,8 @@ _ACTIONS = frozenset(
 )
 """Verbs that never mean the same."""
 _STAND_OR_LIE = {"stand", "lie"}
+_POSES = _STAND_OR_LIE | {"sit", "park"}
+_FLY = set(map(stem, ("fly", "soar", "hover")))
 _NOT_FINITE = ("VB", "VBG", "VBN")
 _MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
 _Numbers = tuple[set[int], set[bool]]
@@ -295,12 +298,23 @@ class EarlierSentences:
                 and _agree_in_persons_and_negation(new, other)
                 and statement.is_entailed_by(self._statement(at))
                 and (not is_background or statement.is_of_background(self._statement(at)))
-                and _agree(new, other, in_other_words=True)
+                and _agree(new, other, in_other_words=True, is_same_person=self._is_same_person(new, at))
                 and not _moved(new, other)
                 and not _in_other_pose(new, other)
             ):
                 return self._original[at]
         return None
+
+    def _is_same_person(self, new: _Compared, at: int) -> bool:
+        """Whether "she" or "he" at the beginning of `new` is who it is in the sentence `at`: no sentence since names
+        another such person."""
+        female, male, several = new.persons()
+        if several or female == male or not self._sentences[at].pronouns()[0]:
+            return False
+        if len(self._sentences) - at > _MAX_COMPARED:
+            return False
+        named = _WOMEN if female else _MEN
+        return all(named.isdisjoint(other.words) for other in (*self._sentences[at + 1 :], new))
 
     def _statement(self, at: int) -> entailment.Statement:
         found = self._statements.get(at)
@@ -341,7 +355,7 @@ class EarlierSentences:
         return not _replaced(new, other, added & missing)
 
 
-def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bool:
+def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_same_person: bool = False) -> bool:
     """Whether the sentences agree in all that distinguishes things, besides the words themselves."""
     same_caption = _caption_of(new.sub_id) == _caption_of(other.sub_id)
     begins_with_pronoun, _ = new.pronouns()
@@ -363,14 +377,17 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bo
             return False
         if in_other_words and not numbers[head][1] <= other_numbers[head][1]:
             return False
-    rest = iter(other.places())
-    if not in_other_words and not all(place in rest for place in new.places()):
+    places, other_places = new.places(), other.places()
+    rest = iter(other_places)
+    if not in_other_words and not all(place in rest for place in places):
         return False
+    if places != other_places and Counter(places) == Counter(other_places):
+        return False  # "the left knee, the right hand" and "the right knee, the left hand"
     colours, other_colours = new.colours(), other.colours()
     if colours != other_colours and Counter(colours) == Counter(other_colours):
         return False  # "yellow with pink flowers" and "pink with yellow flowers"
     if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
-        return new.before in (other.sub_id, other.before)
+        return new.before in (other.sub_id, other.before) or (persons == other_persons and is_same_person)
     return True
 
 
@@ -416,7 +433,9 @@ def _replaced(new: _Compared, other: _Compared, added: set[str]) -> bool:
 def _in_other_pose(new: _Compared, other: _Compared) -> bool:
     """Whether something stands in one sentence and lies in the other: "a motorcycle lies on the road"."""
     poses, other_poses = _STAND_OR_LIE & new.features, _STAND_OR_LIE & other.features
-    return bool(poses and other_poses) and poses.isdisjoint(other_poses)
+    if poses and other_poses:
+        return poses.isdisjoint(other_poses)
+    return not _POSES.isdisjoint(new.features) and bool(_FLY & other.features - new.features)
 
 
 def _swapped(new: _Compared, other: _Compared) -> bool:
@@ -453,4 +472,4 @@ def _words_of(tag: Tag) -> tuple[str, ...]:
 def _places(stems: tuple[str, ...]) -> set[str]:
     """Place words with the stem after them: "left of the dog" gives "left dog". They distinguish "the dog left of the
     cat" from "the cat left of the dog"."""
-    return {f"{a} {b}" for a, b in pairwise(stems) if a in PLACES}
+    return {f"{a} {b}" for a, b in pairwise(word for word in stems if word != _FRAME) if a in PLACES}

@@ -29,7 +29,7 @@ _WEIGHTLESS: Final = HEDGES | word_set("""
     side area part close closer nearby prominently clearly quite still currently actively simply directly
     type kind sort item object thing element while what where when if because addition
     beautiful nice lovely picturesque scenic impressive interesting stunning charming perfect great good unique fun
-    cozy cosy delicious tasty dining main primary scene view environment setting surroundings space
+    cozy cosy delicious tasty dining main primary focus scene view environment setting surroundings space
     color colour colors colours looks appearance design
     types kinds sorts items objects things elements further farther combination eye-catching
     lively bustling vibrant majestic cheerful relaxed playful joyful casual company companionship
@@ -73,8 +73,9 @@ _SPORTS_GEAR: Final = frozenset(map(stem, words("snowboard skateboard surfboard 
 """What names a person who is on it or has it: "skier". Other agent nouns need the verb."""
 _AGENT_ENDINGS: Final = ("er", "ist")
 _AREAS: Final = word_set("center corner foreground background")
-_CONVERSE: Final = word_set("behind under")
-_ON_OR_FROM: Final = word_set("on in from")
+_CONVERSE: Final = {"behind": word_set("on from"), "under": word_set("on from in")}
+"""Places -> prepositions of the converse: "the wall behind the sign" after "a sign on the wall"."""
+_JOINED: Final = word_set("covered filled")  # "snow-covered"
 _SHADES: Final = {
     "blue": word_set("azure cobalt sapphire navy"),
     "green": word_set("verdant emerald greenery"),
@@ -160,7 +161,7 @@ class Statement:
         )
 
     def _has_adjectives_of(self, other: Statement) -> bool:
-        """Whether a noun that `other` has only as an adjective is said of the same thing: "snow" after "snowy stairs"."""
+        """Whether a noun that is an adjective in `other` is said of the same thing: "snow" after "snowy stairs"."""
         nouns = {word.stem for clause in self.clauses for word in clause if _is_noun(word)}
         known = {word.stem for clause in other.clauses for word in clause if word.part != "adj"}
         for clause in other.clauses:
@@ -176,7 +177,10 @@ class Statement:
         places = _places(self.clauses)
         known = _places(other.clauses) if places else []
         return all(
-            any(_same_place(place, other_place) for other_place in known) or other.is_on(place) for place in places
+            any(_same_place(place, other_place) for other_place in known)
+            or other.is_on(place)
+            or (place.place == "background" and place.nouns == {"sky"})
+            for place in places
         )
 
     def is_on(self, place: _Place) -> bool:
@@ -186,7 +190,7 @@ class Statement:
         for clause in self.clauses:
             is_there = False
             for word in clause:
-                if is_there and word.preposition in _ON_OR_FROM and _any_same(place.nouns, {word.stem}):
+                if is_there and word.preposition in _CONVERSE[place.place] and _any_same(place.nouns, {word.stem}):
                     return True
                 is_there = is_there or (_is_noun(word) and _any_same({place.after}, {word.stem}))
         return False
@@ -341,7 +345,8 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
             elif word == "together":
                 clause.append(_Word("together", "weak"))
         was_next, is_next = is_next, False
-        found = _word(word, tag, before == "-")
+        is_part = tag == "CD" and at + 1 < len(tokens) and tokens[at + 1].text == "-"  # "a two-lane road"
+        found = None if is_part else _word(word, tag, before == "-")
         if found is not None:
             if tag == BACKGROUND_OF:
                 found = found._replace(preposition="of")
@@ -402,6 +407,8 @@ def _word(word: str, tag: str, is_joined: bool) -> _Word | None:
     if is_weightless and not is_joined:
         return None
     found = stem(word)
+    if is_joined and tag[:2] in ("JJ", "VB"):
+        return None if word in _JOINED else _Word(found, "other")  # "well-furnished"
     part = "area" if found in _AREAS else {"NN": "noun", "VB": "verb", "JJ": "adj"}.get(tag[:2], "other")
     return _Word(found, part, tag in PLURAL)
 

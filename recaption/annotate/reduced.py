@@ -1,7 +1,7 @@
 """The words of a sentence that state what can be seen: without effects, ornaments and frames. English only.
 
-- Effects on the viewer or the picture: "…, providing a stark contrast to the flowers", "adds charm to the room", "blurred
-  to emphasize the subject", "takes center stage".
+- Guesses, and effects on the viewer or the picture: "…, providing a stark contrast to the flowers", "adds charm to the
+  room", "blurred to emphasize the subject", "takes center stage".
 - Words that only praise ("pristine") and nouns that only frame the thing after "of" ("a lush tapestry of leaves").
 - How the picture is rendered: "out of focus", "in the upper half of the frame".
 
@@ -65,13 +65,15 @@ _ORNAMENTS: Final = word_set("""
 """)
 """Words that add nothing to what the others state."""
 _KEPT_MEASURES: Final = lex.MEASURES_THAT_ARE_OBJECTS | word_set("""
-    pair group row couple dozen hundred thousand trio quartet column line host piece slice layer stack
+    pair group row couple dozen hundred thousand trio quartet column line host piece slice layer stack part section
+    portion majority
 """)
 _FRAMES_OF: Final = (lex.MEASURES - _KEPT_MEASURES) | word_set("""
     hue blur bokeh play mosaic symphony network
 """)
 """Nouns that, before "of", state nothing: "a tapestry of green leaves"."""
 _PICTURE: Final = word_set("image picture photo photograph frame scene shot composition")
+_OF_PICTURE: Final = word_set("overall entire whole close-up close - up")
 _IN_PICTURE: Final = word_set("of in within to from throughout for")
 _FOCUS: Final = (
     (("out", "of"), (), ""),
@@ -234,7 +236,7 @@ def _is_frame(before: Sequence[Token]) -> bool:
     for token in before[:-5:-1]:
         if token.text in _IN_PICTURE:
             return True
-        if token.tag not in ("DT", "JJ", "NN") or token.text in ("left", "right"):
+        if token.tag != "DT" and token.text not in _OF_PICTURE:
             return False
     return False
 
@@ -248,7 +250,7 @@ def _is_effect(tokens: Sequence[Token], at: int) -> bool:
 
 
 def _effect_end(tokens: Sequence[Token], at: int) -> int:
-    """Where an effect that begins at `at` ends: at a comma, unless its list of impressions goes on, or before a clause."""
+    """Where an effect that begins at `at` ends: at a comma, unless its list goes on, or before a clause."""
     for i in range(at + 1, len(tokens)):
         word = tokens[i].text
         if word in NEW_CLAUSE or (word == "," and not _is_listed(tokens, i)):
@@ -268,7 +270,7 @@ def _is_listed(tokens: Sequence[Token], comma: int) -> bool:
 
 def is_impression(noun: str) -> bool:
     """Whether a noun (its lemma) is about the viewer, the picture, or nothing that can be seen."""
-    return noun in _IMPRESSIONS or noun in lex.ABOUT or lex.is_abstract(noun)
+    return noun != "way" and (noun in _IMPRESSIONS or noun in lex.ABOUT or lex.is_abstract(noun))
 
 
 def tells_effect(words: Sequence[str]) -> bool:

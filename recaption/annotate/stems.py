@@ -72,6 +72,8 @@ _MORE_RELATIONS = {
     ("noun", "greenery"): words("forest tree plant bush shrub foliage leaf vegetation"),
     ("noun", "foliag"): words("leaf greenery"),
     ("noun", "vegetation"): words("greenery foliage plant bush shrub"),
+    ("noun", "hill"): words("slope"),
+    ("noun", "slop"): words("hill hillside"),
     ("adj", "faint"): words("slight subtle"),
     ("adj", "slight"): words("faint subtle"),
     ("adj", "subtl"): words("faint slight"),
