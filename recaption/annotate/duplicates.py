@@ -381,13 +381,13 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_sa
     rest = iter(other_places)
     if not in_other_words and not all(place in rest for place in places):
         return False
-    if places != other_places and Counter(places) == Counter(other_places):
-        return False  # "the left knee, the right hand" and "the right knee, the left hand"
     colours, other_colours = new.colours(), other.colours()
     if colours != other_colours and Counter(colours) == Counter(other_colours):
         return False  # "yellow with pink flowers" and "pink with yellow flowers"
     if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
-        return new.before in (other.sub_id, other.before) or (persons == other_persons and is_same_person)
+        if new.before in (other.sub_id, other.before):
+            return True
+        return is_same_person and persons == other_persons and places == other_places
     return True
 
 

@@ -76,11 +76,7 @@ _AREAS: Final = word_set("center corner foreground background")
 _CONVERSE: Final = {"behind": word_set("on from"), "under": word_set("on from in")}
 """Places -> prepositions of the converse: "the wall behind the sign" after "a sign on the wall"."""
 _JOINED: Final = word_set("covered filled")  # "snow-covered"
-_SHADES: Final = {
-    "blue": word_set("azure cobalt sapphire navy"),
-    "green": word_set("verdant emerald greenery"),
-    "red": word_set("crimson scarlet ruby"),
-}
+_SHADES: Final = {"blue": word_set("azure"), "green": word_set("verdant greenery")}
 """Colours -> words that imply them."""
 _AREA_NOUNS: Final = word_set("side part edge corner half section area")
 """Nouns after which a place is an area of the picture or of a room: "on the left side of the room"."""
