@@ -58,12 +58,11 @@ _MAX_COMPARED = 32
 _MOST_CANDIDATES = 4
 _MIN_SHARED_CORE = 0.3  # share of the words that state something that the earlier sentence has as they are
 _MIN_KNOWN = 0.25  # share of its features that earlier sentences have
-_MIN_KNOWN_BESIDE_EFFECTS = 0.1
+_MIN_KNOWN_BESIDE_EFFECTS = 0.1  # where words that `reduced` may remove lower the share
 _DIRECTIONS = word_set("together away off out into")
 _MAX_TOKENS = 256
 _PRESENCE = stem("presence")
 _FRAME = stem("frame")  # of the picture: "the left side of the frame"
-_SKIPPED = word_set("addition backdrop each")  # words beside which `Statement` skips others
 _ENDS = (".", "!", "?")
 _ACTIONS = frozenset(
     map(
@@ -121,7 +120,7 @@ class _Compared:
     def numbers(self) -> dict[str, _Numbers]:
         """Stems of heads -> the counts given for them, and whether they are plural."""
         out: dict[str, _Numbers] = {}
-        stated = {token.start for token in reduced(self.tokens)}
+        stated = {token.start for token in reduced(self.tokens)} if self.can_be_parsed else frozenset()
         for tag in self.objects:
             if stated and stated.isdisjoint(range(tag.char_start, tag.char_end)):
                 continue  # in an effect

@@ -1,9 +1,8 @@
 """Whether a sentence states nothing that an earlier one does not state, perhaps in other words.
 
 Each word of the sentence that states something must be in the earlier one, or a word that implies it: a synonym, or a
-word with a narrower meaning ("a person" after "a man"). Places and actions must be those of the same things. Guesses
-and effects state nothing that can be seen: "possibly waiting for a bus", "creating a cosy atmosphere", "the boats add
-charm to the scene". Nor does it matter how a thing that is not alive stands where it is.
+word with a narrower meaning ("a person" after "a man"). Places and actions must be those of the same things. Guesses,
+effects and ornaments are removed before (`reduced`). Nor does it matter how a thing that is not alive stands where it is.
 """
 
 from __future__ import annotations
@@ -175,7 +174,7 @@ class Statement:
         return all(
             any(_same_place(place, other_place) for other_place in known)
             or other.is_on(place)
-            or (place.place == "background" and place.nouns == {"sky"})
+            or (place.place == "background" and "sky" in place.nouns)  # where else
             for place in places
         )
 

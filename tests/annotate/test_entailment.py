@@ -83,7 +83,7 @@ def test_an_adjective_states_a_thing_only_of_what_it_is_said_of() -> None:
 
 
 def test_the_core_has_no_words_without_weight() -> None:
-    assert core(tokens("the/DT dog/NN runs/VBZ in/IN several/JJ areas/NNS")) == {"dog", "run"}
+    assert core(tokens("the/DT dog/NN runs/VBZ in/IN several/JJ")) == {"dog", "run"}
 
 
 def test_related_nouns() -> None:
