@@ -2,7 +2,8 @@
 
 Each word of the sentence that states something must be in the earlier one, or a word that implies it: a synonym, or a
 word with a narrower meaning ("a person" after "a man"). Places and actions must be those of the same things. Guesses,
-effects and ornaments are removed before (`reduced`). Nor does it matter how a thing that is not alive stands where it is.
+effects and ornaments are removed before (`reduced`). Nor does it matter how a thing that is not alive stands where it
+is.
 """
 
 from __future__ import annotations
