@@ -29,6 +29,7 @@ from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS, WORD
 from recaption.annotate.lexicon import word_set, words
+from recaption.annotate.reduced import may_have_effect, reduced, tells_effect
 from recaption.annotate.stems import CONTRASTS, PLACES, stem
 from recaption.annotate.tagged_words import FINITE, PLURAL, Token
 from recaption.types import Tag
@@ -57,12 +58,13 @@ _LONG = 9  # features
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
 _MOST_CANDIDATES = 4
-_MIN_SHARED_CORE = 0.5  # share of the words that state something that the earlier sentence has as they are
-_MIN_SHARED_SKIPPING = 0.45
+_MIN_SHARED_CORE = 0.3  # share of the words that state something that the earlier sentence has as they are
+_MIN_KNOWN = 0.25  # share of its features that earlier sentences have
+_MIN_KNOWN_BESIDE_EFFECTS = 0.1  # where words that `reduced` may remove lower the share
 _DIRECTIONS = word_set("together away off out into")
 _MAX_TOKENS = 256
 _PRESENCE = stem("presence")
-_SKIPPED = word_set("addition backdrop each")  # words beside which `Statement` skips others
+_FRAME = stem("frame")  # of the picture: "the left side of the frame"
 _ENDS = (".", "!", "?")
 _ACTIONS = frozenset(
     map(
@@ -75,6 +77,8 @@ _ACTIONS = frozenset(
 )
 """Verbs that never mean the same."""
 _STAND_OR_LIE = {"stand", "lie"}
+_POSES = _STAND_OR_LIE | {"sit", "park"}
+_FLY = set(map(stem, ("fly", "soar", "hover")))
 _NOT_FINITE = ("VB", "VBG", "VBN")
 _MOST_NAMED = 2  # names that pronouns of the earlier sentence may stand for
 _Numbers = tuple[set[int], set[bool]]
@@ -118,7 +122,10 @@ class _Compared:
     def numbers(self) -> dict[str, _Numbers]:
         """Stems of heads -> the counts given for them, and whether they are plural."""
         out: dict[str, _Numbers] = {}
+        stated = {token.start for token in reduced(self.tokens)} if self.can_be_parsed else frozenset()
         for tag in self.objects:
+            if stated and stated.isdisjoint(range(tag.char_start, tag.char_end)):
+                continue  # in an effect
             counts, plurals = out.setdefault(_head(tag), (set(), set()))
             counts |= {tag.count} if tag.count is not None else set()
             plurals.add(tag.plural)
@@ -242,34 +249,17 @@ class EarlierSentences:
         features = new.features
         needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
         may_be_equal = len(features) >= _EXACT_BELOW and len(known) + _MOST_NAMED >= needed
-        may_be_entailed = False
-        if (len(known) >= _EXACT_BELOW or (known and _PRESENCE in features)) and new.can_be_parsed:
-            core = entailment.core(new.words, new.stems)
-            known_core = known & core
-            least = _MIN_SHARED_SKIPPING * len(core)
-            if core and len(known_core) >= least:
-                is_skipping = not _SKIPPED.isdisjoint(new.words)
-                core_needed = least if is_skipping else _MIN_SHARED_CORE * len(core)
-                may_be_entailed = len(known_core) >= core_needed
-        if not known or not (may_be_equal or may_be_entailed):
-            return None  # the usual case: not even all earlier sentences together have them
-        if may_be_equal:
+        if known and may_be_equal:
             shared = self._shared(known)
             most = max(shared.values())
             if most + _MOST_NAMED >= needed:
                 best = min([at for at, n_shared in shared.items() if n_shared == most])
                 if self._is_nearly_equal(new, best, most, needed):
                     return self._original[best]
-            may_be_entailed = may_be_entailed and most >= core_needed
-        if may_be_entailed:
-            shared = self._shared(known_core)
-            candidates = [at for at, n_shared in shared.items() if n_shared >= core_needed]
-            candidates = sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES]
-            if "addition" not in new.words:
-                needing = core - PLACES if is_skipping else core  # "against a blue backdrop"
-                known_by = ((at, self._sentences[at].features) for at in candidates)
-                candidates = [at for at, known in known_by if entailment.may_imply(known, needing - known)]
-            return self._entailing(new, candidates)
+        if known and new.can_be_parsed:
+            least = _MIN_KNOWN_BESIDE_EFFECTS if may_have_effect(new.words) else _MIN_KNOWN
+            if len(known) >= least * len(new.features):
+                return self._entailing(new)
         return None
 
     def _shared(self, features: Iterable[str]) -> dict[int, int]:
@@ -280,33 +270,57 @@ class EarlierSentences:
                 shared[at] = shared.get(at, 0) + 1
         return shared
 
-    def _entailing(self, new: _Compared, candidates: list[int]) -> str | None:
-        """The sub_id of the first of the earlier sentences `candidates` that states all that `new` states."""
+    def _entailing(self, new: _Compared) -> str | None:
+        """The sub_id of the first of the earlier sentences that states all that `new` states."""
+        words = reduced(new.tokens)
+        core = entailment.core(words)
+        known = core & self._by_feature.keys()
+        least = _MIN_SHARED_CORE * len(core)
+        if not known or len(known) < least:
+            return None
+        shared = self._shared(known)
+        likely = ((at, self._sentences[at].features) for at, n_shared in shared.items() if n_shared >= least)
+        candidates = [at for at, features in likely if entailment.may_imply(features, core - features)]
         if not candidates or not new.is_clause():
             return None
-        statement = entailment.Statement(new.tokens)
-        fewest = 1 if _PRESENCE in new.features and entailment.tells_effect(new.words) else _EXACT_BELOW
-        if len(statement.stems) < fewest:
+        statement = entailment.Statement(words)
+        stems = statement.stems
+        is_background = "background" in stems and not statement.names_thing
+        if not statement.names_thing and not is_background and (new.pronouns()[0] or new.colours()):
             return None
-        if not statement.names_thing and (new.pronouns()[0] or new.colours()):
+        fewest = 1 if _PRESENCE in new.features and tells_effect(new.words) else _EXACT_BELOW
+        if len(stems) < fewest:
             return None
+        candidates = sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES]
         for at in candidates:
             other = self._sentences[at]
             if (
                 other.can_be_parsed
                 and _agree_in_persons_and_negation(new, other)
                 and statement.is_entailed_by(self._statement(at))
-                and _agree(new, other, in_other_words=True)
+                and (not is_background or statement.is_of_background(self._statement(at)))
+                and _agree(new, other, in_other_words=True, is_same_person=self._is_same_person(new, at))
                 and not _moved(new, other)
                 and not _in_other_pose(new, other)
             ):
                 return self._original[at]
         return None
 
+    def _is_same_person(self, new: _Compared, at: int) -> bool:
+        """Whether "she" or "he" at the beginning of `new` is who it is in the sentence `at`: no sentence since names
+        another such person."""
+        female, male, several = new.persons()
+        if several or female == male or not self._sentences[at].pronouns()[0]:
+            return False
+        if len(self._sentences) - at > _MAX_COMPARED:
+            return False
+        named = _WOMEN if female else _MEN
+        return all(named.isdisjoint(other.words) for other in (*self._sentences[at + 1 :], new))
+
     def _statement(self, at: int) -> entailment.Statement:
         found = self._statements.get(at)
         if found is None:
-            found = self._statements[at] = entailment.Statement(self._sentences[at].tokens)
+            found = self._statements[at] = entailment.Statement(reduced(self._sentences[at].tokens))
         return found
 
     def _is_nearly_equal(self, new: _Compared, at: int, n_shared: int, needed: float) -> bool:
@@ -332,7 +346,7 @@ class EarlierSentences:
             return not _replaced(new, other, added)
         if not _agree_in_persons_and_negation(new, other) or _in_other_pose(new, other):
             return False
-        statement, known = entailment.Statement(new.tokens), self._statement(at)
+        statement, known = entailment.Statement(reduced(new.tokens)), self._statement(at)
         if not statement.agrees_with(known):
             return False
         missing = {word.stem for word in statement.missing(known)}
@@ -342,7 +356,7 @@ class EarlierSentences:
         return not _replaced(new, other, added & missing)
 
 
-def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bool:
+def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_same_person: bool = False) -> bool:
     """Whether the sentences agree in all that distinguishes things, besides the words themselves."""
     same_caption = _caption_of(new.sub_id) == _caption_of(other.sub_id)
     begins_with_pronoun, _ = new.pronouns()
@@ -364,14 +378,17 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False) -> bo
             return False
         if in_other_words and not numbers[head][1] <= other_numbers[head][1]:
             return False
-    rest = iter(other.places())
-    if not in_other_words and not all(place in rest for place in new.places()):
+    places, other_places = new.places(), other.places()
+    rest = iter(other_places)
+    if not in_other_words and not all(place in rest for place in places):
         return False
     colours, other_colours = new.colours(), other.colours()
     if colours != other_colours and Counter(colours) == Counter(other_colours):
         return False  # "yellow with pink flowers" and "pink with yellow flowers"
     if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
-        return new.before in (other.sub_id, other.before)
+        if new.before in (other.sub_id, other.before):
+            return True
+        return is_same_person and persons == other_persons and places == other_places
     return True
 
 
@@ -417,7 +434,9 @@ def _replaced(new: _Compared, other: _Compared, added: set[str]) -> bool:
 def _in_other_pose(new: _Compared, other: _Compared) -> bool:
     """Whether something stands in one sentence and lies in the other: "a motorcycle lies on the road"."""
     poses, other_poses = _STAND_OR_LIE & new.features, _STAND_OR_LIE & other.features
-    return bool(poses and other_poses) and poses.isdisjoint(other_poses)
+    if poses and other_poses:
+        return poses.isdisjoint(other_poses)
+    return not _POSES.isdisjoint(new.features) and bool(_FLY & other.features - new.features)
 
 
 def _swapped(new: _Compared, other: _Compared) -> bool:
@@ -454,4 +473,4 @@ def _words_of(tag: Tag) -> tuple[str, ...]:
 def _places(stems: tuple[str, ...]) -> set[str]:
     """Place words with the stem after them: "left of the dog" gives "left dog". They distinguish "the dog left of the
     cat" from "the cat left of the dog"."""
-    return {f"{a} {b}" for a, b in pairwise(stems) if a in PLACES}
+    return {f"{a} {b}" for a, b in pairwise(word for word in stems if word != _FRAME) if a in PLACES}

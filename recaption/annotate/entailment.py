@@ -1,9 +1,9 @@
 """Whether a sentence states nothing that an earlier one does not state, perhaps in other words.
 
 Each word of the sentence that states something must be in the earlier one, or a word that implies it: a synonym, or a
-word with a narrower meaning ("a person" after "a man"). Places and actions must be those of the same things. Guesses
-and effects state nothing that can be seen: "possibly waiting for a bus", "creating a cosy atmosphere", "the boats add
-charm to the scene". Nor does it matter how a thing that is not alive stands where it is.
+word with a narrower meaning ("a person" after "a man"). Places and actions must be those of the same things. Guesses,
+effects and ornaments are removed before (`reduced`). Nor does it matter how a thing that is not alive stands where it
+is.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 
 from recaption.annotate.content_words import STOP_WORDS
 from recaption.annotate.lexicon import word_set, words
+from recaption.annotate.reduced import BACKGROUND_OF, HEDGES, NEW_CLAUSE
 from recaption.annotate.stems import CONTRASTS, PLACE_WORDS, PLACES, implied_by, stem
 from recaption.annotate.tagged_words import NOUNS, PLURAL, Token
 
-_HEDGES: Final = word_set("likely possibly perhaps presumably probably")
-_WEIGHTLESS: Final = _HEDGES | word_set("""
+_WEIGHTLESS: Final = HEDGES | word_set("""
     through along within throughout among amid amidst during via upon atop across towards toward
     feature features featuring featured include includes including contain contains containing consist consists
     depict depicts depicted show shows shown display displays capture captures captured present presence
@@ -29,39 +29,18 @@ _WEIGHTLESS: Final = _HEDGES | word_set("""
     side area part close closer nearby prominently clearly quite still currently actively simply directly
     type kind sort item object thing element while what where when if because addition
     beautiful nice lovely picturesque scenic impressive interesting stunning charming perfect great good unique fun
-    cozy cosy delicious tasty dining body main primary focus backdrop scene view environment setting surroundings space
+    cozy cosy delicious tasty dining main primary focus scene view environment setting surroundings space
     color colour colors colours looks appearance design
     types kinds sorts items objects things elements further farther combination eye-catching
     lively bustling vibrant majestic cheerful relaxed playful joyful casual company companionship
     natural dynamic creative safe comfortable social celebratory healthy rustic curious artistic
-    assortment collection selection amount generous
+    assortment collection selection amount generous diverse but either pattern patterns texture textures finish
+    adorned adorning adorns decorated standing-out featuring
     """)
 """Words that add nothing that can be seen to a sentence that has the others."""
-_WEIGHTLESS_STEMS: Final = frozenset(map(stem, _WEIGHTLESS - {"looks"}))
-_GUESSES: Final = word_set("indicating suggesting implying hinting")
-_EFFECTS: Final = _HEDGES | word_set("""
-    creating making adding providing giving ensuring enhancing contributing allowing emphasizing conveying evoking
-    serving capturing
-""")
-_AFTER_WHICH: Final = word_set("""
-    might may could would can likely possibly probably adds add gives give creates create makes make indicates indicate
-    suggests suggest provides provide enhances enhance contributes contribute allows allow serves serve
-""")
-_SAY: Final = word_set("suggest suggests indicate indicates")
-_MAIN_EFFECTS: Final = word_set("""
-    creates create contributes contribute enhances enhance evokes evoke conveys convey adds add provides provide gives
-    give
-""")
-"""Verbs of main clauses that tell the effect of the subject: "the boats create a lively scene"."""
-_EFFECT_NOUNS: Final = word_set("""
-    scene atmosphere ambiance ambience display sense contrast feeling feel mood setting environment look effect
-    impression touch charm interest depth beauty appeal character element aesthetic backdrop experience warmth
-    excitement elegance habitat vibe energy creativity
-""")
 _CLOSE: Final = word_set("close closer")
 _NEAR_VIEWER: Final = word_set("camera viewer foreground each one background")
 """What a thing is close to without being near another: "close to the camera", "close to each other"."""
-_READY: Final = word_set("to for")  # "ready to be enjoyed", "ready for the guests"
 _FRAMES: Final = word_set("field scene room area image picture photo frame")
 """Nouns that add nothing to an area: "the left side of the field"."""
 _POSES: Final = frozenset(map(stem, words("sitting standing resting lying placed positioned located situated topped")))
@@ -80,19 +59,25 @@ _OF_PRONOUNS: Final = {"he": "man", "she": "woman"}
 _SUBJECT_PRONOUNS: Final = word_set("he she it they")
 _NAMELESS: Final = frozenset(map(stem, words("cell mobile railroad railway")))
 """Modifiers without which the noun means the same: "cell phone"."""
+_PROVED: Final = word_set("behind under background")
+"""Places for which the words do not count: `Statement.has_places_of` compares them."""
 _OFTEN_WEAK: Final = (
-    _POSES | frozenset(map(stem, _FRAMES)) | _ROLES | _NAMELESS | {"hand", "food", "man", "woman", "or"}
+    _POSES | frozenset(map(stem, _FRAMES)) | _ROLES | _NAMELESS | _PROVED | {"hand", "man", "woman", "or", "clear"}
 )
 """Stems that `_Known.implies` may accept though no word of the earlier sentence implies them."""
+_MASS: Final = frozenset(map(stem, words("foliage greenery vegetation grass fruit luggage traffic")))
+"""Singular nouns for several things: "leaves" after "foliage"."""
 _GROUPS: Final = word_set("crowd team herd flock family group pair couple figure")
 _MIN_BASE: Final = 4  # letters
 _SPORTS_GEAR: Final = frozenset(map(stem, words("snowboard skateboard surfboard ski bike bicycle skate paddle")))
 """What names a person who is on it or has it: "skier". Other agent nouns need the verb."""
 _AGENT_ENDINGS: Final = ("er", "ist")
-_BEGIN_GUESSES: Final = _GUESSES | _EFFECTS | _SAY | {"which"}
-_MAY_BEGIN_GUESSES: Final = _BEGIN_GUESSES | _MAIN_EFFECTS
-_NEW_CLAUSE: Final = word_set("; while whereas")
 _AREAS: Final = word_set("center corner foreground background")
+_CONVERSE: Final = {"behind": word_set("on from"), "under": word_set("on from in")}
+"""Places -> prepositions of the converse: "the wall behind the sign" after "a sign on the wall"."""
+_JOINED: Final = word_set("covered filled")  # "snow-covered"
+_SHADES: Final = {"blue": word_set("azure"), "green": word_set("verdant greenery")}
+"""Colours -> words that imply them."""
 _AREA_NOUNS: Final = word_set("side part edge corner half section area")
 """Nouns after which a place is an area of the picture or of a room: "on the left side of the room"."""
 _PREPOSITIONS: Final = word_set("on in at with of from to by")
@@ -101,19 +86,15 @@ _ON: Final = word_set("on in")
 _RELATIONS: Final = word_set("near beside above below under behind front over outside opposite")
 _SYMMETRIC: Final = word_set("beside near")
 _JOINING: Final = word_set("and with")
-_NOT_WORDS: Final = word_set("together backdrop")
+_NOT_WORDS: Final = word_set("together")
 _SPECIAL: Final = (
-    _NEW_CLAUSE
+    NEW_CLAUSE
     | _JOINING
-    | _GUESSES
-    | _EFFECTS
-    | _AFTER_WHICH
     | _AREA_NOUNS
     | _PREPOSITIONS
     | PLACE_WORDS
     | _NOT_WORDS
-    | _MAIN_EFFECTS
-    | word_set(", that addition other 's ’s ' each or for to he she it they")
+    | word_set("other 's ’s ' to he she it they")
 )
 _IMPLYING: Final = {
     "noun": ("noun", "adj"),
@@ -169,13 +150,50 @@ class Statement:
     def agrees_with(self, other: Statement) -> bool:
         """Whether what both state is said of the same things."""
         return (
-            self.has_places_of(other) and self._has_actions_of(other) and other.known.has_prepositions_of(self.clauses)
+            self.has_places_of(other)
+            and self._has_actions_of(other)
+            and other.known.has_prepositions_of(self.clauses)
+            and self._has_adjectives_of(other)
         )
+
+    def _has_adjectives_of(self, other: Statement) -> bool:
+        """Whether a noun that is an adjective in `other` is said of the same thing: "snow" after "snowy stairs"."""
+        nouns = {word.stem for clause in self.clauses for word in clause if _is_noun(word)}
+        known = {word.stem for clause in other.clauses for word in clause if word.part != "adj"}
+        for clause in other.clauses:
+            for at, word in enumerate(clause):
+                if word.part == "adj" and word.stem in nouns and word.stem not in known:
+                    head = next((after.stem for after in clause[at + 1 :] if _is_noun(after)), "")
+                    if head and not _any_same(nouns, {head}):
+                        return False
+        return True
 
     def has_places_of(self, other: Statement) -> bool:
         """Whether `other` has each of its places, said of the same thing."""
-        known = _places(other.clauses)
-        return all(any(_same_place(place, other_place) for other_place in known) for place in _places(self.clauses))
+        places = _places(self.clauses)
+        known = _places(other.clauses) if places else []
+        return all(
+            any(_same_place(place, other_place) for other_place in known)
+            or other.is_on(place)
+            or (place.place == "background" and "sky" in place.nouns)  # where else
+            for place in places
+        )
+
+    def is_on(self, place: _Place) -> bool:
+        """Whether a place is known from its converse: "the wall behind the sign" after "a sign on the wall"."""
+        if place.place not in _CONVERSE or not place.after:
+            return False
+        for clause in self.clauses:
+            is_there = False
+            for word in clause:
+                if is_there and word.preposition in _CONVERSE[place.place] and _any_same(place.nouns, {word.stem}):
+                    return True
+                is_there = is_there or (_is_noun(word) and _any_same({place.after}, {word.stem}))
+        return False
+
+    def is_of_background(self, other: Statement) -> bool:
+        """Whether it only states colours of the background that `other` states, too."""
+        return "background" in self.stems and self.stems <= set().union(*map(_of_background, other.clauses))
 
     def _has_actions_of(self, other: Statement) -> bool:
         """Whether verbs that both have are said of the same things."""
@@ -212,12 +230,12 @@ class _Known:
 
     def implies(self, word: _Word) -> bool:
         found, part = word.stem, word.part
-        if part == "weak" or (found in self.modifiers and part != "noun"):
+        if part == "weak" or found in _PROVED or (found in self.modifiers and part != "noun"):
             return True
         if found in self.plurals:
-            return part != "noun" or not word.plural or True in self.plurals[found]
+            return part != "noun" or not word.plural or self._has_several(found)
         if found in CONTRASTS or found.isdigit():
-            return False
+            return not self.plurals.keys().isdisjoint(_implying(found))
         if not self.plurals.keys().isdisjoint(_derived(found)):
             return True
         if part == "modifier" and found in _NAMELESS:
@@ -226,11 +244,14 @@ class _Known:
             return True
         if part == "noun" and found in _ROLES:
             persons = filter(_is_person, self.by_part[part])
-            return any(not word.plural or True in self.plurals[other] for other in persons)
+            return any(not word.plural or self._has_several(other) for other in persons)
         implying = {
             other for of_part in _IMPLYING.get(part, ()) for other in implied_by(of_part, found) & self.by_part[of_part]
         }
-        return len(implying) > 1 or any(not word.plural or True in self.plurals[other] for other in implying)
+        return len(implying) > 1 or any(not word.plural or self._has_several(other) for other in implying)
+
+    def _has_several(self, found: str) -> bool:
+        return True in self.plurals[found] or found in _MASS
 
     def _has_agent(self, found: str) -> bool:
         """Whether it has a person, and what the agent noun `found` is derived from: "a man on a surfboard"."""
@@ -257,42 +278,31 @@ def is_implied(noun: str, other: str) -> bool:
     return noun == other or other in implied_by("noun", noun)
 
 
-def tells_effect(words: Sequence[str]) -> bool:
-    """Whether the main verb tells the effect of the subject: "the boats create a lively scene"."""
-    found = _MAIN_EFFECTS.intersection(words)
-    return bool(found) and not _EFFECT_NOUNS.isdisjoint(words[min(map(words.index, found)) :])
-
-
-def core(words: Sequence[str], stems: Sequence[str]) -> set[str]:
-    """Stems of most words of a sentence that state something, found faster than by `Statement`.
-
-    `words` are all its words in lower case, `stems` those of its content words.
-    """
-    guesses = _MAY_BEGIN_GUESSES.intersection(words)
-    if guesses and not tells_effect(words):
-        guesses &= _BEGIN_GUESSES
-    if guesses:
-        at = min(map(words.index, guesses))
-        before = sum(word not in STOP_WORDS for word in words[:at])
-        stems = stems[:before] or stems
-    return set(stems) - _WEIGHTLESS_STEMS
+def core(tokens: Sequence[Token]) -> set[str]:
+    """Stems of the words that state something, found faster than by `Statement`: some of them may be weak."""
+    words = (_word(token.text, token.tag, False) for token in tokens)
+    return {word.stem for word in words if word is not None}
 
 
 def may_imply(known: Collection[str], missing: Iterable[str]) -> bool:
     """Whether words with the stems `known` may imply those with the stems `missing`: a test before `Statement`."""
-    return all(
-        found not in CONTRASTS and (_is_often_weak(found) or not _implying(found).isdisjoint(known))
-        for found in missing
-    )
+    return all(_is_often_weak(found) or not _implying(found).isdisjoint(known) for found in missing)
 
 
 @lru_cache(maxsize=8192)
 def _is_often_weak(found: str) -> bool:
-    return found in _OFTEN_WEAK or found[-2:] == "ly" or (found.endswith(_AGENT_ENDINGS) and _is_person(found))
+    return (
+        found in _OFTEN_WEAK
+        or found[-2:] == "ly"
+        or found.isdigit()
+        or (found.endswith(_AGENT_ENDINGS) and _is_person(found))
+    )
 
 
 @lru_cache(maxsize=8192)
 def _implying(found: str) -> frozenset[str]:
+    if found in CONTRASTS:
+        return frozenset(map(stem, _SHADES.get(found, ())))
     return frozenset(_derived(found)).union(*(implied_by(part, found) for part in ("noun", "verb", "adj")))
 
 
@@ -300,31 +310,14 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
     clause: _Clause = []
     out = [clause]
     before = preposition = ""
-    guess = ""  # the word that began a guess; empty outside of guesses
     is_held = is_next = False
     for at, token in enumerate(tokens):
         word, tag = token.text, token.tag
         if word in _SPECIAL:
-            if word in _NEW_CLAUSE or (before == "," and word in _JOINING):
+            if word in NEW_CLAUSE or (before == "," and word in _JOINING):
                 clause = []
                 out.append(clause)
-                guess, is_next = "", False
-            elif (
-                word in _GUESSES
-                or (before == "," and word in _EFFECTS)
-                or (before == "which" and word in _AFTER_WHICH)
-                or (before in _SAY and word == "that")
-                or (before == "enjoying" and word == "each")
-                or (before == "ready" and word in _READY)
-                or (before == "or" and word in _HEDGES)
-                or (word in _MAIN_EFFECTS and clause and any(other.text in _EFFECT_NOUNS for other in tokens[at:]))
-                or (before == "in" and word == "addition" and not out[0])
-            ):
-                guess = word
-                if before == "or" and clause and clause[-1].stem == "or":
-                    clause.pop()
-            elif word == "," and (guess in _HEDGES or guess == "addition"):
-                guess = ""
+                is_next = False
             if is_next and word in _AREA_NOUNS and clause[-1].stem in PLACES:
                 clause[-1] = clause[-1]._replace(part="area")
             if is_next and tag == "POS":
@@ -336,43 +329,41 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
             if (
                 word == "to"
                 and before in _CLOSE
-                and not guess
                 and not any(other.text in _NEAR_VIEWER for other in tokens[at + 1 : at + 3])
             ):
                 clause.append(_Word("near", "weak"))
-            if not guess:
-                if word in _SUBJECT_PRONOUNS and not clause:
-                    clause.append(_Word(_OF_PRONOUNS.get(word, ""), "weak", word == "they"))
-                if (before == "each" and word == "other") or (before == "by" and word == "side"):
-                    if clause and clause[-1].stem == "beside":
-                        clause.pop()  # "next to each other"
-                    clause.append(_Word("together", "other"))
-                elif word == "together":
-                    clause.append(_Word("together", "weak"))
-                elif word == "backdrop":  # "against a blue backdrop"
-                    clause[:] = [other for other in clause if other.stem != "against"]
+            if word in _SUBJECT_PRONOUNS and not clause:
+                clause.append(_Word(_OF_PRONOUNS.get(word, ""), "weak", word == "they"))
+            if (before == "each" and word == "other") or (before == "by" and word == "side"):
+                if clause and clause[-1].stem == "beside":
+                    clause.pop()  # "next to each other"
+                clause.append(_Word("together", "other"))
+            elif word == "together":
+                clause.append(_Word("together", "weak"))
         was_next, is_next = is_next, False
-        if not guess:
-            found = _word(word, tag, before == "-")
-            if found is not None:
-                is_held = is_held or found.stem == "hold"
-                if word in _FRAMES and preposition == "of" and clause and clause[-1].part == "area":
-                    clause.append(found._replace(part="weak"))
-                elif not (is_held and found.stem == "hand"):
-                    if found.part == "noun":
-                        place = preposition
-                        if (
-                            was_next
-                            and clause[-1].part == "noun"
-                            and not word.endswith("ing")  # "an elephant spraying dust", tagged as a noun
-                            and not is_implied(found.stem, clause[-1].stem)
-                        ):
-                            place = clause[-1].preposition
-                            clause[-1] = clause[-1]._replace(part="modifier")  # "clock tower", not "laptop computer"
-                        if place:
-                            found = found._replace(preposition=place)
-                    clause.append(found)
-                    is_next = True
+        is_part = tag == "CD" and at + 1 < len(tokens) and tokens[at + 1].text == "-"  # "a two-lane road"
+        found = None if is_part else _word(word, tag, before == "-")
+        if found is not None:
+            if tag == BACKGROUND_OF:
+                found = found._replace(preposition="of")
+            is_held = is_held or found.stem == "hold"
+            if word in _FRAMES and preposition == "of" and clause and clause[-1].part == "area":
+                clause.append(found._replace(part="weak"))
+            elif not (is_held and found.stem == "hand"):
+                if found.part == "noun":
+                    place = preposition
+                    if (
+                        was_next
+                        and clause[-1].part == "noun"
+                        and not word.endswith("ing")  # "an elephant spraying dust", tagged as a noun
+                        and not is_implied(found.stem, clause[-1].stem)
+                    ):
+                        place = clause[-1].preposition
+                        clause[-1] = clause[-1]._replace(part="modifier")  # "clock tower", not "laptop computer"
+                    if place:
+                        found = found._replace(preposition=place)
+                clause.append(found)
+                is_next = True
         if tag in NOUNS and word not in _AREA_NOUNS:
             preposition = ""
         before = word
@@ -412,8 +403,27 @@ def _word(word: str, tag: str, is_joined: bool) -> _Word | None:
     if is_weightless and not is_joined:
         return None
     found = stem(word)
+    if is_joined and tag[:2] in ("JJ", "VB"):
+        return None if word in _JOINED else _Word(found, "other")  # "well-furnished"
     part = "area" if found in _AREAS else {"NN": "noun", "VB": "verb", "JJ": "adj"}.get(tag[:2], "other")
     return _Word(found, part, tag in PLURAL)
+
+
+def _of_background(clause: _Clause) -> set[str]:
+    """The stems of what a clause says of the background: "a blurred green backdrop", "a backdrop of green"."""
+    at = next((i for i, word in enumerate(clause) if word.stem == "background"), None)
+    if at is None:
+        return set()
+    out = {"background"}
+    for word in clause[:at][::-1]:
+        if word.part != "adj":
+            break
+        out.add(word.stem)
+    for word in clause[at + 1 :]:
+        out.add(word.stem)
+        if word.part == "noun":
+            break
+    return out
 
 
 class _Place(NamedTuple):
@@ -431,6 +441,9 @@ def _places(clauses: Iterable[_Clause]) -> list[_Place]:
             if word.stem not in PLACES:
                 continue
             before, after = _nouns(clause[:at]), _nouns(clause[at + 1 :])
+            if word.preposition == "of" and word.stem == "background":
+                out.append(_Place(word.stem, set(after), ""))
+                continue
             nouns = {before[0], before[-1]} if before else set()
             if not before and at == 0:  # "Above the sink, there is a mirror"
                 nouns = set(after[:2] if word.part == "area" else after[1:2] or after)
@@ -440,8 +453,10 @@ def _places(clauses: Iterable[_Clause]) -> list[_Place]:
 
 
 def _same_place(place: _Place, other: _Place) -> bool:
-    if place.place != other.place:
+    if place.place != other.place and (place.place, other.place) != ("behind", "background"):
         return False
+    if place.place != other.place:
+        return bool(place.nouns) and _any_same(place.nouns, other.nouns)
     if place.place in _SYMMETRIC and other.after and place.after:
         reverse = _any_same(place.nouns, {other.after}) and _any_same({place.after}, other.nouns)
         if reverse:

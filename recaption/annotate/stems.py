@@ -27,7 +27,7 @@ _SYNONYMS = dict(
     rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm
     comfort:comfortable melancholy:melancholic brushwork:brushstroke firefighter:fireman nighttime:night
     sidewalk:pavement photograph:photo seated:sit meal:food cloudless:clear older:elderly men:man wooden:wood
-    grassy:grass snowy:snow sandy:sand rocky:rock muddy:mud dusty:dust metallic:metal laying:lie
+    grassy:grass snowy:snow sandy:sand rocky:rock muddy:mud dusty:dust metallic:metal laying:lie backdrop:background
     """)
 )
 """Irregular inflections, negations, and synonyms that often vary between the captions of one image."""
@@ -69,7 +69,15 @@ _MORE_RELATIONS = {
     ("noun", "row"): words("line"),
     ("verb", "travel"): words("ride drive"),
     ("noun", "tre"): words("forest"),
-    ("noun", "greenery"): words("forest tree plant bush shrub"),
+    ("noun", "greenery"): words("forest tree plant bush shrub foliage leaf vegetation"),
+    ("noun", "foliag"): words("leaf greenery"),
+    ("noun", "vegetation"): words("greenery foliage plant bush shrub"),
+    ("noun", "hill"): words("slope"),
+    ("noun", "slop"): words("hill hillside"),
+    ("adj", "faint"): words("slight subtle"),
+    ("adj", "slight"): words("faint subtle"),
+    ("adj", "subtl"): words("faint slight"),
+    ("adj", "clear"): words("pristine cloudless unblemished"),
     ("noun", "oven"): words("microwave"),
     ("noun", "animal"): words("creature"),
     ("noun", "creatur"): words("animal"),

@@ -5,22 +5,18 @@ from __future__ import annotations
 import pytest
 
 from recaption.annotate.entailment import Statement, core, is_implied
+from recaption.annotate.reduced import reduced
 from recaption.annotate.stems import stem
 from recaption.annotate.tagged_words import Token
 
 
 def statement(text: str) -> Statement:
     """Of words with their tags: "a/DT dog/NN"."""
-    pairs = [word.rsplit("/", 1) for word in text.split()]
-    return Statement([Token(word, tag, 0, 0) for word, tag in pairs])
+    return Statement(tokens(text))
 
 
-def test_guesses_and_effects_state_nothing() -> None:
-    tags = (
-        "the/DT boy/NN stands/VBZ ,/, possibly/RB waiting/VBG for/IN a/DT bus/NN ,/, while/IN the/DT girl/NN reads/VBZ"
-    )
-    assert statement(tags).stems == {"boy", "stand", "girl", "read"}
-    assert statement("a/DT dog/NN runs/VBZ ,/, creating/VBG a/DT lively/JJ scene/NN").stems == {"dog", "run"}
+def tokens(text: str) -> list[Token]:
+    return [Token(*word.rsplit("/", 1), 0, 0) for word in text.split()]
 
 
 def test_a_word_is_implied_by_a_narrower_one_only() -> None:
@@ -65,20 +61,29 @@ def test_places_belong_to_things() -> None:
     assert not left.is_entailed_by(other)
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("the dog runs in the grass", {"dog", "run", "grass"}),
-        ("the dog runs possibly chasing a ball", {"dog", "run"}),
-        ("possibly an old dog", {"old", "dog"}),
-        ("the old boats create a lively scene", {"old", "boat"}),
-        ("the old man adds milk", {"old", "man", "add", "milk"}),
-    ],
-)
-def test_the_core_ends_where_a_guess_begins(words: str, expected: set[str]) -> None:
-    found = words.split()
-    stems = tuple(stem(word) for word in found if word not in ("the", "in", "a", "an"))
-    assert core(found, stems) == expected
+def test_what_is_behind_or_under_a_thing_is_known_from_what_the_thing_is_on() -> None:
+    wall = statement("the/DT wall/NN behind/IN the/DT sign/NN is/VBZ gray/JJ")
+    assert wall.is_entailed_by(statement("a/DT sign/NN hanging/VBG on/IN a/DT gray/JJ wall/NN"))
+    assert not wall.is_entailed_by(statement("a/DT sign/NN and/CC a/DT gray/JJ wall/NN"))
+    assert not wall.is_entailed_by(statement("a/DT gray/JJ wall/NN on/IN a/DT sign/NN"))
+
+
+def test_what_follows_a_backdrop_is_in_the_background() -> None:
+    leaves = Statement(reduced(tokens("the/DT background/NN is/VBZ a/DT blur/NN of/IN green/JJ leaves/NNS")))
+    known = "a/DT red/JJ rose/NN against/IN a/DT blurred/JJ backdrop/NN of/IN verdant/JJ foliage/NN"
+    assert leaves.is_entailed_by(Statement(reduced(tokens(known))))
+    rose = Statement(reduced(tokens("a/DT rose/NN is/VBZ in/IN the/DT background/NN")))
+    assert not rose.is_entailed_by(Statement(reduced(tokens(known))))
+
+
+def test_an_adjective_states_a_thing_only_of_what_it_is_said_of() -> None:
+    stairs = statement("the/DT stairs/NNS covered/VBN in/IN snow/NN")
+    assert stairs.is_entailed_by(statement("the/DT snowy/JJ stairs/NNS covered/VBN"))
+    assert not stairs.is_entailed_by(statement("a/DT snowy/JJ street/NN with/IN covered/VBN stairs/NNS"))
+
+
+def test_the_core_has_no_words_without_weight() -> None:
+    assert core(tokens("the/DT dog/NN runs/VBZ in/IN several/JJ")) == {"dog", "run"}
 
 
 def test_related_nouns() -> None:
