@@ -13,7 +13,7 @@ from itertools import pairwise
 from recaption.annotate import lexicon as lex
 from recaption.annotate.judged import JUDGING, SEEN, is_judged
 from recaption.annotate.lexicon import word_set
-from recaption.annotate.rendered import is_rendered
+from recaption.annotate.rendered import SHARPNESS, is_rendered
 from recaption.annotate.stated import (
     ADVERBIAL_TAGS,
     BLURRED,
@@ -117,13 +117,14 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     if is_judged(words, text, visible):
         return True
     is_focus = has_opener and _FOCUS_ON.match(text) is not None
-    if (is_focus or not has_opener) and is_rendered(words, visible, is_focus=is_focus):
+    may_be_rendered = is_focus or (not has_opener and SHARPNESS.search(text) is not None)
+    if may_be_rendered and is_rendered(words, visible, is_focus=is_focus):
         return True
     if has_opener and visible:
         return False
     if visible and _FROM_WHERE.search(text):
         return False
-    if visible and is_lit(words, visible):
+    if visible and " cast" in text and is_lit(words, visible):
         return False
     visible = stated_things(words, visible)
     if len(visible) > 1 or not _is_about_picture(words, text, visible, is_fragment=is_fragment):

@@ -7,12 +7,15 @@ known. A number, an attribute, a side or any other verb makes the sentence conte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from recaption.annotate.lexicon import word_set
 from recaption.annotate.stated import effect_start, is_known
 from recaption.annotate.tagged_words import BE, FINITE, NOUNS, Token, lemma_of
 
+SHARPNESS = re.compile("blur|foc|bokeh|subject")
+"""A quick search for the words below."""
 _SHARPNESS = word_set("blurred blurry blur blurs unfocused defocused bokeh focus focal subject subjects")
 """Each such sentence has one of these words."""
 _RENDERING = (

@@ -4,6 +4,7 @@ are dancing", "The scene captures the thrill of snowboarding". English only."""
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -94,6 +95,10 @@ _IN_E = frozenset(verb for verb in LIGHT_VERBS | _INWARD | lex.EFFECTS if verb.e
 _MAX_COMPLEMENT = 16  # words read after the verb
 
 
+def _start(word: Token) -> int:
+    return word.start
+
+
 def names_place(words: Sequence[Token]) -> bool:
     """Whether a town, the sky or a kind of place is named ("a casual dining setting"), the weather ("the foggy
     atmosphere"), or the color of the background ("is set against a light brown background")."""
@@ -166,7 +171,7 @@ def is_lit(words: Sequence[Token], visible: Sequence[int]) -> bool:
         if word.text not in _CASTS:
             continue
         at = next((j for j in range(i + 1, min(i + 6, len(words))) if words[j].text in _ONTO), len(words))
-        start = next((j for j in range(at + 1, len(words)) if words[j].tag in NOUNS), len(words))
+        start = next((j for j in range(at + 1, min(at + 7, len(words))) if words[j].tag in NOUNS), len(words))
         if start < len(words):
             end = _phrase(words, start)[0]
             if any(words[at].end < thing < words[end - 1].end for thing in visible):
@@ -184,7 +189,7 @@ def effect_start(words: Sequence[Token]) -> int | None:
 def _is_event_at(words: Sequence[Token], at: int) -> bool:
     """Whether the phrase at this offset names an event: "…, showcasing the excitement of a tennis match". Not "…,
     making it perfect for a wedding"."""
-    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    noun = bisect_left(words, at, key=_start)
     before = [word.text for word in words[max(noun - 2, 0) : noun]]
     return "of" in before and lex.is_event(_phrase(words, noun)[1])
 
@@ -226,7 +231,7 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
     "…, as the people chat", "…, and the man is in mid-air", "…, with many birds in the air", "The mood is that of a
     rock concert". Not "…, with the red coat as the only accent": a thing that is known already.
     """
-    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    noun = bisect_left(words, at, key=_start)
     if noun == len(words):
         return False
     start = _phrase_start(words, noun)
@@ -284,7 +289,7 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
 
 def is_known(words: Sequence[Token], at: int) -> bool:
     """Whether the sentence treats the thing at this offset as known already: "the dog", "these two cats", "his hat"."""
-    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    noun = bisect_left(words, at, key=_start)
     start = _phrase_start(words, noun)
     first = words[start : start + 2]
     if first and (first[0].tag == "PRP$" or first[0].text in DEFINITE):
