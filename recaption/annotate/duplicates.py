@@ -40,7 +40,9 @@ _MEN = word_set("man men boy boys gentleman guy guys male")
 _PLURAL = word_set("they them their theirs themselves")
 _SEVERAL = _PLURAL | {"and", "both"}
 _OTHERS = word_set("""
-    another other others second third fourth fifth sixth last additional extra different separate more
+    another other others second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth
+    fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth last additional extra different separate
+    more
 """)
 _AFTER_OTHER = word_set("each addition")
 _AGAIN = word_set("also too likewise similarly")

@@ -129,8 +129,8 @@ class Scheduler:
         """An actor is removed. `suspects`: assignment -> rows in flight when its engine crashed; None if unknown.
 
         Returns its assignments; each has to come back through `rechecked`. If the rows are unknown, all missing rows of
-        an assignment count as in flight if the actor had started it, if it is the actor's first one, or if an engine has
-        crashed with it before: the last poll may be too old to say that the actor has started it since.
+        an assignment count as in flight if the actor had started it, if it is the actor's first one, or if an engine
+        has crashed with it before: the last poll may be too old to say that the actor has started it since.
         """
         lost = self.engines.pop(actor, None)
         if self._quarantine.actor == actor:

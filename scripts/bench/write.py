@@ -232,6 +232,7 @@ class _Build:
         self._built = 0
         self.build(folder)  # what the halves are made from
         self._records = [self._read_back(listing) for listing in self._listings]
+        self._captions = [[[_plain(c) for c in record.captions] for record in records] for records in self._records]
 
     def build(self, _: Path) -> None:
         self._built += 1
@@ -240,8 +241,8 @@ class _Build:
             finish_shard(spec, listing.shard, listing.images, None)
 
     def annotate(self, _: Path) -> None:
-        for records in self._records:
-            _annotator().annotate([[_plain(c) for c in record.captions] for record in records])
+        for captions in self._captions:
+            _annotator().annotate(captions)
 
     def write(self, folder: Path) -> None:
         store = open_store(str(folder))

@@ -59,6 +59,8 @@ SET_APART = {
     "another person": "He wears a black shirt with a white collar. She wears a black shirt with a white collar.",
     "third": "The second musician, on the right, is dressed in a brown shirt and black pants. "
     "The third musician, on the right, is dressed in a brown shirt and black pants.",
+    "ninth": "The seventh carriage is red with a white stripe and blue doors. "
+    "The ninth carriage is red with a white stripe and blue doors.",
     "another": "A man in a blue coat stands at the door. Another man in a blue coat stands at the door.",
     "left and right": "His right hand rests on the keys, while his left hand rests on the pedals. "
     "His left hand rests on the keys, while his right hand rests on the pedals.",
