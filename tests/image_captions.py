@@ -1,4 +1,4 @@
-"""Scores of `is_meta` and `dup_of` on captions of COCO images by several models, whose texts are not in the repository.
+"""Scores of `is_meta` and `dup_of` on captions of images by several models, whose texts are not in the repository.
 
 `annotate/real/images.jsonl` has one line per image: the part (`dev`, which rules were made on, or `heldout`, which is
 only scored), the set, the captions (model, sha256 of the normalised text, spans of the sub-captions) and the labels of
@@ -78,9 +78,12 @@ def _images(known: dict[str, str], found: list[dict[str, Any]]) -> Iterator[list
 
 
 def scores(folder: Path) -> dict[tuple[str, str, str], Score]:
-    """(part, set, flag) -> its score. Exits if a text is missing, or is cut in another way than it was labelled."""
-    found, out = entries(), defaultdict[tuple[str, str, str], Score](Score)
-    for entry, captions in zip(found, Annotator(Annotate()).annotate(list(_images(texts(folder), found))), strict=True):
+    """(part, set, flag) -> its score, of the sets of which the folder has a text. Exits if it lacks other texts of such
+    a set, or if a caption is cut in another way than it was labelled."""
+    known, out = texts(folder), defaultdict[tuple[str, str, str], Score](Score)
+    sets = {entry["set"] for entry in entries() if any(caption["sha256"] in known for caption in entry["captions"])}
+    found = [entry for entry in entries() if entry["set"] in sets]
+    for entry, captions in zip(found, Annotator(Annotate()).annotate(list(_images(known, found))), strict=True):
         subs = [sub for caption in captions for sub in caption.sub_captions]
         spans = [span for caption in entry["captions"] for span in caption["spans"]]
         if [[sub.char_start, sub.char_end] for sub in subs] != spans:

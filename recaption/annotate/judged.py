@@ -29,7 +29,7 @@ def _listed(name: str) -> str:
 _SUBJECT = r"(?:overall,\ )?(?:the|this)\ (?:overall\ )?"
 _IS = r"(?:is|seems|appears|looks|feels)\ (?:to\ be\ )?"
 _CAPTURED = _compiled(
-    rf"""{_SUBJECT}(?:scene|image|picture|photo|photograph|moment)\ (?:also\ )?
+    rf"""{_SUBJECT}(?:scene|image|picture|photo|photograph|moment|composition(?:\ of\ the\ image)?)\ (?:also\ )?
     (?:captures|conveys|showcases|highlights|celebrates|evokes|reflects|depicts|portrays|emphasizes
       |(?:is|seems\ to\ be|appears\ to\ be)(?=\ an?\ [\w, ]*\b(?:moment|experience)\b))
     \ (?:(?:the|a|an|both)\ {_listed("list")}\ (?:of|between|shared|among|in|as|for)
@@ -59,6 +59,10 @@ _ARRANGED = _compiled(
     r"""the\ (?:overall\ )?(?:arrangement|presentation|placement)\ of\ (?:the|these|this)\ (?:(?!and\b)\w+\ ){1,6}?
     (?:creates?|adds?|makes?)\ """
 )
+_PLACED = _compiled(
+    r"""the\ (?:\w+\ )?(?:positions|positioning|arrangement|placement)\ of\ (?:the|these|this)\ (?:(?!and\b)\w+\ ){1,4}?
+    (?:suggests?|creates?|gives?)\ an?\ """
+)
 _DESIGNED = _compiled(
     rf"""the\ overall\ (?:appearance|design|look|presentation|style|impression)\ of\ (?:the|this)\ [\w ]{{1,40}}?
     \ (?:{_IS}{_listed("list")}|gives\ it\ an?\ {_listed("list2")}\ (?:look|feel|appearance))
@@ -78,7 +82,7 @@ _FOCUS = _compiled(
     \ (?:focus|subject|focal\ point)\ (?:of|in)\ (?:the|this)\ (?:scene|image|picture|photo|photograph|composition)
     (?:[.]|\Z|,\ (?:occupying|taking|filling|drawing|showcasing|demonstrating|displaying)\b)"""
 )
-_FRAMES = (_CAPTURED, _MOOD, _SUITED, _PRESENCE, _ARRANGED, _DESIGNED, _SERVED, _OTHERS, _FOCUS)
+_FRAMES = (_CAPTURED, _MOOD, _SUITED, _PRESENCE, _ARRANGED, _PLACED, _DESIGNED, _SERVED, _OTHERS, _FOCUS)
 _TOGETHER = re.compile(
     r"""(?:enjoy|spend|shar|interact|bond|engag|participat)\w*\ (?:[\w' ]+\ )?
     (?:(?:their|his|her|its)\ (?:\w+\ )?(?:time|company|experience|day|activity|surroundings)
@@ -89,9 +93,10 @@ _TOGETHER = re.compile(
 _QUALITIES = word_set("""
     bond beauty essence spirit moment relationship connection camaraderie joy excitement elegance charm grace thrill
     atmosphere mood love affection companionship friendship intimacy passion skill talent dedication determination
-    habitat behavior behaviour nature interaction majesty strength intelligence power gracefulness
+    sense feeling habitat behavior behaviour nature interaction majesty prominence grandeur
+    strength intelligence power gracefulness
 """)
-_JUDGING = word_set("""
+JUDGING = word_set("""
     relaxed relaxing calm peaceful serene tranquil lively energetic cheerful casual friendly social warm inviting cozy
     fun playful joyful joyous festive happy intimate tender romantic exciting thrilling vibrant pleasant enjoyable
     leisurely comfortable welcoming charming elegant attractive appealing eye-catching stylish beautiful striking
@@ -122,6 +127,7 @@ _FELT_VERBS = word_set("""
     engages engaging engaged appreciate appreciating bond bonding spend spending relax relaxed relaxing
 """)
 _EFFECTS = lex.EFFECTS | {"showcase", "highlight", "emphasize"}
+_CAPTURING = frozenset(("convey", "evoke", "emphasize"))
 _SUPPOSING = frozenset(("likely", "seemingly", "apparently", "presumably", "perhaps"))
 _FIRST_LETTERS = frozenset("TtOoIi")  # of the frames
 _MAX_LENGTH = 400  # characters: the patterns take quadratic time
@@ -132,8 +138,10 @@ _SIDES = frozenset(("left", "right"))
 def is_judged(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool:
     """Whether the sentence only judges things that are known already. `visible` has the offsets in the caption of the
     things that it names."""
-    if not visible or len(text) > _MAX_LENGTH or text[:1] not in _FIRST_LETTERS:
+    if len(text) > _MAX_LENGTH or text[:1] not in _FIRST_LETTERS:
         return False
+    if not visible:
+        return text[:4] == "The " and _PLACED.match(text) is not None
     if not any(frame.match(text) for frame in _FRAMES):
         return False
     if _OTHERS.match(text):
@@ -164,7 +172,7 @@ def _are_known_judged(words: Sequence[Token], text: str, named: int) -> bool:
         ):
             return False  # "a moment of the bear interacting with its cub"
         forms = (quality, quality.removesuffix("s"))
-        return any(form in _QUALITIES or lex.is_abstract(form) for form in forms) and _is_felt(words)
+        return any(form in _QUALITIES or lex.is_abstract(form) for form in forms) and _is_felt(words, _CAPTURING)
     if named <= _MAX_NAMED and (found := _MOOD.match(text)):
         if found["sense"] is None and found["sense2"] is None and not _are_judging(found):
             return False
@@ -174,13 +182,13 @@ def _are_known_judged(words: Sequence[Token], text: str, named: int) -> bool:
         return (is_felt or any(word.text in _SUPPOSING for word in words)) and _is_felt(words)
     if found := _SUITED.match(text):
         return " and " in found["list"] and _are_judging(found)
-    return _ARRANGED.match(text) is not None
+    return _ARRANGED.match(text) is not None or _PLACED.match(text) is not None
 
 
 def _is_felt(words: Sequence[Token], besides: Set[str] = frozenset()) -> bool:
     """Whether the verbs only tell what is felt, or are one of those `besides`."""
     for before, word, after in zip(words, words[1:], words[2:], strict=False):
-        if not word.tag.startswith("V") or word.text in _FELT_VERBS or word.text in _JUDGING:
+        if not word.tag.startswith("V") or word.text in _FELT_VERBS or word.text in JUDGING:
             continue
         if (word.tag == "VBG" and before.text in ("and", "the") and after.tag in NOUNS) or before.tag == "JJ":
             continue  # "the nurturing nature", or a noun with a wrong tag: "its unique features"
@@ -197,4 +205,4 @@ def _list_of(found: re.Match[str]) -> str:
 
 def _are_judging(found: re.Match[str]) -> bool:
     """Whether all words of the list are judgements."""
-    return all(word.strip(",") in _JUDGING or word.strip(",") in _IN_LISTS for word in _list_of(found).split())
+    return all(word.strip(",") in JUDGING or word.strip(",") in _IN_LISTS for word in _list_of(found).split())

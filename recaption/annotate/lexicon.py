@@ -241,7 +241,7 @@ SINGULAR_IN_S: Final = word_set("""
 NEVER_NOUNS: Final = word_set("""
     laden upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
     denser greener narrower softer weaker rougher smoother paler deeper thicker thinner
-    within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
+    moody within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
     approx etc vs versus slung strewn flung strung onto upon atop amid amidst neither nor
 """)
 """Words that are never nouns, even if tagged as such."""

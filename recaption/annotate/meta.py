@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
-from recaption.annotate.judged import SEEN, is_judged
+from recaption.annotate.judged import JUDGING, SEEN, is_judged
 from recaption.annotate.lexicon import word_set
+from recaption.annotate.rendered import SHARPNESS, is_rendered
 from recaption.annotate.stated import (
     ADVERBIAL_TAGS,
     BLURRED,
@@ -20,7 +21,9 @@ from recaption.annotate.stated import (
     LIGHT,
     LIGHT_VERBS,
     has_effect,
+    is_lit,
     is_stated_at,
+    names_absent,
     names_place,
     names_sport,
     noun_heads,
@@ -39,6 +42,7 @@ _ABOUT_PICTURE = re.compile(
     | (?:taken|shot|captured|photographed|snapped|filmed)\ [^,]{1,60},\ (?:the|this)
       \ (?:\w+\ )?(?:image|picture|photo|shot|photograph|scene)\b
     | .{0,100}\b(?:rule\ of\ thirds|framed\ off-cent(?:er|re)\b|leading\ lines|golden\ ratio|shallow\ depth\ of\ field)
+    | (?:the|this)\ (?:image|picture|photo(?:graph)?)\ (?:does\ not|doesn['’]t)\ (?:provide|give|offer)\b
     | based\ on\ the\ (?:image|picture|photo|description|visual)
     | it(?:\ is|'s|’s)\ (?:also\ )?(?:not\ |hard\ |difficult\ |impossible\ |un|im)
       (?:clear|possible|known|certain|to\ (?:tell|say|see|read|determine|make|identify|know))
@@ -48,8 +52,10 @@ _ABOUT_PICTURE = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_FOCUS_ON = re.compile(r"(?:the|its) (?:\w+ )?(?:focus|focal point|emphasis)\b", re.IGNORECASE)
 _UNDETERMINED = re.compile(
-    r"\bc(?:an(?:not|'t|’t)|ould(?: not|n't|n’t)) be (?:determined|verified|confirmed|established|inferred|known)\b",
+    r"\bc(?:an(?:not|'t|’t)|ould(?: not|n't|n’t)) be (?:determined|verified|confirmed|established|inferred|known)\b"
+    r"|\bnot possible to (?:determine|tell|say|know|identify)\b",
     re.IGNORECASE,
 )
 _FROM_WHERE = re.compile(r"\blooking (?:up|down) (?:at|on) the \w+ from (?:above|below)\b")
@@ -110,21 +116,28 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     """
     if is_judged(words, text, visible):
         return True
+    is_focus = has_opener and _FOCUS_ON.match(text) is not None
+    may_be_rendered = is_focus or (not has_opener and SHARPNESS.search(text) is not None)
+    if may_be_rendered and is_rendered(words, visible, is_focus=is_focus):
+        return True
     if has_opener and visible:
         return False
     if visible and _FROM_WHERE.search(text):
         return False
+    if visible and " cast" in text and is_lit(words, visible):
+        return False
     visible = stated_things(words, visible)
     if len(visible) > 1 or not _is_about_picture(words, text, visible, is_fragment=is_fragment):
         return False
-    if _WRITING.search(text) or names_place(words) or names_sport(words):
+    if _WRITING.search(text) or names_place(words) or names_sport(words) or names_absent(words):
         return False
     return not any(is_stated_at(words, at) for at in visible)
 
 
 def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int], *, is_fragment: bool) -> bool:
     """Whether the main clause is about the picture. At most one thing is `visible`."""
-    if _ABOUT_PICTURE.match(text[:160]) or (" be " in text and _UNDETERMINED.search(text)):
+    is_undetermined = (" be " in text or " not possible " in text) and _UNDETERMINED.search(text) is not None
+    if is_undetermined or _ABOUT_PICTURE.match(text[:160]):
         return True
     if is_fragment and len(words) <= _MAX_HEADING:
         return _is_heading(words)
@@ -158,9 +171,11 @@ def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int],
         return False  # "Its texture is rough": a property of a thing
     if heads[0] in lex.PLACES:
         is_coloured = any(word.text in lex.COLOURS for word in words)  # "a blurred green"
-        return not visible and not is_coloured and words[start].tag != "IN" and BLURRED.search(text) is not None
+        return not visible and not is_coloured and words[start].tag != "IN" and _is_unclear(words, text)
     if (heads[0] in lex.PICTURES and _is_in_scene(words, start, verb, text)) or (heads[0] in _HUNG and visible):
         return False
+    if heads[0] == "arrangement" and any(word.text == "arrangements" for word in words[start:verb]):
+        return False  # of flowers
     if heads[0] in _ASPECTS and _is_of_thing(words, start, verb):
         return False
     if (first in INDEFINITE or heads[0] not in lex.ABOUT) and first != "no" and _is_shown(words, verb):
@@ -171,6 +186,12 @@ def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int],
     if lex.is_abstract(heads[0]) and not visible and not facts and verb < len(words):  # "The moment is full of joy"
         return words[verb].text in lex.COPULAS or verb_lemma(words[verb]) in lex.EFFECTS
     return (heads[0] in lex.ABOUT or lex.is_abstract(heads[0])) and has_effect(words, verb)
+
+
+def _is_unclear(words: Sequence[Token], text: str) -> bool:
+    """Whether a place in the picture is only blurred or lit. Not "is blurred, but it appears to be a kitchen"."""
+    is_told = BLURRED.search(text) is not None or "well-lit" in text
+    return is_told and all(word.text != "but" for word in words)
 
 
 def _has_mood(words: Sequence[Token], start: int, verb: int) -> bool:
@@ -185,6 +206,7 @@ def _is_topic(words: Sequence[Token], start: int, verb: int) -> bool:
     """Whether a place as a whole is judged: "The overall atmosphere of the living room is inviting"."""
     of = next((i for i in range(start, verb) if words[i].tag == "IN"), verb)
     is_topic = start < of < verb and words[of].text in ("of", "in") and words[of - 1].text in _TOPICS
+    is_topic = is_topic or (start + 2 < verb and words[verb - 2].tag == "POS" and words[verb - 1].text in _TOPICS)
     if not is_topic or words[verb].text not in lex.COPULAS:
         return False
     behind = words[verb + 1 : verb + 6]
@@ -204,7 +226,7 @@ def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bo
     material ("The ceramic piece"), or described by its look ("The frame is weathered", "The piece is carved from")."""
     if any(word.text in ("hanging", "hung", "mounted", "pinned") for word in words[verb + 1 : verb + 4]):
         return True
-    if _BLACK_AND_WHITE.search(text):
+    if _BLACK_AND_WHITE.search(text) or "sepia" in text:
         return verb < len(words) and words[verb].text in lex.COPULAS and noun_heads(words, start, verb)[0] == "scene"
     head = next(i for i in range(start, verb) if words[i].tag in NOUNS and lemma_of(words[i]) in lex.PICTURES)
     is_plural = words[head].tag in PLURAL and words[start].tag in ("DT", "CD")  # but "Few pictures convey"
@@ -256,11 +278,13 @@ def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
     if head in LIGHT:
         at = next((i for i in range(start, verb) if lemma_of(words[i]) == head), start)
         in_scene = at + 1 < len(words) and words[at + 1].tag == "VBG"  # "The light falling through the window"
-        in_scene = in_scene or words[at - 1].text in lex.PLACES  # "The left light is brighter"
+        in_scene = in_scene or words[at - 1].text in lex.PLACES | _ONE_OF  # "The left light is brighter"
         behind = [word.text for word in words[at + 1 : at + 4]]
         in_scene = in_scene or (behind[:1] == ["on"] and not _SIDES.isdisjoint(behind))  # "The light on the right"
         in_scene = in_scene or any(word.text in _LAMP_COLOURS for word in words[verb + 1 : verb + 4])
         return not in_scene and not any(verb_lemma(word) in LIGHT_VERBS for word in words[verb : verb + 3])
+    if head in lex.PICTURES and _shows_kind(words, verb):
+        return False
     if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
         return True  # "Cool blues and greys dominate"
     if head in lex.PICTURES and (
@@ -268,6 +292,18 @@ def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
     ):
         return False  # "The painting does not include any land", "The image shows" without an object
     return head in lex.ABOUT
+
+
+def _shows_kind(words: Sequence[Token], verb: int) -> bool:
+    """Whether a kind of scene is shown: "The image depicts an equestrian scene". Not "a lively scene"."""
+    if verb >= len(words) or words[verb].text not in ("depicts", "shows", "features", "presents", "portrays"):
+        return False
+    for word in words[verb + 1 : verb + 7]:
+        if word.text == "scene":
+            return False
+        if word.tag == "JJ" and word.text not in JUDGING and word.text not in lex.NOT_ATTRIBUTES:
+            return True
+    return False
 
 
 def _main_clause(words: Sequence[Token]) -> int:
@@ -289,4 +325,4 @@ def _states_picture(words: Sequence[Token], verb: int) -> bool:
     if not verb or words[verb - 1].text not in _PICTURE_PRONOUNS:
         return False
     complements = noun_heads(words, verb + 1, min(len(words), verb + 10))
-    return bool(complements) and complements[0] in lex.PICTURES
+    return bool(complements) and (complements[0] in lex.PICTURES or complements[0] in ("setting", "environment"))

@@ -4,6 +4,7 @@ are dancing", "The scene captures the thrill of snowboarding". English only."""
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -26,7 +27,7 @@ LIGHT_VERBS = word_set("""
 _LIGHT_EFFECTS = frozenset(
     form for noun in LIGHT | {"shadow", "highlight", "ray", "beam"} for form in (noun, f"{noun}s")
 )
-_EFFECT_VERBS = (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "bring"}) | {
+_EFFECT_VERBS = (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "bring", "suggest"}) | {
     "draw",
     "guide",
     "accentuate",
@@ -38,6 +39,8 @@ _SIZED = re.compile(
     r"making (?:the|it|them) .*\b(?:appear|look|seem) (?:\w+ )?(?:small|large|tall|big|short|tiny|huge|long)(?:er)?\b"
 )
 """An effect that is a look of things: "making the zebra appear small"."""
+_CASTS = frozenset(("cast", "casts", "casting"))
+_ONTO = frozenset(("on", "onto", "beneath", "under", "across", "over", "behind"))
 _LISTED_TAGS = frozenset(("JJ", "VBG", "VBN"))
 _NO_OBJECT_TAGS = frozenset((",", ".", ":", "CC"))
 _CONJUNCTIONS = frozenset(("as", "because", "since", "while", "and", "but", "that"))
@@ -47,19 +50,24 @@ _INTRODUCES = (
     | {"be"}
     | word_set("""
     suggests suggest indicates indicate reveals reveal resembles resemble has have features feature see shows show
-    depicts showing depicting featuring revealing displaying
+    depicts showing depicting featuring revealing displaying suggesting indicating
 """)
 )
 """Verbs whose object is what the sentence states: "The atmosphere suggests a train station"."""
-_NAMED_PLACES = frozenset(("environment", "setting", "space", "area"))
+_NAMED_PLACES = word_set("environment setting space area location landscape region scene activity")
 _PURPOSES = word_set("""
+    urban suburban rural outdoor winter wintry alpine mountainous coastal skiing surfing
     dining living working work parking meeting camping waiting training shopping seating cooking business
 """)
 _SPORTS = word_set("""
     skiing snowboarding surfing skateboarding windsurfing kiteboarding kitesurfing parasailing paragliding wakeboarding
     kayaking rafting sailing skating sledding hiking cycling fishing golfing bowling tennis soccer baseball
 """)
-_WEATHER = frozenset(("foggy", "misty", "snowy", "rainy", "smoky"))
+_WEATHER = frozenset(("foggy", "misty", "snowy", "rainy", "smoky", "sunny", "cloudy"))
+_TOWNS = frozenset(("city", "cityscape", "town", "village", "downtown"))
+_EDITS = frozenset(("filter", "edit", "watermark", "staging", "artifact"))
+_INDOORS = frozenset(("indoors", "outdoors"))
+_SKY = frozenset(("sky", "skies"))
 _FAR = frozenset(("background", "foreground", "distance"))
 _FOCUS = (["focus"], ["point"], ["subject"], ["center"], ["centre"], ["star"])
 _KINDS_OF_PLACES = frozenset(("environment", "space", "area", "scene"))
@@ -87,17 +95,39 @@ _IN_E = frozenset(verb for verb in LIGHT_VERBS | _INWARD | lex.EFFECTS if verb.e
 _MAX_COMPLEMENT = 16  # words read after the verb
 
 
+def _start(word: Token) -> int:
+    return word.start
+
+
 def names_place(words: Sequence[Token]) -> bool:
-    """Whether a kind of place is named ("a casual dining setting"), the weather ("the foggy atmosphere"), or the color
-    of the background ("is set against a light brown background")."""
+    """Whether a town, the sky or a kind of place is named ("a casual dining setting"), the weather ("the foggy
+    atmosphere"), or the color of the background ("is set against a light brown background")."""
     for i, (word, place) in enumerate(pairwise(words)):
-        if word.text in _WEATHER:
+        if word.text in _TOWNS and place.text != "life":
+            return True
+        if word.text == "under" and any(after.text in _SKY for after in words[i + 1 : i + 6]):
+            return True
+        is_taken = word.text == "sunny" and any(before.text in _TAKEN for before in words[max(i - 3, 0) : i])
+        if word.text in _WEATHER and not is_taken:  # "taken on a sunny day"
+            return True
+        if word.text in _INDOORS and words[i - 1].text in lex.COPULAS:
             return True
         if place.text in _BACKGROUNDS and word.text in lex.COLOURS:
             return True
         is_named = place.text in _NAMED_PLACES and word.text in _PURPOSES
         if is_named and any(before.text in ("a", "an") for before in words[max(i - 5, 0) : i]):
             return True
+    return False
+
+
+def names_absent(words: Sequence[Token]) -> bool:
+    """Whether a thing is said to be absent: "is devoid of people", "with no visible pedestrians"."""
+    for i, word in enumerate(words):
+        if word.text in ("no", "devoid"):
+            noun = next((j for j in range(i + 1, min(i + 4, len(words))) if words[j].tag in NOUNS), None)
+            head = "" if noun is None else lemma_of(words[noun])
+            if lex.is_thing(head) and head not in _EDITS and head not in lex.ABOUT:
+                return True
     return False
 
 
@@ -127,17 +157,39 @@ def stated_things(words: Sequence[Token], visible: Sequence[int]) -> Sequence[in
         visible = visible if things and "shadow" in texts else things  # "a shadow on the plate", but "soft shadows"
     if _EFFECT_FORMS.isdisjoint(texts[1:]):
         return visible  # the usual case
-    of_light = not LIGHT.isdisjoint(texts)  # "The light is low, so the boats throw long shadows"
-    end = next((words[i].start for i in range(1, len(words)) if _is_effect_form(words, i, of_light=of_light)), None)
-    if end is None:
+    start = effect_start(words)
+    if start is None:
         return visible
+    end = words[start].start
     return [at for at in visible if at < end or _is_event_at(words, at)]
+
+
+def is_lit(words: Sequence[Token], visible: Sequence[int]) -> bool:
+    """Whether light or a shadow is cast on a visible thing: "casts a shadow beneath the cup". Not "casting a glow
+    over the scene"."""
+    for i, word in enumerate(words):
+        if word.text not in _CASTS:
+            continue
+        at = next((j for j in range(i + 1, min(i + 6, len(words))) if words[j].text in _ONTO), len(words))
+        start = next((j for j in range(at + 1, min(at + 7, len(words))) if words[j].tag in NOUNS), len(words))
+        if start < len(words):
+            end = _phrase(words, start)[0]
+            if any(words[at].end < thing < words[end - 1].end for thing in visible):
+                return True
+    return False
+
+
+def effect_start(words: Sequence[Token]) -> int | None:
+    """The index of the word that begins an effect on the picture or its viewer: "…, enhancing", "…, which". None: there
+    is no effect."""
+    of_light = any(word.text in LIGHT for word in words)  # "The light is low, so the boats throw long shadows"
+    return next((i for i in range(1, len(words)) if _is_effect_form(words, i, of_light=of_light)), None)
 
 
 def _is_event_at(words: Sequence[Token], at: int) -> bool:
     """Whether the phrase at this offset names an event: "…, showcasing the excitement of a tennis match". Not "…,
     making it perfect for a wedding"."""
-    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    noun = bisect_left(words, at, key=_start)
     before = [word.text for word in words[max(noun - 2, 0) : noun]]
     return "of" in before and lex.is_event(_phrase(words, noun)[1])
 
@@ -160,7 +212,7 @@ def _phrase(words: Sequence[Token], start: int) -> tuple[int, str]:
 def _is_effect_form(words: Sequence[Token], at: int, *, of_light: bool) -> bool:
     """Whether an effect begins at this word: "…, making", "…, which". Not "is inviting and calm", "so many kites"."""
     word, before = words[at], words[at - 1]
-    if word.text not in _EFFECT_FORMS:
+    if word.text not in _EFFECT_FORMS or before.tag == "DT":  # "a drawing of a spider"
         return False
     if word.text == "so":
         return before.text == "," and not of_light
@@ -179,7 +231,7 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
     "…, as the people chat", "…, and the man is in mid-air", "…, with many birds in the air", "The mood is that of a
     rock concert". Not "…, with the red coat as the only accent": a thing that is known already.
     """
-    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    noun = bisect_left(words, at, key=_start)
     if noun == len(words):
         return False
     start = _phrase_start(words, noun)
@@ -193,6 +245,8 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
     before, verb = words[start - 1].text, words[end] if end < len(words) else None
     is_effect = verb is not None and (_is_inward(verb, head) or has_effect(words, end))
     is_effect = is_effect and not _names_deed(words, end + 1)
+    if [word.text for word in words[end + 1 : end + 3]] == ["to", "be"] and words[end + 3 : end + 4]:
+        is_effect = is_effect and words[end + 3].tag != "VBG"  # "and the child appears to be looking at the camera"
     if verb is not None and verb.text in lex.COPULAS and noun_heads(words, end, min(len(words), end + 7))[:1] in _FOCUS:
         return False  # "and the toilet is the focal point"
     if before in _CONJUNCTIONS:
@@ -208,7 +262,7 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
     if before in ("in", "at", "on", "inside", "outside") and verb_before in _TAKEN:
         return True  # "was taken at a zoo"
     if before == "with":
-        is_clause = (start > 1 and words[start - 2].text == ",") or (verb is not None and verb.tag == "VBG")
+        is_clause = (start > 1 and words[start - 2].text == ",") or (verb is not None and verb.tag in ("VBG", "VBN"))
         is_coloured = any(word.text in lex.COLOURS for word in words[end + 1 : end + 8])  # "the sky being a deep blue"
         is_described = any(w.tag == "JJ" and w.text not in lex.NOT_ATTRIBUTES for w in words[start:end])
         if is_described and _is_far(words, end):
@@ -220,8 +274,10 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
         is_scenery = is_new and start > 1 and words[start - 2].text in _SCENERY  # "a calm scene with mountains"
         return is_scenery or ((is_new or is_coloured or acts or is_lit) and is_clause and not is_effect)
     is_scene = head in _KINDS_OF_PLACES or lex.is_event(head)
-    if is_scene and before in ("of", "in", "on", "at", "during") and words[start].tag == "DT":
+    if is_scene and before in ("of", "in", "on", "at", "during", "from") and words[start].tag == "DT":
         return True  # "the excitement of a baseball game"
+    if before == "at" and words[start - 2].tag in NOUNS:  # "the joy of a day at the beach"
+        return True
     if words[start - 1].tag == "VB" and lex.is_event(head):
         return head != "event"  # "as everyone is gathered to witness the ceremony"
     if before == "for":  # "an environment for the bears to rest"
@@ -233,7 +289,7 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
 
 def is_known(words: Sequence[Token], at: int) -> bool:
     """Whether the sentence treats the thing at this offset as known already: "the dog", "these two cats", "his hat"."""
-    noun = next((i for i, word in enumerate(words) if word.start >= at), len(words))
+    noun = bisect_left(words, at, key=_start)
     start = _phrase_start(words, noun)
     first = words[start : start + 2]
     if first and (first[0].tag == "PRP$" or first[0].text in DEFINITE):

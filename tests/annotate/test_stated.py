@@ -89,3 +89,36 @@ def test_what_is_not_common_is_in_the_picture(subs: Subs) -> None:
     assert [tag.lemma for tag in sub.objects] == ["goat", "sofa"]
     (sub,) = subs("There is not a goat on the sofa.")
     assert [tag.lemma for tag in sub.objects] == ["sofa"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The lighting, seemingly artificial, casts a soft glow on the bottles, enhancing their appeal.",
+        "The light is bright, casting shadows on the grass and highlighting the texture of the stones.",
+        "The atmosphere is peaceful, as there are no people in sight.",
+        "The scene suggests a lively city vibe.",
+        "The image was captured during the day under an overcast sky.",
+        "The overall scene conveys a sense of calm in a sunny mood.",
+        "The image depicts an equestrian scene.",
+        "The overall lighting is natural, and the child appears to be looking at the camera.",
+    ],
+)
+def test_lit_things_weather_towns_and_absent_things_are_content(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The lighting is natural, casting a soft glow on the scene.",
+        "The image is clear, with no visible distortion or blurring.",
+        "It conveys a sense of city life.",
+        "This shot, taken on a sunny day, beautifully captures the serene beauty of nature.",
+        "The relative positions of these objects create a balanced composition in the image.",
+        "The image does not provide any additional context about the location of the tower.",
+        "The overall composition of the image emphasizes the grandeur of the tower.",
+    ],
+)
+def test_light_on_the_scene_faults_of_the_image_and_positions_as_a_whole_are_no_content(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_meta
