@@ -61,6 +61,9 @@ _ASSISTANT = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_SPEECH = re.compile(r"""(?<!\w)["“](?=\w)""")
+"""The start of a quotation that does not end in the sentence: "shouting, “I don't know."."""
+_I = re.compile(r"\bi\b", re.IGNORECASE)
 _COMPLEMENT_TAGS = frozenset(("IN", "DT", "RP", "RB", "PRP$", "TO"))
 _AFTER_I = frozenset(("MD", "VBP", "VBD", "VB", "RB"))
 
@@ -121,4 +124,6 @@ def is_assistant(words: Sequence[Token], text: str) -> bool:
         return True
     if "i" not in [word.text for word in words]:
         return False  # the usual case
+    if (speech := _SPEECH.search(_unquoted(text))) and not _I.search(text[: speech.start()]):
+        return False
     return any(word.text == "i" and after.tag in _AFTER_I for word, after in pairwise(words))

@@ -60,6 +60,8 @@ _UNDETERMINED = re.compile(
 )
 _FROM_WHERE = re.compile(r"\blooking (?:up|down) (?:at|on) the \w+ from (?:above|below)\b")
 """The place of a thing, seen from the camera: "taken from a low angle, looking up at the woman from below"."""
+_EXCEPT = re.compile(r"\b(?:except for|apart from) (?:the|an?|his|her|its|their|two|one)\b", re.IGNORECASE)
+"""A thing that differs from the rest: "is in black and white, except for the red umbrella"."""
 _BLACK_AND_WHITE = re.compile(r"\bblack[ -]and[ -]white\b", re.IGNORECASE)
 _SUBJECT_TAGS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
 _PICTURE_PRONOUNS = frozenset(("it", "this", "that"))
@@ -71,9 +73,11 @@ _LAMP_COLOURS = frozenset(("red", "green", "blue", "amber"))
 _HUNG = word_set("painting portrait artwork engraving drawing print poster")
 _BE = frozenset(("is", "are", "was", "were", "'s"))
 _WRITING = re.compile(
-    r"""["“][^"“”]*[A-Z0-9][^"“”]*["”]|(?:signed|reads?|reading|says?|labell?ed|written|inscribed|titled)\ ["“]"""
+    r"""["“][^"“”]*[A-Z0-9][^"“”]*["”]
+    |(?:signed|reads?|reading|says?|labell?ed|written|inscribed|titled|watermark|logo|text|words?)\ ["“]""",
+    re.VERBOSE,
 )
-"""A text in the picture: a quotation with a capital or a digit, or after "reads"."""
+"""A text in the picture: a quotation with a capital or a digit, or after "reads" or "watermark"."""
 _MADE = word_set("made crafted constructed built carved woven fashioned formed sculpted molded moulded")
 _ASPECTS = word_set("color colour hue shade texture shape pattern tone size material")
 """What can be seen of a thing: "the color of the surface"."""
@@ -128,6 +132,8 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
         return False
     visible = stated_things(words, visible)
     if len(visible) > 1 or not _is_about_picture(words, text, visible, is_fragment=is_fragment):
+        return False
+    if visible and _EXCEPT.search(text):
         return False
     if _WRITING.search(text) or names_place(words) or names_sport(words) or names_absent(words):
         return False

@@ -107,6 +107,8 @@ def names_place(words: Sequence[Token]) -> bool:
             return True
         if word.text == "under" and any(after.text in _SKY for after in words[i + 1 : i + 6]):
             return True
+        if word.tag == "JJ" and place.text in _SKY:  # "with clear skies above"
+            return True
         is_taken = word.text == "sunny" and any(before.text in _TAKEN for before in words[max(i - 3, 0) : i])
         if word.text in _WEATHER and not is_taken:  # "taken on a sunny day"
             return True
@@ -262,7 +264,9 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
     if before in ("in", "at", "on", "inside", "outside") and verb_before in _TAKEN:
         return True  # "was taken at a zoo"
     if before == "with":
-        is_clause = (start > 1 and words[start - 2].text == ",") or (verb is not None and verb.tag in ("VBG", "VBN"))
+        is_dressed = is_new and words[end - 1].tag == "VBN"  # "with people dressed in bright colors"
+        is_clause = is_dressed or (start > 1 and words[start - 2].text == ",")
+        is_clause = is_clause or (verb is not None and verb.tag in ("VBG", "VBN"))
         is_coloured = any(word.text in lex.COLOURS for word in words[end + 1 : end + 8])  # "the sky being a deep blue"
         is_described = any(w.tag == "JJ" and w.text not in lex.NOT_ATTRIBUTES for w in words[start:end])
         if is_described and _is_far(words, end):

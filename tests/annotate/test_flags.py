@@ -70,3 +70,9 @@ def test_fragments_have_no_end_and_are_cut_off_or_have_no_verb(subs: Subs) -> No
 def test_sentences_that_only_start_like_an_assistants(subs: Subs, text: str) -> None:
     (sub,) = subs(text)
     assert sub.objects and not sub.is_meta
+
+
+def test_speech_in_a_quotation_that_does_not_end_is_not_an_assistants(subs: Subs) -> None:
+    (sub,) = subs('A poster shows a man shouting, "I do not know.')
+    assert sub.objects and not sub.is_meta
+    assert subs('I do not know what the "dog does.')[0].is_meta

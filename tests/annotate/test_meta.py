@@ -83,6 +83,10 @@ def test_a_sentence_that_states_something_visible_is_content(subs: Subs, text: s
     "text",
     [
         'The work is signed "A. Lund" in the corner.',
+        'There is a watermark "lundfoto" in the corner of the image.',
+        "The image is in black and white, except for the umbrella, which is red.",
+        "The scene is bright with clear skies above.",
+        "The atmosphere seems cheerful with people dressed in costumes, dancing in pairs.",
         "The pieces are arranged on a grid.",
         "Each piece features abstract designs.",
         "The ceramic piece is silly.",
