@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from io import StringIO
@@ -107,10 +108,24 @@ def _hf(words: Sequence[str]) -> None:
     _click(group, left)
 
 
+@contextmanager
+def _without_distutils_hook() -> Iterator[None]:
+    """setuptools hooks into the import of pip: it forgets an imported distutils, with a warning. Any test may have
+    imported that before."""
+    finders = list(sys.meta_path)
+    sys.meta_path[:] = [finder for finder in finders if type(finder).__module__ != "_distutils_hack"]
+    try:
+        yield
+    finally:
+        sys.meta_path[:] = finders
+
+
 def _pip(words: Sequence[str]) -> None:
     """pip's own parser, and what `pip install` does with each requirement before it looks it up."""
     from packaging.requirements import InvalidRequirement, Requirement
-    from pip._internal.commands import commands_dict, create_command
+
+    with _without_distutils_hook():
+        from pip._internal.commands import commands_dict, create_command
 
     if not words or words[0] not in commands_dict:
         raise Refused(f"pip has no command {words[:1]}")

@@ -9,6 +9,8 @@ systems by seeds/test_demos, and what `recaption init` prints, in a shell and wi
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -345,3 +347,8 @@ def test_an_option_in_a_message_is_one_of_the_command_that_prints_it() -> None:
             if option not in allowed and not any(re.search(rf"\b{name}\b", text) for name in others):
                 wrong.append(f"{path.relative_to(PACKAGE)}:{line}: {option}")
     assert not wrong
+
+
+def test_pip_reads_its_lines_whatever_was_imported_before() -> None:
+    code = "import distutils, other_programs; other_programs.parse('pip', ['install', 'recaption'])"
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], cwd=Path(__file__).parent, check=True)
