@@ -108,16 +108,14 @@ def disturb(work: KilledRun, kills: list[tuple[str, int]], requests: int, cost: 
             work.signal(signal.SIGTERM)
         else:
             assert work.kill(kind, held=True), work.said()
-        repeated = cost[kind]
-        if kind not in ENDS:
-            lost = work.unstored() if repeated is None else lost + repeated
-        else:
+        if kind in ENDS:
             code, words = ENDS[kind]
             assert work.wait(held=not stops) == code, work.said()
             assert words in work.said()
             if code > 0:
                 assert work.said().splitlines()[-1].startswith(f"summary: exit code {code}, ")
-            lost = work.unstored() if repeated is None else lost + repeated
+        repeated = cost[kind]
+        lost = work.unstored() if repeated is None else lost + repeated
     if not work.running:
         work.start()
     assert work.wait() == 0, work.said()

@@ -22,6 +22,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
@@ -96,7 +97,7 @@ class Repetition(NamedTuple):
 NO_REPETITION: Final = Repetition(None, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Compared:
     """A sentence, prepared for comparison. What only `_agree` needs is computed on demand, because few sentences need
     it."""
@@ -110,6 +111,11 @@ class _Compared:
     tokens: Sequence[Token]
     before: str | None  # sub_id of the sentence before it in its caption, or of what the latter repeats
 
+    @cached_property
+    def stated(self) -> list[Token]:
+        """The tokens that state something (`reduced`)."""
+        return reduced(self.tokens)
+
     def modified(self) -> dict[str, set[str]]:
         """Stems of attributes and counts -> stems of the heads that they modify."""
         out: dict[str, set[str]] = {}
@@ -122,7 +128,7 @@ class _Compared:
     def numbers(self) -> dict[str, _Numbers]:
         """Stems of heads -> the counts given for them, and whether they are plural."""
         out: dict[str, _Numbers] = {}
-        stated = {token.start for token in reduced(self.tokens)} if self.can_be_parsed else frozenset()
+        stated = {token.start for token in self.stated} if self.can_be_parsed else frozenset()
         for tag in self.objects:
             if stated and stated.isdisjoint(range(tag.char_start, tag.char_end)):
                 continue  # in an effect
@@ -272,8 +278,7 @@ class EarlierSentences:
 
     def _entailing(self, new: _Compared) -> str | None:
         """The sub_id of the first of the earlier sentences that states all that `new` states."""
-        words = reduced(new.tokens)
-        core = entailment.core(words)
+        core = entailment.core(new.stated)
         known = core & self._by_feature.keys()
         least = _MIN_SHARED_CORE * len(core)
         if not known or len(known) < least:
@@ -283,13 +288,12 @@ class EarlierSentences:
         candidates = [at for at, features in likely if entailment.may_imply(features, core - features)]
         if not candidates or not new.is_clause():
             return None
-        statement = entailment.Statement(words)
-        stems = statement.stems
-        is_background = "background" in stems and not statement.names_thing
+        statement = entailment.Statement(new.stated)
+        is_background = "background" in statement.stems and not statement.names_thing
         if not statement.names_thing and not is_background and (new.pronouns()[0] or new.colours()):
             return None
         fewest = 1 if _PRESENCE in new.features and tells_effect(new.words) else _EXACT_BELOW
-        if len(stems) < fewest:
+        if len(statement.stems) < fewest:
             return None
         candidates = sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES]
         for at in candidates:
@@ -320,7 +324,7 @@ class EarlierSentences:
     def _statement(self, at: int) -> entailment.Statement:
         found = self._statements.get(at)
         if found is None:
-            found = self._statements[at] = entailment.Statement(reduced(self._sentences[at].tokens))
+            found = self._statements[at] = entailment.Statement(self._sentences[at].stated)
         return found
 
     def _is_nearly_equal(self, new: _Compared, at: int, n_shared: int, needed: float) -> bool:
@@ -346,7 +350,7 @@ class EarlierSentences:
             return not _replaced(new, other, added)
         if not _agree_in_persons_and_negation(new, other) or _in_other_pose(new, other):
             return False
-        statement, known = entailment.Statement(reduced(new.tokens)), self._statement(at)
+        statement, known = entailment.Statement(new.stated), self._statement(at)
         if not statement.agrees_with(known):
             return False
         missing = {word.stem for word in statement.missing(known)}
