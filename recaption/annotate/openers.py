@@ -60,9 +60,13 @@ _ASIDE = rf"""(?:
     | (?:taken|captured|shot|photographed|filmed|snapped|painted|drawn|rendered|set)[ ][^,.;:]{{3,60}},[ ]
         (?=(?:the|this)[ ](?:{_WORD}[ ]){{0,3}}?{_PICTURE}[ ]{_ALSO}{_SHOWS}[ ])
     | (?:centered|centred)[ ]and[ ]in[ ](?:\w+[ ])?focus,[ ]"""
+PARTS_OF_ANSWERS = r"""(?:description|caption|summary|narrative|breakdown|overview|analysis|noticed?|see|details
+    |observations|points|look)"""
+"""What "Here is" announces when the model speaks of its answer, not of the picture."""
 _LABEL = re.compile(
-    r"""(?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
-    | (?:sure|certainly|of[ ]course|here)[!,.:]?[ ](?:here[ ])?(?:is|are|'s)[ ][^:\n]{0,80}:\s*""",
+    rf"""(?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
+    | (?:(?:sure|certainly|absolutely|of[ ]course)[!,.:][ ])?(?:here|below)(?:[ ]is|[ ]are|['’]s)
+      (?:[ ][^:.\n]{{0,60}}\b{PARTS_OF_ANSWERS}\b[^:.\n]{{0,40}})?:\s*""",
     re.IGNORECASE | re.VERBOSE,
 )
 _ADVERB = re.compile(r"(?:overall|additionally|also|in[ ](?:summary|addition)),?[ ]", re.IGNORECASE | re.VERBOSE)

@@ -53,6 +53,9 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("The scene takes place in front of a red barn.", "in front of a red barn."),
         ("The scene is set outdoors, with two tents.", "outdoors, with two tents."),
         ("The image is taken in a greenhouse.", "a greenhouse."),
+        ("Here's a detailed description of the image: A dog runs.", "A dog runs."),
+        ("Here’s what I can see: two men eat bread.", "two men eat bread."),
+        ("Certainly, here is the caption: The image shows a dog.", "a dog."),
     ],
 )
 def test_the_content_starts_after_the_openers(subs: Subs, text: str, content: str) -> None:
@@ -78,6 +81,7 @@ def test_the_content_starts_after_the_openers(subs: Subs, text: str, content: st
         "The mantel's centerpiece is a brass clock.",
         "A painting of a woman wearing a hat and holding a fan hangs above the sofa.",
         "The composition of the photograph, with the women standing together, suggests unity.",
+        "Here's a red car: it has no doors.",
     ],
 )
 def test_a_sentence_without_a_frame_phrase_is_all_content(subs: Subs, text: str) -> None:
