@@ -16,7 +16,7 @@ from typing import Any
 
 _EMBED = ("extract_features", "list2ragged", "with_array", "with_array", "ragged2list")
 _ENCODER_LAYER = ("expand_window", "maxout", "layernorm", "dropout")
-_CHUNK = 256  # words at a time, so that two arrays of 200 kB stay in the CPU's cache
+_CHUNK = 1024  # words at a time: two arrays of 0.8 MB
 
 
 def compute_per_distinct_word(model: Any, docs: Any) -> bool:
@@ -95,23 +95,26 @@ def _encoded(ops: Any, window: list[Any], vectors: Any, which: Any, lengths: Any
     expand, maxout, norm = window
     (count, width), size = vectors.shape, expand.attrs["window_size"]
     n_out, pieces, places = maxout.get_dim("nO"), maxout.get_dim("nP"), 2 * size + 1
-    weights = maxout.get_param("W").reshape(n_out * pieces, places, width)
-    products = np.zeros((places, count + 1, n_out * pieces), dtype=vectors.dtype)  # the last row: outside of the text
+    weights = maxout.get_param("W").reshape(n_out, pieces, places, width).swapaxes(0, 1)  # pieces first: faster below
+    weights = weights.reshape(pieces * n_out, places, width)
+    products = np.zeros((places, count + 1, pieces * n_out), dtype=vectors.dtype)  # the last row: outside of the text
     for place in range(places):  # thinc's gemm takes a third of NumPy's time on such narrow matrices
         products[place, :count] = ops.gemm(vectors, np.ascontiguousarray(weights[:, place]), trans2=True)
+    products[0] += maxout.get_param("b").T.reshape(-1)
     at = np.arange(len(which)) + size * (1 + np.repeat(np.arange(len(lengths)), lengths))  # a margin between texts
     padded = np.full(len(which) + size * (len(lengths) + 1), count, dtype=np.intp)
     padded[at] = which
-    best = np.empty((len(which), n_out), dtype=vectors.dtype)
-    bias = maxout.get_param("b").reshape(-1)
-    part = np.empty((_CHUNK, n_out * pieces), dtype=vectors.dtype)
+    out = vectors[which]
+    total = np.empty((_CHUNK, pieces * n_out), dtype=vectors.dtype)
+    part = np.empty_like(total)
     for start in range(0, len(which), _CHUNK):
         middle = at[start : start + _CHUNK]
-        total, part = np.take(products[0], padded[middle - size], axis=0), part[: len(middle)]
-        total += bias
+        total, part = total[: len(middle)], part[: len(middle)]
+        # mode="clip" writes to `out` without a copy; no index is out of bounds
+        np.take(products[0], padded[middle - size], axis=0, out=total, mode="clip")
         for place in range(1, places):
-            # mode="clip" writes to `out` without a copy; no index is out of bounds
             np.take(products[place], padded[middle - size + place], axis=0, out=part, mode="clip")
             total += part
-        best[start : start + len(middle)] = ops.maxout(total.reshape(len(middle), n_out, pieces))[0]
-    return norm.predict(best) + vectors[which]
+        best = total.reshape(len(middle), pieces, n_out).max(axis=1)
+        out[start : start + len(middle)] += norm.predict(best)
+    return out

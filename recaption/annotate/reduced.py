@@ -11,6 +11,7 @@ Two sentences that differ in these only state the same. What is left is no gramm
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from recaption.annotate import lexicon as lex
@@ -163,11 +164,11 @@ def _reduce(tokens: Sequence[Token], at: int, out: list[Token]) -> int:
         if _is_phrase(tokens, at, out, before, behind):
             del out[len(out) - len(before) :]
             if short:
-                out.append(token._replace(text=short, tag="JJ" if short == "clear" else token.tag))
+                out.append(replace(token, text=short, tag="JJ" if short == "clear" else token.tag))
             return at + 1 + len(behind)
     if word in _UNSPOILED:
         if any(other.text == "sky" for other in tokens[at + 1 : at + 3]):
-            out.append(token._replace(text="clear"))
+            out.append(replace(token, text="clear"))
         return at + 1
     if word == "against":
         phrase = [other.text for other in tokens[at + 1 : at + _MAX_PHRASE]]
@@ -175,12 +176,12 @@ def _reduce(tokens: Sequence[Token], at: int, out: list[Token]) -> int:
         if not _BACKGROUND.isdisjoint(phrase):
             return at + 1
         is_background = "sky" in phrase or (at > 0 and tokens[at - 1].text in _SET)
-        out.append(token._replace(text="background", tag=BACKGROUND_OF) if is_background else token)
+        out.append(replace(token, text="background", tag=BACKGROUND_OF) if is_background else token)
         return at + 1
     if word in _BACKGROUND:
         is_of_picture = any(other.text in _PICTURE for other in tokens[at + 2 : at + 4])
         is_of_thing = after == "of" and not is_of_picture
-        out.append(token._replace(text="background", tag=BACKGROUND_OF if is_of_thing else "NN"))
+        out.append(replace(token, text="background", tag=BACKGROUND_OF if is_of_thing else "NN"))
         return at + 1 + is_of_thing
     if word in _FRAMES_OF and after == "of":
         return at + 2

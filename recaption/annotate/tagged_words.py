@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lemma import singular
@@ -37,9 +38,14 @@ _SHAPES = frozenset(("square", "oval"))
 _MAX_PREDICATE = 12  # words from a copula to a colour of its subject
 
 
-class Token(NamedTuple):
+@dataclass(slots=True)
+class Token:
     """A word, or words joined by hyphens, with its Penn tag and its offsets in the text of the caption (code points,
-    half-open)."""
+    half-open).
+
+    Rules never change a token. It is no tuple and not frozen, because its attributes are read in a quarter of the time
+    of a tuple's, and a frozen one takes three times as long to make.
+    """
 
     text: str  # lower-case
     tag: str

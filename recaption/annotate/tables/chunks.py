@@ -86,7 +86,7 @@ def words_of(sub: SubCaption, words: Sequence[Token], caption: Caption) -> list[
         if word.start >= sub.content_start and (inside is None or not inside[word.start - sub.char_start])
     ]
     tokens = corrected(join_hyphens(kept))
-    return [token._replace(tag="IN") if token.text in _PREPOSITIONS else token for token in tokens]
+    return [replace(token, tag="IN") if token.text in _PREPOSITIONS else token for token in tokens]
 
 
 def noun_spans(tokens: Sequence[Token], tags: Sequence[Tag], roles: Sequence[int]) -> Iterator[tuple[int, int, Tag]]:
