@@ -60,13 +60,14 @@ _UNPARSED: Final[dict[str, Any]] = {  # arguments of `weight` for a caption that
 }
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x1B00)) if unicodedata.category(c).startswith("M"))
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_ASCII_WORD = re.compile(r"[A-Za-z0-9]++(?:['.,-][A-Za-z0-9]++)*+")
 _WORD = re.compile(f"[{_IDEOGRAPH}]|[^\\W_](?:[^\\W_{_IDEOGRAPH}]+|[{_MARKS}]|['’.,-](?=[^\\W_]))*")
 
 
 def count_words(text: str) -> int:
     """Number of words: runs of letters and digits, with apostrophes and hyphens inside. Each ideograph, kana or Hangul
     syllable is one word."""
-    return len(_WORD.findall(text))
+    return len((_ASCII_WORD if text.isascii() else _WORD).findall(text))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -280,8 +280,7 @@ def is_implied(noun: str, other: str) -> bool:
 
 def core(tokens: Sequence[Token]) -> set[str]:
     """Stems of the words that state something, found faster than by `Statement`: some of them may be weak."""
-    words = (_word(token.text, token.tag, False) for token in tokens)
-    return {word.stem for word in words if word is not None}
+    return {word.stem for token in tokens if (word := _word(token.text, token.tag, False)) is not None}
 
 
 def may_imply(known: Collection[str], missing: Iterable[str]) -> bool:

@@ -83,6 +83,7 @@ _FOCUS = _compiled(
     (?:[.]|\Z|,\ (?:occupying|taking|filling|drawing|showcasing|demonstrating|displaying)\b)"""
 )
 _FRAMES = (_CAPTURED, _MOOD, _SUITED, _PRESENCE, _ARRANGED, _PLACED, _DESIGNED, _SERVED, _OTHERS, _FOCUS)
+_ANY_FRAME = _compiled("|".join(re.sub(r"\?P<\w+>", "?:", frame.pattern) for frame in _FRAMES))
 _TOGETHER = re.compile(
     r"""(?:enjoy|spend|shar|interact|bond|engag|participat)\w*\ (?:[\w' ]+\ )?
     (?:(?:their|his|her|its)\ (?:\w+\ )?(?:time|company|experience|day|activity|surroundings)
@@ -142,7 +143,7 @@ def is_judged(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool
         return False
     if not visible:
         return text[:4] == "The " and _PLACED.match(text) is not None
-    if not any(frame.match(text) for frame in _FRAMES):
+    if not _ANY_FRAME.match(text):
         return False
     if _OTHERS.match(text):
         return True

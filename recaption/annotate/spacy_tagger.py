@@ -28,6 +28,7 @@ _UNIVERSAL = (*_TAGGING, "morphologizer", "attribute_ruler", "lemmatizer", "trai
 _BATCH = 64  # texts
 _BATCH_PER_WORD = 256  # texts, of pipelines that compute per distinct word: the more texts, the fewer words a text
 _MAX_CACHED, _MAX_CACHED_LENGTH = 8_000, 24  # words in the tokenizer's cache, and characters of a cached word
+_READ = ("NORM", "PREFIX", "SUFFIX", "SHAPE")  # attributes of a word that the shipped tagger reads
 _PROBE = ("Two small dogs sit on a small bench.", "A dog and a cat.")
 _PENN = frozenset(("NN", "NNS", "JJ", "DT", "VBZ"))
 _PENN_OF = {
@@ -60,6 +61,8 @@ class Tagger:
         """
         path = _find(name)
         self.nlp, components = _load(path, _TAGGING)
+        if name is None:
+            _keep_attributes(self.nlp.vocab, _READ)
         self.penn = _labels(self.nlp) >= _PENN
         if not self.penn:
             if not {"morphologizer", "attribute_ruler"} & set(components):
@@ -78,17 +81,15 @@ class Tagger:
         self.lang: str = self.nlp.meta["lang"]
         self._cached: set[str] = set()
 
-    def tokens(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
+    def tokens(self, texts: Sequence[str]) -> Iterator[list[Token] | Failed]:
         """The tokens of each text, without white space; Failed if the pipeline raises for this text.
 
-        Memory beyond the result does not grow with the number of texts.
+        They are made batch by batch. Memory beyond a batch does not grow with the number of texts.
         """
         self._cache_frequent_words(texts)
-        out: list[list[Token] | Failed] = []
         with self.nlp.memory_zone():  # removes new vocabulary entries at its end
             for start in range(0, len(texts), self._batch_size):
-                out += self._batch(texts[start : start + self._batch_size])
-        return out
+                yield from self._batch(texts[start : start + self._batch_size])
 
     def _batch(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
         """The tokens of one batch. If it raises, texts are read one by one, so that only some are lost."""
@@ -197,6 +198,13 @@ def _load(path: Path, wanted: tuple[str, ...]) -> tuple[Any, list[str]]:
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"annotate.spacy_model: {path} cannot be loaded: {error}") from error
     return nlp, components
+
+
+def _keep_attributes(vocab: Any, names: Sequence[str]) -> None:
+    """Compute only these attributes of each new word. Those of the other twenty take a third of the tokenizer's time."""
+    from spacy.attrs import IDS
+
+    vocab.lex_attr_getters = {IDS[name]: vocab.lex_attr_getters[IDS[name]] for name in names}
 
 
 def _labels(nlp: Any) -> set[str]:

@@ -276,7 +276,8 @@ def _is_glued(text: str, stop: re.Match[str], end: int) -> bool:
 
 def _is_abbreviation(text: str, stop: int, head: str, word: str, lower_style: bool) -> bool:
     """Whether the full stop at `stop` belongs to an abbreviation or initial and `word` continues the sentence."""
-    match = _WORD_BEFORE.search(text, max(0, stop - _MAX_BEFORE), stop)
+    begin = max(0, stop - _MAX_BEFORE)
+    match = _WORD_BEFORE.search(text, max(begin, text.rfind(" ", begin, stop)), stop)
     if match is None:
         return False
     before = match[0].lstrip("'’-&.")
