@@ -18,6 +18,7 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("In this image, we can see two dogs.", "two dogs."),
         ("This is a close-up photo of a red car.", "a red car."),
         ("The picture is a photograph of a cat.", "a cat."),
+        ("The image is a photo capturing a moment of two dogs.", "a moment of two dogs."),
         ("A black-and-white photo of a bridge.", "a bridge."),
         ("A high-angle, close-up shot captures a bowl on a table.", "a bowl on a table."),
         ("An eye-level full outdoor shot on a sunny day shows a black car.", "a black car."),
@@ -54,6 +55,10 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("The scene is set outdoors, with two tents.", "outdoors, with two tents."),
         ("The image is taken in a greenhouse.", "a greenhouse."),
         ("Here's a detailed description of the image: A dog runs.", "A dog runs."),
+        (
+            "Here's a rich description of the picture, with a focus on colors, light and mood:  A dog runs.",
+            "A dog runs.",
+        ),
         ("Here’s what I can see: two men eat bread.", "two men eat bread."),
         ("Certainly, here is the caption: The image shows a dog.", "a dog."),
     ],
