@@ -201,7 +201,7 @@ def _load(path: Path, wanted: tuple[str, ...]) -> tuple[Any, list[str]]:
 
 
 def _keep_attributes(vocab: Any, names: Sequence[str]) -> None:
-    """Compute only these attributes of each new word. Those of the other twenty take a third of the tokenizer's time."""
+    """Compute only these attributes of a new word. Those of the other nineteen take a fifth of the tokenizer's time."""
     from spacy.attrs import IDS
 
     vocab.lex_attr_getters = {IDS[name]: vocab.lex_attr_getters[IDS[name]] for name in names}
