@@ -222,6 +222,7 @@ def test_provenance_has_pipeline_splitter_and_annotator(annotator: Annotator) ->
 )
 def test_count_words(text: str, n: int) -> None:
     assert count_words(text) == n
+    assert count_words(f"{text} é") == n + 1  # by the pattern of other texts than ASCII
 
 
 def test_the_import_loads_no_spacy() -> None:

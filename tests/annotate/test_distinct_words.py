@@ -15,7 +15,8 @@ from recaption.annotate import distinct_words
 from recaption.annotate.distinct_words import compute_per_distinct_word
 from recaption.annotate.spacy_tagger import SHIPPED, Tagger
 
-TEXTS = ("Two brown dogs sit on a wooden bench, and a third dog runs. 🐶", "", "A dog", "x " * 300)
+LONG = "x " * 1_200  # more words than a chunk has
+TEXTS = ("Two brown dogs sit on a wooden bench, and a third dog runs. 🐶", "", "A dog", LONG)
 
 
 def layers(model: Any) -> list[str]:

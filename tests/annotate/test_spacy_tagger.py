@@ -96,6 +96,20 @@ def test_an_english_pipeline_with_more_components_gives_the_same(tmp_path: Path,
     assert annotator._tagger.nlp.pipe_names == ["tagger"]
 
 
+def test_the_words_of_the_shipped_pipeline_have_the_attributes_that_its_model_reads() -> None:
+    tagger, plain = Tagger(None), spacy.load(SHIPPED)
+    columns = [node.attrs["columns"] for node in plain.get_pipe("tagger").model.walk() if "columns" in node.attrs]
+    (doc, expected) = (nlp.make_doc("Zyxwv 42 co-owners don't x@y.org; CAFÉS") for nlp in (tagger.nlp, plain))
+    assert columns
+    assert all((doc.to_array(names) == expected.to_array(names)).all() for names in columns)
+
+
+def test_tokens_do_not_depend_on_the_batch() -> None:
+    tagger = Tagger(None)
+    texts = [f"A {colour} dog {i} sits on a bench." for i in range(300) for colour in ("red", "")]
+    assert list(tagger.tokens(texts)) == [tokens for text in texts for tokens in tagger.tokens([text])]
+
+
 def test_the_shipped_pipeline_is_small_and_states_its_licence() -> None:
     files = [path for path in SHIPPED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 15e6
