@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from recaption.errors import RecaptionError, UserError
@@ -11,6 +12,7 @@ from recaption.export.dataset import Dataset, Split
 from recaption.export.unfinished import UNFINISHED
 from recaption.io import files
 from recaption.io.store import Store, open_store
+from recaption.output.paths import BUILDS, MANIFEST
 from recaption.problems import Problem, Severity
 from recaption.source.paths import is_pattern
 from recaption.types import Record
@@ -135,6 +137,8 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
                 f"{dest} has a part of an export that was killed. Delete it, and run the same command again"
             )
         local = store.local("")
+        if local is not None:
+            refuse_inside_build(dest, local)
         if used is None and local is not None:
             first = next(place for place in (local, *local.parents) if place.exists())
             if not first.is_dir():
@@ -146,6 +150,19 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
             f"{dest} is not an empty folder (it has {used}); name a new one, so that nothing is overwritten"
         )
     return store
+
+
+def refuse_inside_build(dest: str, local: Path) -> None:
+    """Raises UserError if `local` is a build of an output or inside of one: builds never change, and `--prune` deletes old ones."""
+    real = local.resolve()
+    build = next(
+        (folder for folder in (real, *real.parents) if folder.parent.name == BUILDS and (folder / MANIFEST).is_file()),
+        None,
+    )
+    if build is not None:
+        raise UserError(
+            f"{dest} is inside the build {build}, which never changes and may be deleted later. Name a folder elsewhere"
+        )
 
 
 def require_samples(dataset: Dataset, options: Options) -> None:

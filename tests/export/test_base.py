@@ -52,6 +52,15 @@ def test_a_folder_in_use_and_an_empty_split_are_refused(
         exported("flair", dataset, split="val")
 
 
+def test_nothing_is_exported_into_a_build(build: Any, plain: Any, tmp_path: Path) -> None:
+    """A build never changes, and `--prune` would delete the export."""
+    dataset = build([plain])
+    inside = tmp_path / "out" / "dataset" / "export"  # through the link
+    with pytest.raises(UserError, match=r"dataset/export is inside the build .*builds/.*Name a folder elsewhere"):
+        load("flair").export(dataset, str(inside), Options())
+    assert not inside.exists()
+
+
 def test_a_failed_export_leaves_no_file(build: Any, plain: Any, exported: Any, tmp_path: Path) -> None:
     dataset = build([plain] * 3, per_shard=2)
     Path(dataset.file("data/00001.tar.idx")).write_bytes(b"")
