@@ -153,7 +153,10 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
 
 
 def refuse_inside_build(dest: str, local: Path) -> None:
-    """Raises UserError if `local` is a build of an output or inside of one: builds never change, and `--prune` deletes old ones."""
+    """Raises UserError if `local` is a build of an output or inside of one.
+
+    Builds never change, and `--prune` deletes old ones.
+    """
     real = local.resolve()
     build = next(
         (folder for folder in (real, *real.parents) if folder.parent.name == BUILDS and (folder / MANIFEST).is_file()),
