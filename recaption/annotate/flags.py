@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from recaption.annotate.lexicon import word_set
+from recaption.annotate.openers import PARTS_OF_ANSWERS
 from recaption.annotate.tagged_words import FINITE, NOUNS, Token
 from recaption.quotes import quoted
 
@@ -43,11 +44,10 @@ _UNCLEAR_END = re.compile(
 """A last clause that limits what can be seen: "…, but its rider is not clearly visible"."""
 _CONTENT_WORDS = 4  # of the content before such a clause
 _ASSISTANT = re.compile(
-    r"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ |below,?\ |sorry,?\ (?:but\ )?)?(?:
+    rf"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ |below,?\ |sorry,?\ (?:but\ )?)?(?:
       (?:i|i'm|i'd|i'll|i've|i’m|i’d|i’ll)\b(?![-.])
     | (?:sure|certainly|absolutely|of\ course)[!,.]
-    | (?:here|below)(?:'s|’s|\ is|\ are)\ (?:a|an|the|my|some|what|how)\b.{0,60}
-      \b(?:description|caption|summary|breakdown|overview|analysis|noticed?|see|details|observations|points|look)\b
+    | (?:here|below)(?:'s|’s|\ is|\ are)\ (?:a|an|the|my|some|what|how)\b.{{0,60}}\b{PARTS_OF_ANSWERS}\b
     | (?:let\ me|feel\ free|would\ you|do\ you|could\ you|hope\ this|apologies)\b | sorry\b(?!-)
     | please\ (?:note\ that|let|consult|feel|be|keep|upload|provide|share|check|refer|contact|tell|give|try|see)\b
     | thank(?:s\b|\ you(?:[.!,]|\ for\b)) | if\ you(?:'d|’d|\ (?:have|need|want|would|can|could|upload|share|provide))\b

@@ -34,7 +34,7 @@ _AT = r"""(?:[ ](?:in(?![ ]front[ ])|on|at(?![ ]night)|during)
     |(?=[ ](?:in[ ]front|outdoors|outside|indoors|inside)\b))"""
 _SHOWS = rf"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?
     |includes?|reveals?|highlights?|offers|provides|consists[ ]of|is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}[ ](?:of|showing
-    |depicting|featuring)|is[ ]of|is[ ]set(?:[ ]against|{_AT})|is[ ]dominated[ ]by
+    |depicting|featuring|capturing)|is[ ]of|is[ ]set(?:[ ]against|{_AT})|is[ ]dominated[ ]by
     |(?:is[ ]cent(?:ered|red)|cent(?:er|re)s)[ ](?:on|around)|revolves[ ]around
     |(?:appears?|seems?)[ ]to[ ](?:be[ ](?:set|taking[ ]place|taken){_AT}|show|be|depict|feature)
     |(?:takes[ ]place|is[ ]taking[ ]place|unfolds){_AT}
@@ -60,9 +60,13 @@ _ASIDE = rf"""(?:
     | (?:taken|captured|shot|photographed|filmed|snapped|painted|drawn|rendered|set)[ ][^,.;:]{{3,60}},[ ]
         (?=(?:the|this)[ ](?:{_WORD}[ ]){{0,3}}?{_PICTURE}[ ]{_ALSO}{_SHOWS}[ ])
     | (?:centered|centred)[ ]and[ ]in[ ](?:\w+[ ])?focus,[ ]"""
+PARTS_OF_ANSWERS = r"""(?:description|caption|summary|narrative|breakdown|overview|analysis|noticed?|see|details
+    |observations|points|look)"""
+"""What "Here is" announces when the model speaks of its answer, not of the picture."""
 _LABEL = re.compile(
-    r"""(?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
-    | (?:sure|certainly|of[ ]course|here)[!,.:]?[ ](?:here[ ])?(?:is|are|'s)[ ][^:\n]{0,80}:\s*""",
+    rf"""(?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
+    | (?:(?:sure|certainly|absolutely|of[ ]course)[!,.:][ ])?(?:here|below)(?:[ ]is|[ ]are|['’]s)
+      (?:[ ][^:.\n]{{0,60}}\b{PARTS_OF_ANSWERS}\b[^:.\n]{{0,100}})?:\s*""",
     re.IGNORECASE | re.VERBOSE,
 )
 _ADVERB = re.compile(r"(?:overall|additionally|also|in[ ](?:summary|addition)),?[ ]", re.IGNORECASE | re.VERBOSE)

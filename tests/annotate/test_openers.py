@@ -18,6 +18,7 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("In this image, we can see two dogs.", "two dogs."),
         ("This is a close-up photo of a red car.", "a red car."),
         ("The picture is a photograph of a cat.", "a cat."),
+        ("The image is a photo capturing a moment of two dogs.", "a moment of two dogs."),
         ("A black-and-white photo of a bridge.", "a bridge."),
         ("A high-angle, close-up shot captures a bowl on a table.", "a bowl on a table."),
         ("An eye-level full outdoor shot on a sunny day shows a black car.", "a black car."),
@@ -53,6 +54,13 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("The scene takes place in front of a red barn.", "in front of a red barn."),
         ("The scene is set outdoors, with two tents.", "outdoors, with two tents."),
         ("The image is taken in a greenhouse.", "a greenhouse."),
+        ("Here's a detailed description of the image: A dog runs.", "A dog runs."),
+        (
+            "Here's a rich description of the picture, with a focus on colors, light and mood:  A dog runs.",
+            "A dog runs.",
+        ),
+        ("Here’s what I can see: two men eat bread.", "two men eat bread."),
+        ("Certainly, here is the caption: The image shows a dog.", "a dog."),
     ],
 )
 def test_the_content_starts_after_the_openers(subs: Subs, text: str, content: str) -> None:
@@ -78,6 +86,7 @@ def test_the_content_starts_after_the_openers(subs: Subs, text: str, content: st
         "The mantel's centerpiece is a brass clock.",
         "A painting of a woman wearing a hat and holding a fan hangs above the sofa.",
         "The composition of the photograph, with the women standing together, suggests unity.",
+        "Here's a red car: it has no doors.",
     ],
 )
 def test_a_sentence_without_a_frame_phrase_is_all_content(subs: Subs, text: str) -> None:
