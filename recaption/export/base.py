@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol
 
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset, Split
-from recaption.export.unfinished import UNFINISHED
+from recaption.export.unfinished import UNFINISHED, in_use
 from recaption.io import files
 from recaption.io.store import Store, open_store
 from recaption.output.paths import BUILDS, MANIFEST
@@ -133,9 +133,7 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
         store = open_store(dest)
         used = next(iter(store.list("")), None) or next(iter(store.folders("")), None)
         if used is not None and store.exists(UNFINISHED):
-            raise UserError(
-                f"{dest} has a part of an export that was killed. Delete it, and run the same command again"
-            )
+            raise UserError(in_use(dest))
         local = store.local("")
         if local is not None:
             refuse_inside_build(dest, local)
