@@ -3,6 +3,7 @@
 - A duplicate key is an error that names both lines. Keys are always text.
 - `no`, `010`, `1:30`, `2024-01-31` and similar values become `Ambiguous`, which only fields of that type accept (a
   boolean, a date).
+- NUL and lone surrogates, which YAML can escape, are errors.
 - Nesting and repeated aliases are limited; encodings other than UTF-8 are errors.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from recaption.errors import ConfigError
+from recaption.text import without_surrogates
 
 DEPTH: Final = 64
 NODES: Final = 100_000  # every use of an alias counts
@@ -113,6 +115,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             if not node.tag.startswith(_TAG) or node.tag[len(_TAG) :] not in _SCALARS:
                 raise self._error(node, f"has a value of type {node.tag}; allowed: text, numbers, booleans and null")
+            self._check_text(node)
             try:
                 return _scalar(node)
             except ValueError as error:
@@ -129,6 +132,11 @@ class _Reader:
         finally:
             self._open.discard(id(node))
 
+    def _check_text(self, node: yaml.ScalarNode) -> None:
+        """An escape such as \\0 or \\ud83d makes a text that neither a file name nor a request can contain."""
+        if without_surrogates(node.value) != node.value or "\0" in node.value:
+            raise self._error(node, f"has {node.value!r}, with a NUL or a lone surrogate; remove it")
+
     def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         found: dict[str, Any] = {}
         lines: dict[str, yaml.Node] = {}
@@ -136,6 +144,7 @@ class _Reader:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, "has a mapping or list as a key; a key is text")
+            self._check_text(key)
             name = key.value
             if name in lines:
                 both = f"{self.line(lines[name].start_mark)} and {self.line(key.start_mark)}"

@@ -83,6 +83,10 @@ class Annotated:
     failures: tuple[CaptionFailure, ...]
 
 
+_COMPARED_OPENINGS = lex.COLOURS | {"focus", "overall", "overall,"}
+"""Words of openers that are compared with those of earlier sentences: "a black and white photograph of"."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Sentence:
     """A span of a caption with its tokens."""
@@ -263,7 +267,7 @@ class Annotator:
             opener, content = 0, _content_tokens(sentence, text, 0)
         n_words = count_words(text)
         compared, compared_tokens = opener, content
-        if opener and not lex.COLOURS.isdisjoint(text[:opener].casefold().split()):  # "a black and white photograph of"
+        if opener and not _COMPARED_OPENINGS.isdisjoint(text[:opener].casefold().split()):
             compared, compared_tokens = 0, _content_tokens(sentence, text, 0)
         is_parsed = is_english and is_tagged
         repetition = earlier.add(sub_id, text[compared:], objects, compared_tokens if is_parsed else ())

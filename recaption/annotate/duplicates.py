@@ -13,6 +13,9 @@ about "her" where the earlier one is about "him". A pronoun that begins the earl
 begins the new one. A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence
 before it does, too, so that the pronoun stands for the same thing.
 
+Of an earlier sentence with a negation, only the clauses before it state something. A sentence on the mood, the light or
+the focus of the picture repeats no other one in other words.
+
 A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its words, so the time is linear.
 """
 
@@ -30,7 +33,7 @@ from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS, WORD
 from recaption.annotate.lexicon import word_set, words
-from recaption.annotate.reduced import may_have_effect, reduced, tells_effect
+from recaption.annotate.reduced import affirmed, is_negation, may_have_effect, reduced, tells_effect
 from recaption.annotate.stems import CONTRASTS, PLACES, stem
 from recaption.annotate.tagged_words import FINITE, PLURAL, Token
 from recaption.types import Tag
@@ -40,6 +43,7 @@ _FEMALE, _MALE = word_set("she her hers herself"), word_set("he him his himself"
 _WOMEN = word_set("woman women girl girls lady ladies female")
 _MEN = word_set("man men boy boys gentleman guy guys male")
 _PLURAL = word_set("they them their theirs themselves")
+_THEIRS = (False, False, True)
 _SEVERAL = _PLURAL | {"and", "both"}
 _OTHERS = word_set("""
     another other others second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth
@@ -48,9 +52,17 @@ _OTHERS = word_set("""
 """)
 _AFTER_OTHER = word_set("each addition")
 _AGAIN = word_set("also too likewise similarly")
+_THIS = word_set("this these")
 _QUOTED = re.compile(r"[\"“«]([^\"“”«»]+)[\"”»]|(?<![\w])['‘]([^'‘’]+)['’](?!\w)|\b([A-Z]{3,}(?: [A-Z]{2,})*)\b")
 """A text in the picture: in quotation marks, or in capitals."""
 _BEGIN = 3  # words among which a pronoun begins a sentence: "The black one"
+_ADDS = word_set("adds add adding provides provide providing")
+_TOUCHES = word_set("touch backdrop element pop splash")
+_FEW = word_set("few scattered")
+_SCENES = word_set("scene setting")
+_SUBJECTS = word_set("subject subjects")
+_MOODS = word_set("atmosphere ambiance ambience mood vibe feeling")
+_BEFORE_MOOD = 10  # words
 _MIN_SHARED = 0.75  # share of a sentence's features (content words, places) that the earlier sentence has
 _MIN_COVERED = 0.35  # number of features, as a share of the earlier sentence's
 _ALL_SHARED_BELOW = 4  # sentences with fewer features must share all of them
@@ -77,6 +89,7 @@ _ACTIONS = frozenset(
     )
 )
 """Verbs that never mean the same."""
+_DISTINCT = (CONTRASTS - {"no"}) | set(map(stem, lex.MEASURE_COUNTS))
 _STAND_OR_LIE = {"stand", "lie"}
 _POSES = _STAND_OR_LIE | {"sit", "park"}
 _FLY = set(map(stem, ("fly", "soar", "hover")))
@@ -115,6 +128,11 @@ class _Compared:
     def stated(self) -> list[Token]:
         """The tokens that state something (`reduced`)."""
         return reduced(self.tokens)
+
+    @cached_property
+    def negates(self) -> bool:
+        """Whether it states a negation: not "a sky without clouds", which is clear."""
+        return "no" in self.stems and any(map(is_negation, self.stated))
 
     def modified(self) -> dict[str, set[str]]:
         """Stems of attributes and counts -> stems of the heads that they modify."""
@@ -184,6 +202,34 @@ class _Compared:
         """Whether it begins with "another" or the like."""
         return not _OTHERS.isdisjoint(self.words[:_BEGIN])
 
+    def only_names(self) -> bool:
+        """Whether it only says that a thing is there: "The trees provide a backdrop", "Lines are clearly visible"."""
+        if not self.objects:
+            return False
+        if _PRESENCE in self.features and tells_effect(self.words):
+            return True
+        found = next((at for at, word in enumerate(self.words) if word in _ADDS), -1)
+        if found > 0 and not _TOUCHES.isdisjoint(self.words[found + 1 : found + 5]):
+            return True
+        if "scene" in self.words[:_BEGIN] or not _SUBJECTS.isdisjoint(self.words[_BEGIN:]):
+            return True
+        return any(pair == ("clearly", "visible") for pair in pairwise(self.words))
+
+    def tells_mood(self) -> bool:
+        """Whether it sums up the picture, or is on its mood: "Overall, …", "The scene has a lively atmosphere, …"."""
+        if "overall" in self.words[:2]:
+            return True
+        if "focus" in self.words and "with" in self.words[self.words.index("focus") :]:
+            return True  # "The dog is the main focus, with the other elements as context"
+        return not _SCENES.isdisjoint(self.words[:2]) and not _MOODS.isdisjoint(self.words[2:_BEFORE_MOOD])
+
+    def emphasizes(self) -> bool:
+        """Whether it is on where the focus is: "The focus is on the dog"."""
+        if "focus" not in self.words[:_BEGIN]:
+            return False
+        verb = next((at for at, word in enumerate(self.words) if word in lex.COPULAS), len(self.words))
+        return "on" in self.words[verb + 1 : verb + 3]
+
     def quotations(self) -> frozenset[str]:
         found = ("".join(groups) for groups in _QUOTED.findall(self.content))
         return frozenset(text.casefold().strip(" .,") for text in found)
@@ -206,7 +252,7 @@ class EarlierSentences:
         self._by_feature: dict[str, list[int]] = defaultdict(list)  # indices in `_sentences`
         self._sentences: list[_Compared] = []
         self._original: list[str] = []  # sub_ids of what these repeat, or of themselves
-        self._statements: dict[int, entailment.Statement] = {}  # of some of `_sentences`
+        self._statements: dict[tuple[int, bool], entailment.Statement] = {}  # of some of `_sentences`
         self._before: str | None = None  # sub_id of the last sentence, or of what it repeats
         self._caption = ""  # caption_id of the last sentence
 
@@ -289,19 +335,27 @@ class EarlierSentences:
         if not candidates or not new.is_clause():
             return None
         statement = entailment.Statement(new.stated)
+        if statement.is_of_light:
+            return None
         is_background = "background" in statement.stems and not statement.names_thing
         if not statement.names_thing and not is_background and (new.pronouns()[0] or new.colours()):
             return None
-        fewest = 1 if _PRESENCE in new.features and tells_effect(new.words) else _EXACT_BELOW
-        if len(statement.stems) < fewest:
+        n_stated = statement.n_stated if statement.names_thing else len(statement.stems)
+        if n_stated < _EXACT_BELOW and not (n_stated and statement.names_thing and new.only_names()):
             return None
         candidates = sorted(candidates, key=lambda at: (-shared[at], at))[:_MOST_CANDIDATES]
+        emphasizes, negates = new.emphasizes(), new.negates
+        if statement.names_thing and new.tells_mood():
+            return None
         for at in candidates:
             other = self._sentences[at]
             if (
                 other.can_be_parsed
-                and _agree_in_persons_and_negation(new, other)
-                and statement.is_entailed_by(self._statement(at))
+                and (not negates or other.negates)
+                and not _differ_in_clouds(new, other)
+                and _agree_in_persons(new, other)
+                and (not emphasizes or other.emphasizes())
+                and statement.is_entailed_by(self._statement(at, is_affirmed=not negates))
                 and (not is_background or statement.is_of_background(self._statement(at)))
                 and _agree(new, other, in_other_words=True, is_same_person=self._is_same_person(new, at))
                 and not _moved(new, other)
@@ -321,10 +375,14 @@ class EarlierSentences:
         named = _WOMEN if female else _MEN
         return all(named.isdisjoint(other.words) for other in (*self._sentences[at + 1 :], new))
 
-    def _statement(self, at: int) -> entailment.Statement:
-        found = self._statements.get(at)
+    def _statement(self, at: int, is_affirmed: bool = False) -> entailment.Statement:
+        """What a sentence states; `is_affirmed`: only before its first negation."""
+        sentence = self._sentences[at]
+        is_affirmed = is_affirmed and sentence.negates
+        found = self._statements.get((at, is_affirmed))
         if found is None:
-            found = self._statements[at] = entailment.Statement(self._sentences[at].stated)
+            stated = affirmed(sentence.stated) if is_affirmed else sentence.stated
+            found = self._statements[at, is_affirmed] = entailment.Statement(stated)
         return found
 
     def _is_nearly_equal(self, new: _Compared, at: int, n_shared: int, needed: float) -> bool:
@@ -348,12 +406,25 @@ class EarlierSentences:
             return False
         if not (new.can_be_parsed and other.can_be_parsed):
             return not _replaced(new, other, added)
-        if not _agree_in_persons_and_negation(new, other) or _in_other_pose(new, other):
+        if (
+            ("no" in new.stems) != ("no" in other.stems)
+            or not _agree_in_persons(new, other)
+            or _in_other_pose(new, other)
+        ):
             return False
         statement, known = entailment.Statement(new.stated), self._statement(at)
         if not statement.agrees_with(known):
             return False
-        missing = {word.stem for word in statement.missing(known)}
+        missing_words = statement.missing(known)
+        missing = {word.stem for word in missing_words}
+        if new.negates and any(word.part == "noun" and word.stem in added for word in missing_words):
+            return False
+        deeds = {word.stem for word in missing_words if word.part == "verb" and word.stem in added}
+        is_added = deeds and known.known.by_part["verb"] <= statement.stems  # "covered" may only be another word
+        if is_added and len(features) < _LONG and any(w.endswith("ing") and stem(w) in deeds for w in new.words):
+            return False
+        if missing & _DISTINCT:  # those of the earlier sentence are in a guess or an effect
+            return False
         heads = {_head(tag) for tag in new.objects} - {_head(tag) for tag in other.objects}
         if missing & _DIRECTIONS or missing & heads & known.known.modifiers:  # "bus" and "bus stop"
             return False
@@ -366,12 +437,15 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_sa
     begins_with_pronoun, _ = new.pronouns()
     persons, other_persons = new.persons(), other.persons()
     if persons != other_persons and any(persons) and any(other_persons):
-        return False
+        is_of_one = (persons == _THEIRS) != (other_persons == _THEIRS) and (sum(persons), sum(other_persons)) == (1, 1)
+        is_of_one = is_of_one and "they" not in (*new.words, *other.words)
+        if same_caption or not in_other_words or not is_of_one:
+            return False
     others = new.others() - other.others()
     if (
         others & _OTHERS
         or (new.is_another() and not other.is_another())
-        or (others and same_caption and begins_with_pronoun)
+        or (others and same_caption and (begins_with_pronoun or not _THIS.isdisjoint(new.words[:1])))
     ):
         return False
     if not new.quotations() <= other.quotations():
@@ -396,19 +470,29 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_sa
     return True
 
 
-def _agree_in_persons_and_negation(new: _Compared, other: _Compared) -> bool:
-    """Whether both or none have a negation, and a pronoun of `new` can stand for what `other` is about."""
-    if ("no" in new.stems) != ("no" in other.stems):
-        return False
+def _agree_in_persons(new: _Compared, other: _Compared) -> bool:
+    """Whether a pronoun of `new` can stand for what `other` is about."""
     female, male, _ = new.persons()
     known = frozenset(other.words)
     if female != male:
         same, opposite = (_FEMALE | _WOMEN, _MALE | _MEN) if female else (_MALE | _MEN, _FEMALE | _WOMEN)
-        if known.isdisjoint(same) and not known.isdisjoint(opposite):
-            return False
+        if known.isdisjoint(same):
+            if not known.isdisjoint(opposite):
+                return False
+            if known.isdisjoint(_PLURAL) and not any(entailment.is_person(_head(tag)) for tag in other.objects):
+                return _caption_of(new.sub_id) == _caption_of(other.sub_id)
     if "they" in new.words[:_BEGIN]:
         return not known.isdisjoint(_SEVERAL) or any(token.tag in PLURAL for token in other.tokens)
     return True
+
+
+def _differ_in_clouds(new: _Compared, other: _Compared) -> bool:
+    """Whether there are no or few clouds in one sentence only: "a clear sky with no clouds", "an overcast sky"."""
+    if "cloud" not in new.features:
+        return False
+    if "no" in new.stems:
+        return "cloud" in other.features and "no" not in other.stems
+    return not _FEW.isdisjoint(new.words) and "overcast" in other.features
 
 
 def _differ(a: _Numbers, b: _Numbers) -> bool:
@@ -467,7 +551,7 @@ def _moved(new: _Compared, other: _Compared) -> list[str]:
 
 
 def _head(tag: Tag) -> str:
-    return stem(tag.lemma.rpartition(" ")[2])
+    return stem(tag.lemma.rpartition(" ")[2].rpartition("-")[2])
 
 
 def _words_of(tag: Tag) -> tuple[str, ...]:

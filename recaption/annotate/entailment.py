@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
+from recaption.annotate import lexicon as lex
 from recaption.annotate.content_words import STOP_WORDS
 from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.reduced import BACKGROUND_OF, HEDGES, NEW_CLAUSE
@@ -19,6 +20,7 @@ from recaption.annotate.stems import CONTRASTS, PLACE_WORDS, PLACES, implied_by,
 from recaption.annotate.tagged_words import NOUNS, PLURAL, Token
 
 _WEIGHTLESS: Final = HEDGES | word_set("""
+    midst progress punctuated nestled
     through along within throughout among amid amidst during via upon atop across towards toward
     feature features featuring featured include includes including contain contains containing consist consists
     depict depicts depicted show shows shown display displays capture captures captured present presence
@@ -39,6 +41,10 @@ _WEIGHTLESS: Final = HEDGES | word_set("""
     """)
 """Words that add nothing that can be seen to a sentence that has the others."""
 _CLOSE: Final = word_set("close closer")
+_CLOSE_BY: Final = word_set("close closely closer tightly")
+_ONE: Final = word_set("one ones other")
+_SIDES: Final = word_set("left right")
+_TWO: Final = word_set("both two")
 _NEAR_VIEWER: Final = word_set("camera viewer foreground each one background")
 """What a thing is close to without being near another: "close to the camera", "close to each other"."""
 _FRAMES: Final = word_set("field scene room area image picture photo frame")
@@ -57,20 +63,35 @@ _ROLES: Final = frozenset(
 """Persons who may be called so wherever there is a person."""
 _OF_PRONOUNS: Final = {"he": "man", "she": "woman"}
 _SUBJECT_PRONOUNS: Final = word_set("he she it they")
-_NAMELESS: Final = frozenset(map(stem, words("cell mobile railroad railway")))
+_NAMELESS: Final = frozenset(map(stem, words("cell mobile railroad railway airport")))
 """Modifiers without which the noun means the same: "cell phone"."""
-_PROVED: Final = word_set("behind under background")
+_PROVED: Final = word_set("behind under background inside front")
 """Places for which the words do not count: `Statement.has_places_of` compares them."""
 _OFTEN_WEAK: Final = (
-    _POSES | frozenset(map(stem, _FRAMES)) | _ROLES | _NAMELESS | _PROVED | {"hand", "man", "woman", "or", "clear"}
+    _POSES
+    | frozenset(map(stem, _FRAMES))
+    | _ROLES
+    | _NAMELESS
+    | _PROVED
+    | {"hand", "man", "woman", "or", "clear", "beside", "two"}
 )
 """Stems that `_Known.implies` may accept though no word of the earlier sentence implies them."""
-_MASS: Final = frozenset(map(stem, words("foliage greenery vegetation grass fruit luggage traffic")))
+_MASS: Final = frozenset(map(stem, words("foliage forest greenery vegetation grass fruit luggage traffic")))
 """Singular nouns for several things: "leaves" after "foliage"."""
 _GROUPS: Final = word_set("crowd team herd flock family group pair couple figure")
+_LIGHT: Final = frozenset(
+    map(stem, words("light lighting tones colors hues shades palette brightness glow photo image picture"))
+)
+_OF: Final = word_set("of at in")
+_GROUNDS: Final = frozenset(map(stem, words("grass sand snow dirt mud rock gravel soil")))
+_GROUND_NOUNS: Final = frozenset(map(stem, words("field ground terrain surface land")))
+"""What says no more than its material: "a grassy field" after "grass"."""
 _MIN_BASE: Final = 4  # letters
 _SPORTS_GEAR: Final = frozenset(map(stem, words("snowboard skateboard surfboard ski bike bicycle skate paddle")))
 """What names a person who is on it or has it: "skier". Other agent nouns need the verb."""
+_SPORTS: Final = frozenset(map(stem, words("surf ski snowboard skateboard skate cycle kayak paddleboard")))
+"""What those who are named after it do, unless something else is said of them."""
+_OTHER_DEEDS: Final = frozenset(map(stem, words("stand sit lie walk hold wear carry wait pose look talk rest fall")))
 _AGENT_ENDINGS: Final = ("er", "ist")
 _AREAS: Final = word_set("center corner foreground background")
 _CONVERSE: Final = {"behind": word_set("on from"), "under": word_set("on from in")}
@@ -94,7 +115,7 @@ _SPECIAL: Final = (
     | _PREPOSITIONS
     | PLACE_WORDS
     | _NOT_WORDS
-    | word_set("other 's ’s ' to he she it they")
+    | word_set("one ones other both 's ’s ' to he she it they")
 )
 _IMPLYING: Final = {
     "noun": ("noun", "adj"),
@@ -118,6 +139,7 @@ class _Word(NamedTuple):
     part: str
     plural: bool = False
     preposition: str = ""
+    of: str = ""
 
 
 _Clause = list[_Word]
@@ -138,6 +160,25 @@ class Statement:
     def names_thing(self) -> bool:
         return any(word.part in ("noun", "owner") for clause in self.clauses for word in clause)
 
+    @cached_property
+    def n_stated(self) -> int:
+        """How many words state something of a thing: not those of a first clause without one ("It is calm, …")."""
+        first = self.clauses[0] if self.clauses else []
+        if all(word.part == "adj" for word in first):
+            return len({word.stem for clause in self.clauses[1:] for word in clause if word.part != "weak"})
+        return len(self.stems)
+
+    @property
+    def is_of_light(self) -> bool:
+        """Whether it only names light, colours or the picture: "this sparse use of light"."""
+        nouns = {
+            "lamp" if word.stem == "light" and word.plural else word.stem
+            for clause in self.clauses
+            for word in clause
+            if word.part in ("noun", "modifier", "owner")
+        }
+        return bool(nouns) and nouns <= _LIGHT
+
     def is_entailed_by(self, other: Statement) -> bool:
         """Whether `other` states all that this sentence states."""
         return not self.missing(other) and self.agrees_with(other)
@@ -154,6 +195,7 @@ class Statement:
             and self._has_actions_of(other)
             and other.known.has_prepositions_of(self.clauses)
             and self._has_adjectives_of(other)
+            and self._has_qualities_of(other)
         )
 
     def _has_adjectives_of(self, other: Statement) -> bool:
@@ -168,13 +210,44 @@ class Statement:
                         return False
         return True
 
+    @cached_property
+    def qualities(self) -> dict[str, set[str]]:
+        """Stems of adjectives and colours -> the nouns that they may be said of."""
+        out: dict[str, set[str]] = {}
+        for clause in self.clauses:
+            before: list[str] = []
+            for at, word in enumerate(clause):
+                if word.part == "adj" or word.stem in lex.COLOURS:
+                    after = [w.stem for w in clause[at + 1 :] if _has_qualities(w)]
+                    if after[:1] != [""]:  # "the black one"
+                        out.setdefault(word.stem, set()).update(before[:1] + before[-1:] + after[:1])
+                elif _is_noun(word):
+                    before.append(word.stem)
+        return out
+
+    def _has_qualities_of(self, other: Statement) -> bool:
+        """Whether colours, and adjectives that `other` has in another word, are said of the same things."""
+        for quality, nouns in self.qualities.items():
+            if not nouns:
+                continue
+            known = other.qualities
+            if quality in known:
+                if quality in lex.COLOURS and known[quality] and not _any_same(nouns, known[quality]):
+                    return False
+                continue
+            implying = known.keys() & implied_by("adj", quality)
+            if implying and not any(not known[w] or _any_same(nouns, known[w]) for w in implying):
+                return False
+        return True
+
     def has_places_of(self, other: Statement) -> bool:
         """Whether `other` has each of its places, said of the same thing."""
         places = _places(self.clauses)
         known = _places(other.clauses) if places else []
-        return all(
+        return not _are_swapped(places, known) and all(
             any(_same_place(place, other_place) for other_place in known)
             or other.is_on(place)
+            or (place.place == "inside" and other.is_in(place))
             or (place.place == "background" and "sky" in place.nouns)  # where else
             for place in places
         )
@@ -189,6 +262,16 @@ class Statement:
                 if is_there and word.preposition in _CONVERSE[place.place] and _any_same(place.nouns, {word.stem}):
                     return True
                 is_there = is_there or (_is_noun(word) and _any_same({place.after}, {word.stem}))
+        return False
+
+    def is_in(self, place: _Place) -> bool:
+        """Whether a thing is in `place.after`: "a dog inside a cage" after "a dog in a cage"."""
+        for clause in self.clauses:
+            is_there = not place.nouns
+            for word in clause:
+                if is_there and word.preposition in ("in", "inside") and _any_same({place.after}, {word.stem}):
+                    return True
+                is_there = is_there or (_is_noun(word) and _any_same(place.nouns, {word.stem}))
         return False
 
     def is_of_background(self, other: Statement) -> bool:
@@ -215,10 +298,13 @@ class _Known:
         self.plurals: dict[str, set[bool]] = {}  # by stem, without modifiers
         self.by_part: dict[str, set[str]] = {"noun": set(), "verb": set(), "adj": set()}
         self.prepositions: dict[str, set[str]] = {}
+        self.compounds: set[tuple[str, str]] = set()
         for clause in clauses:
-            for word in clause:
+            for at, word in enumerate(clause):
                 if word.part == "modifier":
                     self.modifiers.add(word.stem)
+                    if at + 1 < len(clause):
+                        self.compounds.add((word.stem, clause[at + 1].stem))
                     continue
                 self.plurals.setdefault(word.stem, set()).add(word.plural)
                 part = "noun" if word.part == "owner" else word.part
@@ -240,15 +326,28 @@ class _Known:
             return True
         if part == "modifier" and found in _NAMELESS:
             return True
+        if part == "verb" and found in _SPORTS and self._does(found):
+            return True
+        if part == "noun" and word.of in _GROUNDS and found in _GROUND_NOUNS and word.of in self.by_part["noun"]:
+            return True
+        if part == "noun" and (found, word.of) in self.compounds:
+            return True
         if part in ("noun", "owner") and found.endswith(_AGENT_ENDINGS) and self._has_agent(found):
             return True
         if part == "noun" and found in _ROLES:
-            persons = filter(_is_person, self.by_part[part])
+            persons = filter(is_person, self.by_part[part])
             return any(not word.plural or self._has_several(other) for other in persons)
+        if part == "modifier" and not implied_by("noun", found).isdisjoint(self.modifiers):
+            return True
         implying = {
             other for of_part in _IMPLYING.get(part, ()) for other in implied_by(of_part, found) & self.by_part[of_part]
         }
         return len(implying) > 1 or any(not word.plural or self._has_several(other) for other in implying)
+
+    def _does(self, sport: str) -> bool:
+        """Whether someone is named after the sport, and does nothing else: "a surfer on a wave"."""
+        is_named = any(agent in self.by_part["noun"] for agent in _agents(sport))
+        return is_named and self.by_part["verb"].isdisjoint(_OTHER_DEEDS)
 
     def _has_several(self, found: str) -> bool:
         return True in self.plurals[found] or found in _MASS
@@ -256,15 +355,24 @@ class _Known:
     def _has_agent(self, found: str) -> bool:
         """Whether it has a person, and what the agent noun `found` is derived from: "a man on a surfboard"."""
         base = found.removesuffix("er").removesuffix("ist")
-        if len(base) < _MIN_BASE or not _is_person(found):
+        if (len(base) < _MIN_BASE and base not in _SPORTS_GEAR) or not is_person(found):
             return False
-        has_base = any(word.startswith(base) for word in self.by_part["verb"] | (self.plurals.keys() & _SPORTS_GEAR))
-        return has_base and any(map(_is_person, self.by_part["noun"]))
+        has_base = any(
+            word.startswith(base)
+            for word in self.by_part["verb"] | ((self.plurals.keys() | self.modifiers) & _SPORTS_GEAR)
+        )
+        return has_base and any(map(is_person, self.by_part["noun"]))
 
     def has_prepositions_of(self, clauses: Iterable[_Clause]) -> bool:
         """Whether nothing in `clauses` is on or in what it is only near to here."""
         nouns = (word for clause in clauses for word in clause if word.preposition in _ON)
         return not any(word.stem in self.prepositions and self.prepositions[word.stem] <= _RELATIONS for word in nouns)
+
+
+@lru_cache(maxsize=4096)
+def _agents(verb: str) -> tuple[str, ...]:
+    """Stems of who does it: "surfer" for "surf"."""
+    return (verb + "er", verb + verb[-1:] + "er", verb + "ist")
 
 
 @lru_cache(maxsize=4096)
@@ -294,7 +402,7 @@ def _is_often_weak(found: str) -> bool:
         found in _OFTEN_WEAK
         or found[-2:] == "ly"
         or found.isdigit()
-        or (found.endswith(_AGENT_ENDINGS) and _is_person(found))
+        or (found.endswith(_AGENT_ENDINGS) and is_person(found))
     )
 
 
@@ -302,7 +410,9 @@ def _is_often_weak(found: str) -> bool:
 def _implying(found: str) -> frozenset[str]:
     if found in CONTRASTS:
         return frozenset(map(stem, _SHADES.get(found, ())))
-    return frozenset(_derived(found)).union(*(implied_by(part, found) for part in ("noun", "verb", "adj")))
+    return frozenset(_derived(found) + _agents(found)).union(
+        *(implied_by(part, found) for part in ("noun", "verb", "adj"))
+    )
 
 
 def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
@@ -325,6 +435,11 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
                 preposition = word
             elif word in PLACE_WORDS:
                 preposition = stem(word)
+            is_pronoun = not clause and at + 1 < len(tokens) and tokens[at + 1].text in _PREPOSITIONS
+            if word in _ONE and (is_pronoun or (clause and clause[-1].part == "adj")):
+                clause.append(_Word("", "weak"))
+            if word == "both":
+                clause.append(_Word("two", "weak"))
             if (
                 word == "to"
                 and before in _CLOSE
@@ -338,7 +453,7 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
                     clause.pop()  # "next to each other"
                 clause.append(_Word("together", "other"))
             elif word == "together":
-                clause.append(_Word("together", "weak"))
+                clause.append(_Word("together", "other" if before in _CLOSE_BY else "weak"))
         was_next, is_next = is_next, False
         is_part = tag == "CD" and at + 1 < len(tokens) and tokens[at + 1].text == "-"  # "a two-lane road"
         found = None if is_part else _word(word, tag, before == "-")
@@ -348,7 +463,7 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
             is_held = is_held or found.stem == "hold"
             if word in _FRAMES and preposition == "of" and clause and clause[-1].part == "area":
                 clause.append(found._replace(part="weak"))
-            elif not (is_held and found.stem == "hand"):
+            elif not (is_held and found.stem == "hand" and before not in _TWO):
                 if found.part == "noun":
                     place = preposition
                     if (
@@ -361,6 +476,9 @@ def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
                         clause[-1] = clause[-1]._replace(part="modifier")  # "clock tower", not "laptop computer"
                     if place:
                         found = found._replace(preposition=place)
+                    is_described = was_next and clause[-1].part in ("adj", "modifier")
+                    if is_described or (place in _OF and clause and clause[-1].part == "noun"):
+                        found = found._replace(of=clause[-1].stem)
                 clause.append(found)
                 is_next = True
         if tag in NOUNS and word not in _AREA_NOUNS:
@@ -384,7 +502,8 @@ def _weaken_poses(clause: _Clause) -> None:
 
 
 @lru_cache(maxsize=8192)
-def _is_person(noun: str) -> bool:
+def is_person(noun: str) -> bool:
+    """Whether the noun with this stem is a person."""
     return is_implied("person", noun) and not is_implied("animal", noun)  # "dog" may be a person in WordNet
 
 
@@ -403,7 +522,7 @@ def _word(word: str, tag: str, is_joined: bool) -> _Word | None:
         return None
     found = stem(word)
     if is_joined and tag[:2] in ("JJ", "VB"):
-        return None if word in _JOINED else _Word(found, "other")  # "well-furnished"
+        return _Word(found, "weak" if word in _JOINED else "other")  # "snow-covered", "well-furnished"
     part = "area" if found in _AREAS else {"NN": "noun", "VB": "verb", "JJ": "adj"}.get(tag[:2], "other")
     return _Word(found, part, tag in PLURAL)
 
@@ -431,10 +550,16 @@ class _Place(NamedTuple):
     """What is there: the first noun of the clause, and the last one before the place."""
     after: str
     """The noun after it: "dog" of "left of the dog"."""
+    qualities: frozenset[str] = frozenset()
+    """What is said of a thing on one of two sides: "small" of "the one on the left is small"."""
+    clause: frozenset[str] = frozenset()
+    """All its words."""
 
 
 def _places(clauses: Iterable[_Clause]) -> list[_Place]:
     out = []
+    clauses = list(clauses)
+    has_sides = len({word.stem for clause in clauses for word in clause if word.stem in _SIDES}) > 1
     for clause in clauses:
         for at, word in enumerate(clause):
             if word.stem not in PLACES:
@@ -447,11 +572,32 @@ def _places(clauses: Iterable[_Clause]) -> list[_Place]:
             if not before and at == 0:  # "Above the sink, there is a mirror"
                 nouns = set(after[:2] if word.part == "area" else after[1:2] or after)
                 after = after[:1] if len(after) > 1 else []
-            out.append(_Place(word.stem, nouns, after[0] if after and word.part != "area" else ""))
+            qualities, of_clause = frozenset[str](), frozenset[str]()
+            if has_sides and word.stem in _SIDES:
+                of_clause = frozenset(w.stem for w in clause)
+                qualities = frozenset(w.stem for w in clause if w.part != "weak" and w.preposition != "of")
+                qualities -= PLACES | nouns
+            noun = after[0] if after and word.part != "area" else ""
+            out.append(_Place(word.stem, nouns, noun, qualities, of_clause))
     return out
 
 
+def _are_swapped(places: Iterable[_Place], known: Sequence[_Place]) -> bool:
+    """Whether something is said of a thing on one side that is said of that on the other side in `known`."""
+    for place in places:
+        if place.qualities:
+            same, opposite = (
+                frozenset[str]().union(*(other.clause for other in known if (other.place == place.place) == is_same))
+                for is_same in (True, False)
+            )
+            if place.qualities & opposite - same:
+                return True
+    return False
+
+
 def _same_place(place: _Place, other: _Place) -> bool:
+    if {place.place, other.place} == {"behind", "front"}:
+        return _any_same(place.nouns, {other.after}) and _any_same({place.after}, other.nouns)
     if place.place != other.place and (place.place, other.place) != ("behind", "background"):
         return False
     if place.place != other.place:
@@ -503,6 +649,11 @@ def _is_noun(word: _Word) -> bool:
     return word.part == "noun" and word.stem not in PLACES
 
 
+def _has_qualities(word: _Word) -> bool:
+    """Whether an adjective may be said of it: it is a noun, or stands for one."""
+    return (_is_noun(word) and word.stem not in lex.COLOURS) or (word.part == "weak" and not word.stem)
+
+
 def _any_same(nouns: Iterable[str], others: Iterable[str]) -> bool:
     return any(is_implied(noun, other) or _may_be_called(noun, other) for noun in nouns for other in others)
 
@@ -510,4 +661,4 @@ def _any_same(nouns: Iterable[str], others: Iterable[str]) -> bool:
 @lru_cache(maxsize=8192)
 def _may_be_called(noun: str, other: str) -> bool:
     """Whether `other` is a person, and `noun` a role or an agent: "spectators", "snowboarder"."""
-    return (noun in _ROLES or (noun.endswith(_AGENT_ENDINGS) and _is_person(noun))) and _is_person(other)
+    return (noun in _ROLES or (noun.endswith(_AGENT_ENDINGS) and is_person(noun))) and is_person(other)

@@ -44,7 +44,7 @@ _UNCLEAR_END = re.compile(
 """A last clause that limits what can be seen: "…, but its rider is not clearly visible"."""
 _CONTENT_WORDS = 4  # of the content before such a clause
 _ASSISTANT = re.compile(
-    rf"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ |below,?\ |sorry,?\ (?:but\ )?)?(?:
+    rf"""(?:[-–—*]+\ +)?(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ |below,?\ |sorry,?\ (?:but\ )?)?(?:
       (?:i|i'm|i'd|i'll|i've|i’m|i’d|i’ll)\b(?![-.])
     | (?:sure|certainly|absolutely|of\ course)[!,.]
     | (?:here|below)(?:'s|’s|\ is|\ are)\ (?:a|an|the|my|some|what|how)\b.{{0,60}}\b{PARTS_OF_ANSWERS}\b

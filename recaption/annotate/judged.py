@@ -82,6 +82,23 @@ _FOCUS = _compiled(
     \ (?:focus|subject|focal\ point)\ (?:of|in)\ (?:the|this)\ (?:scene|image|picture|photo|photograph|composition)
     (?:[.]|\Z|,\ (?:occupying|taking|filling|drawing|showcasing|demonstrating|displaying)\b)"""
 )
+_ATTENTION = _compiled(
+    r"""(?:the|its|their|his|her)\ (?:[\w'’-]+\ ){0,3}?
+    (?:position|placement|(?:is|are)\ (?:positioned|placed|located|situated))\ in\ the
+    \ (?:center|centre|middle|foreground)
+    (?:\ of\ the\ (?:image|picture|photo|photograph|frame|scene|composition))?,?\ (?:also\ )?
+    (?:draw|captur|command)(?:s|es|ing)\ (?:(?:the|our)\ )?(?:viewer['’]?s?['’]?\ )?(?:attention|eye|gaze|focus)\b"""
+)
+_PHOTOGRAPH = _compiled(
+    r"""(?:the\ (?:overall\ )?style\ of\ )?(?:the|this)\ (?:image|picture|photo)\ is\ an?\ (?:[\w-]+,?\ ){0,4}?
+    (?:photograph|photo|shot)\ with\ a\ focus\ on\ the\ """
+)
+_PLACED_CENTRAL = _compiled(
+    r"""(?:the|this)\ (?:overall\ )?composition\ (?:of\ the\ (?:image|picture|photo|photograph|scene)\ )?
+    (?:places|positions|puts|sets|frames)\ the\ (?:\w+\ ){1,4}?as\ the\ (?:\w+\ )?
+    (?:focus|subject|focal\ point|figure|element)\b"""
+)
+_CENTRAL = (_ATTENTION, _PHOTOGRAPH, _PLACED_CENTRAL)
 _FRAMES = (_CAPTURED, _MOOD, _SUITED, _PRESENCE, _ARRANGED, _PLACED, _DESIGNED, _SERVED, _OTHERS, _FOCUS)
 _ANY_FRAME = _compiled("|".join(re.sub(r"\?P<\w+>", "?:", frame.pattern) for frame in _FRAMES))
 _TOGETHER = re.compile(
@@ -142,8 +159,8 @@ def is_judged(words: Sequence[Token], text: str, visible: Sequence[int]) -> bool
     if len(text) > _MAX_LENGTH or text[:1] not in _FIRST_LETTERS:
         return False
     if not visible:
-        return text[:4] == "The " and _PLACED.match(text) is not None
-    if not _ANY_FRAME.match(text):
+        return (text[:4] == "The " and _PLACED.match(text) is not None) or _is_central(words, text)
+    if not _ANY_FRAME.match(text) and not _is_central(words, text):
         return False
     if _OTHERS.match(text):
         return True
@@ -181,9 +198,21 @@ def _are_known_judged(words: Sequence[Token], text: str, named: int) -> bool:
             return True
         is_felt = found["composed"] is not None or _TOGETHER.search(text) is not None
         return (is_felt or any(word.text in _SUPPOSING for word in words)) and _is_felt(words)
+    if _is_central(words, text):
+        return True
     if found := _SUITED.match(text):
         return " and " in found["list"] and _are_judging(found)
     return _ARRANGED.match(text) is not None or _PLACED.match(text) is not None
+
+
+def _is_central(words: Sequence[Token], text: str) -> bool:
+    """Whether a thing is only said to be central: "The fox is positioned in the center, drawing the viewer's eye". Not
+    "with a focus on the fox running"."""
+    if "draw" not in text and "focus" not in text and " as the " not in text:  # the usual case
+        return False
+    comma = next((i for i, word in enumerate(words) if word.text == ","), len(words))
+    acts = any(noun.tag in NOUNS and word.tag == "VBG" for noun, word in pairwise(words[:comma]))
+    return not acts and any(frame.match(text) for frame in _CENTRAL)
 
 
 def _is_felt(words: Sequence[Token], besides: Set[str] = frozenset()) -> bool:

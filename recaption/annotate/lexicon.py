@@ -220,7 +220,7 @@ DESCRIPTION: Final = (
     subject subjects theme context summary description technique texture textures feature features interpretation
     condition layout location environment overall emotion emotions ambiance ambience vibe aesthetic ground quality
     angle grain action activity activities scenery feel credit caveat limitation limitations type takeaway takeaways
-    presentation structure cleanliness organization key highlight highlights
+    presentation structure cleanliness organization key highlight highlights appearance object objects decor
     """)
 )
 """Headings and labels that name a part or an aspect of the description."""
@@ -301,7 +301,7 @@ DRINKWARE: Final = word_set("""
 """)
 """Words that show that "glasses" in the same sentence are drinking glasses."""
 
-COPULAS: Final = word_set("is are was were appears appear looks look seems seem 's")
+COPULAS: Final = word_set("is are was were appears appear looks look seems seem 's ’s")
 
 EVENTS: Final = word_set("""
     match game race parade wedding reception ceremony concert festival celebration party meeting picnic dance
@@ -340,6 +340,10 @@ _MORE_ABSTRACT = word_set("""
     interest expert advice bloom expression gender industry spectacle marvel protest urbanity
     vibrancy anonymity artistry testament essence complexion positioning disarray presentation third camaraderie
     north south east west midwest
+    melancholy desolation quietude impermanence dormancy duality subtlety entropy dissolution resignation magnificence
+    splendor splendour introspection quiescence languor longing yearning hush whisper sigh echo farewell promise elegy
+    lullaby symphony poem ode hymn dialogue communion surrender secret coloration gradation diffusion layering aftermath
+    dynamism drabness bleakness gloom monotony ambiguity opulence austerity
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
+from recaption.annotate.impressions import is_about_lighting, is_impression, things_told
 from recaption.annotate.judged import JUDGING, SEEN, is_judged
 from recaption.annotate.lexicon import word_set
-from recaption.annotate.rendered import SHARPNESS, is_rendered
+from recaption.annotate.rendered import is_rendered, may_be_rendered
 from recaption.annotate.stated import (
     ADVERBIAL_TAGS,
     BLURRED,
@@ -23,6 +24,7 @@ from recaption.annotate.stated import (
     has_effect,
     is_lit,
     is_stated_at,
+    main_clause,
     names_absent,
     names_place,
     names_sport,
@@ -58,12 +60,11 @@ _UNDETERMINED = re.compile(
     r"|\bnot possible to (?:determine|tell|say|know|identify)\b",
     re.IGNORECASE,
 )
-_FROM_WHERE = re.compile(r"\blooking (?:up|down) (?:at|on) the \w+ from (?:above|below)\b")
+_FROM_WHERE = re.compile(r"\blooking (?:up|down) (?:(?:at|on) the \w+ from (?:above|below)|into an?)\b")
 """The place of a thing, seen from the camera: "taken from a low angle, looking up at the woman from below"."""
 _EXCEPT = re.compile(r"\b(?:except for|apart from) (?:the|an?|his|her|its|their|two|one)\b", re.IGNORECASE)
 """A thing that differs from the rest: "is in black and white, except for the red umbrella"."""
 _BLACK_AND_WHITE = re.compile(r"\bblack[ -]and[ -]white\b", re.IGNORECASE)
-_SUBJECT_TAGS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
 _PICTURE_PRONOUNS = frozenset(("it", "this", "that"))
 _ALL = frozenset(("everything", "all", "every", "together"))
 _PRONOUNS = frozenset(
@@ -104,10 +105,11 @@ _MAKER_VERBS = word_set("""
 _FACTS = frozenset(
     ("weather", "total", "number", "value", "price", "name", "title", "date", "sum", "average", "percentage", "result")
 )
-_LABEL_NOUNS = word_set("text title")  # "Visible text", but not "alt text of picture 0"
+_LABEL_NOUNS = word_set("text title timestamp")  # "Visible text", but not "alt text of picture 0"
 _HEADING_NOUNS = lex.DESCRIPTION | lex.ABOUT
+_STUDIES = word_set("study harmony blend mix interplay sense moment symphony contrast palette")
+_CHANGES = word_set("shift transition change fade range vary deepen")
 _SHOW_VERBS = frozenset(("include", "show", "contain", "feature", "depict", "display"))
-_MAX_ADVERBIAL = 14  # tokens of an adverbial before the subject
 _MAX_HEADING = 8
 
 
@@ -121,20 +123,24 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     if is_judged(words, text, visible):
         return True
     is_focus = has_opener and _FOCUS_ON.match(text) is not None
-    may_be_rendered = is_focus or (not has_opener and SHARPNESS.search(text) is not None)
-    if may_be_rendered and is_rendered(words, visible, is_focus=is_focus):
+    if (is_focus or (not has_opener and may_be_rendered(text))) and is_rendered(words, visible, is_focus=is_focus):
         return True
+    if is_impression(words, text, visible):
+        return _WRITING.search(text) is None
     if has_opener and visible:
         return False
-    if visible and _FROM_WHERE.search(text):
+    if "looking" in text and _FROM_WHERE.search(text):
         return False
-    if visible and " cast" in text and is_lit(words, visible):
+    if visible and _may_be_lit(text) and is_lit(words, visible):
         return False
     visible = stated_things(words, visible)
+    visible = things_told(words, text, visible)
     if len(visible) > 1 or not _is_about_picture(words, text, visible, is_fragment=is_fragment):
         return False
     if visible and _EXCEPT.search(text):
         return False
+    if not visible and is_about_lighting(words, text):
+        return not names_absent(words)
     if _WRITING.search(text) or names_place(words) or names_sport(words) or names_absent(words):
         return False
     return not any(is_stated_at(words, at) for at in visible)
@@ -147,7 +153,7 @@ def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int],
         return True
     if is_fragment and len(words) <= _MAX_HEADING:
         return _is_heading(words)
-    start = _main_clause(words)
+    start = main_clause(words)
     verb = next((i for i in range(start, len(words)) if words[i].tag in FINITE), len(words))
     if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
         if [word.text for word in words[verb + 1 : verb + 3]] == ["no", "other"]:
@@ -175,15 +181,18 @@ def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int],
         return any(has_effect(words, i) for i in range(start, len(words)))
     if first in _PRONOUNS or heads[0] == "one" or words[start].tag == "PRP$":
         return False  # "Its texture is rough": a property of a thing
-    if heads[0] in lex.PLACES:
-        is_coloured = any(word.text in lex.COLOURS for word in words)  # "a blurred green"
-        return not visible and not is_coloured and words[start].tag != "IN" and _is_unclear(words, text)
+    if heads[0] == "third" and _is_coloured(words):
+        return False
+    if heads[0] in lex.PLACES:  # not "a blurred green"
+        return not visible and not _is_coloured(words) and words[start].tag != "IN" and _is_unclear(words, text)
     if (heads[0] in lex.PICTURES and _is_in_scene(words, start, verb, text)) or (heads[0] in _HUNG and visible):
         return False
     if heads[0] == "arrangement" and any(word.text == "arrangements" for word in words[start:verb]):
         return False  # of flowers
-    if heads[0] in _ASPECTS and _is_of_thing(words, start, verb):
+    if heads[0] in _ASPECTS and (_is_of_thing(words, start, verb) or _is_told(words, start, verb, heads[0])):
         return False
+    if first in ("these", "those") and heads[0] in lex.COLOUR_NOUNS and visible and not has_effect(words, verb):
+        return False  # "These hues are broken by a bright flame"
     if (first in INDEFINITE or heads[0] not in lex.ABOUT) and first != "no" and _is_shown(words, verb):
         return False
     if _is_about(words, start, verb, heads[0]):
@@ -192,6 +201,15 @@ def _is_about_picture(words: Sequence[Token], text: str, visible: Sequence[int],
     if lex.is_abstract(heads[0]) and not visible and not facts and verb < len(words):  # "The moment is full of joy"
         return words[verb].text in lex.COPULAS or verb_lemma(words[verb]) in lex.EFFECTS
     return (heads[0] in lex.ABOUT or lex.is_abstract(heads[0])) and has_effect(words, verb)
+
+
+def _may_be_lit(text: str) -> bool:
+    """A quick search for what `is_lit` looks for."""
+    return "shadow" in text or " cast" in text or "ing through " in text
+
+
+def _is_coloured(words: Sequence[Token]) -> bool:
+    return any(word.text in lex.COLOURS for word in words)
 
 
 def _is_unclear(words: Sequence[Token], text: str) -> bool:
@@ -217,6 +235,8 @@ def _is_topic(words: Sequence[Token], start: int, verb: int) -> bool:
         return False
     behind = words[verb + 1 : verb + 6]
     end = next((i for i, word in enumerate(behind) if word.text in (",", ".")), len(behind))
+    if words[of - 1].text == "lighting" or words[verb - 1].text == "lighting":
+        return True
     told = [word.text in _STATES for word in behind[:end] if word.tag in ("JJ", "VBG", "VBN", "NN")]
     return not told or not all(told)  # "is tidy and inviting", but not "is clean and tidy"
 
@@ -263,12 +283,29 @@ def _is_of_thing(words: Sequence[Token], start: int, verb: int) -> bool:
     return bool(owner) and owner[0] not in lex.ABOUT and owner[0] not in lex.PICTURES
 
 
+def _is_told(words: Sequence[Token], start: int, verb: int, aspect: str) -> bool:
+    """Whether a sentence tells which colour or texture is seen where: "The color shifts to a deep blue", "The primary
+    color is brown", "The texture is smooth". Not "The colors are warm"."""
+    if words[start].text not in ("the", "visible", "key"):
+        return False
+    if any(verb_lemma(word) in _CHANGES for word in words[start + 1 : start + 4]):  # often tagged as a noun
+        return True
+    if verb >= len(words):
+        return False
+    if words[verb].text in lex.COPULAS:
+        is_singular = all(word.tag != "NNS" for word in words[start:verb])
+        is_coloured = any(word.text in lex.COLOURS for word in words[verb + 1 : verb + 4])
+        is_of_picture = any(word.text in lex.PICTURES for word in words[start:verb])
+        return (aspect in ("texture", "shape") and not is_of_picture) or (is_singular and is_coloured)
+    return words[verb].text == "include"
+
+
 def _is_heading(words: Sequence[Token]) -> bool:
     """Whether the words only name a part of the description: "Notable Details", "Stock photo", "Lighting and mood:"."""
     has_preposition = any(word.tag == "IN" for word in words)
     names = _HEADING_NOUNS if has_preposition else _HEADING_NOUNS | _LABEL_NOUNS
     nouns = [lemma_of(word) for word in words if word.tag in NOUNS]
-    named = [word.text in names or lemma_of(word) in names for word in words if word.tag != ":"]
+    named = [word.text in names or lemma_of(word) in names for word in words if word.text[:1].isalnum()]
     if named[-1:] == [True] and not has_preposition:
         return True
     return any(named) and all(noun in names for noun in nouns)
@@ -304,24 +341,14 @@ def _shows_kind(words: Sequence[Token], verb: int) -> bool:
     """Whether a kind of scene is shown: "The image depicts an equestrian scene". Not "a lively scene"."""
     if verb >= len(words) or words[verb].text not in ("depicts", "shows", "features", "presents", "portrays"):
         return False
-    for word in words[verb + 1 : verb + 7]:
-        if word.text == "scene":
-            return False
-        if word.tag == "JJ" and word.text not in JUDGING and word.text not in lex.NOT_ATTRIBUTES:
-            return True
+    is_kind = False
+    for word in words[verb + 1 : verb + 8]:
+        if word.tag in NOUNS:
+            return is_kind and word.text not in _STUDIES
+        if word.text in JUDGING:
+            continue
+        is_kind = is_kind or (word.tag == "JJ" and word.text not in lex.NOT_ATTRIBUTES)
     return False
-
-
-def _main_clause(words: Sequence[Token]) -> int:
-    """The index of the first word of the main clause: after "Overall,", "Bright and airy," and similar phrases."""
-    start = 0
-    if words and (words[0].tag in ADVERBIAL_TAGS or words[0].text.endswith("ly")):
-        for i, word in enumerate(words[:_MAX_ADVERBIAL]):
-            if word.text == "," and i + 1 < len(words) and words[i + 1].tag in _SUBJECT_TAGS:
-                start = i + 1
-            elif word.tag in FINITE:
-                break
-    return start
 
 
 def _states_picture(words: Sequence[Token], verb: int) -> bool:

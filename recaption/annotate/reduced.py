@@ -17,10 +17,11 @@ from typing import Final
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lexicon import word_set
 from recaption.annotate.stated import noun_heads
+from recaption.annotate.stems import implied_by, stem
 from recaption.annotate.tagged_words import NOUNS, Token, lemma_of
 
 _EFFECT_LEMMAS: Final = (lex.EFFECTS - {"set", "reflect", "capture", "represent", "balance"}) | word_set("""
-    accentuate underscore draw guide amplify elevate ensure allow serve
+    accentuate underscore complete draw guide amplify elevate ensure allow serve
 """)
 """Verbs that, before a word for an impression, state an effect."""
 _IMPRESSIONS: Final = word_set("""
@@ -85,18 +86,36 @@ _FOCUS: Final = (
     (("soft", "-"), (), ""),
     (("in",), (), ""),
 )
+_GAZE: Final = (
+    ((), ("is", "directed"), "looking"),
+    ((), ("directed",), "looking"),
+    ((), ("is", "fixed"), "looking"),
+    ((), ("fixed",), "looking"),
+    ((), ("towards",), "looking"),
+    ((), ("toward",), "looking"),
+)
+"""After the name of who looks."""
+_TAGS: Final = {"clear": "JJ", "looking": "VBG"}
+"""Tags of words that phrases are replaced by."""
 _PHRASES: Final[dict[str, Sequence[tuple[tuple[str, ...], tuple[str, ...], str]]]] = {
-    "focus": _FOCUS,
+    "focus": (*_FOCUS, (("central",), (), "")),
     "clouds": (
         (("devoid", "of", "any"), (), "clear"),
         (("devoid", "of"), (), "clear"),
         (("without", "any"), (), "clear"),
         (("without",), (), "clear"),
         (("free", "of"), (), "clear"),
+        (("with", "no", "visible"), (), "clear"),
+        (("with", "no"), (), "clear"),
     ),
     "top": ((("on",), ("of", "a"), "on"), (("on",), ("of", "the"), "on")),
     "stage": ((("center",), (), ""), (("centre",), (), "")),
     "focal": (((), ("point",), ""),),
+    "subject": ((("main",), (), ""), (("primary",), (), ""), (("central",), (), "")),
+    "subjects": ((("main",), (), ""), (("primary",), (), ""), (("central",), (), "")),
+    "distance": ((("in", "the"), (), "background"),),
+    "gaze": _GAZE,
+    "action": ((("mid", "-"), (), ""), (("in",), (), "")),
     "art": ((("work", "of"), (), ""),),
     "hive": (((), ("of", "activity"), ""),),
     "trio": (((), ("of",), "three"),),
@@ -113,6 +132,22 @@ _EFFECT_VERBS: Final = frozenset(
     for verb in _EFFECT_LEMMAS
     for form in (verb, f"{verb}s", f"{verb.removesuffix('e')}ing", f"{verb.removesuffix('y')}ies", f"{verb}es")
 )
+_BEFORE_CLAUSES: Final = NEW_CLAUSE | word_set(", but though although which who that")
+_CLAUSE_SUBJECTS: Final = word_set("there it he she they is are has have appears appear")
+_ABOVE: Final = frozenset(("above", "overhead"))
+_SKY: Final = frozenset(("sky", "skies", "clouds"))
+_DETERMINERS: Final = word_set("a an the his her their its it them him two three several")
+_STAND: Final = word_set("stand stands standing")
+_STANDING_OUT: Final = word_set("out tall")
+_PERFORM: Final = word_set("perform performs performing performed execute executes executing executed doing does")
+_TRICKS: Final = word_set("trick tricks stunt stunts maneuver maneuvers manoeuvre")
+_SCENES: Final = word_set("scene scenes moment moments atmosphere setting environment")
+_MOODS: Final = word_set("""
+    serene peaceful tranquil calm quiet nostalgic thrilling exciting tender intimate candid everyday lively cozy warm
+    idyllic picturesque joyful playful dramatic intense romantic festive relaxing leisurely
+""")
+"""Adjectives that, before a word for a scene, state nothing."""
+_SERVES: Final = word_set("serve serves serving")
 _UNSPOILED: Final = frozenset(("pristine", "unblemished"))
 """Of a sky, these mean that it is clear."""
 _SPECIAL: Final = (
@@ -124,7 +159,11 @@ _SPECIAL: Final = (
         | _PICTURE
         | _PHRASES.keys()
         | _DEGREES
-        | {"to", "which", "against", "backdrop", "background"}
+        | {"to", "which", "against", "backdrop", "background", "painted", "scattered", "pair"}
+        | _ABOVE
+        | _PERFORM
+        | _STANDING_OUT
+        | _MOODS
     )
 )
 _BACKGROUND: Final = frozenset(("background", "backdrop"))
@@ -160,11 +199,12 @@ def _reduce(tokens: Sequence[Token], at: int, out: list[Token]) -> int:
         return _effect_end(tokens, at)
     if word == "to" and after in _PURPOSES and at and tokens[at - 1].tag in ("VBN", "VBD"):
         return _effect_end(tokens, at)
-    for before, behind, short in _PHRASES.get(word, ()):
+    is_of_pronoun = word == "gaze" and at > 0 and tokens[at - 1].tag != "POS"
+    for before, behind, short in () if is_of_pronoun else _PHRASES.get(word, ()):
         if _is_phrase(tokens, at, out, before, behind):
             del out[len(out) - len(before) :]
             if short:
-                out.append(replace(token, text=short, tag="JJ" if short == "clear" else token.tag))
+                out.append(replace(token, text=short, tag=_TAGS.get(short, token.tag)))
             return at + 1 + len(behind)
     if word in _UNSPOILED:
         if any(other.text == "sky" for other in tokens[at + 1 : at + 3]):
@@ -185,6 +225,12 @@ def _reduce(tokens: Sequence[Token], at: int, out: list[Token]) -> int:
         return at + 1 + is_of_thing
     if word in _FRAMES_OF and after == "of":
         return at + 2
+    if word in _STANDING_OUT and out and out[-1].text in _STAND:  # "stands tall", "stands out against"
+        if word == "out":
+            out.pop()
+        return at + 1
+    if (n_left_out := _n_left_out(tokens, at, out)) > 0:
+        return at + n_left_out
     if word in _ORNAMENTS or (word in _DEGREES and (after in lex.COLOURS or after == ",")):
         return at + 1
     if word in _PICTURE and _is_frame(out):
@@ -193,6 +239,57 @@ def _reduce(tokens: Sequence[Token], at: int, out: list[Token]) -> int:
         return at + 1
     out.append(token)
     return at + 1
+
+
+def _n_left_out(tokens: Sequence[Token], at: int, out: Sequence[Token]) -> int:
+    """How many words at `at` state nothing beside those around them: "above" in "the sky above"."""
+    word, after = tokens[at].text, [token.text for token in tokens[at + 1 : at + 6]]
+    if word in _ABOVE:
+        if out and out[-1].text in _SKY and _DETERMINERS.isdisjoint(after[:1]):
+            return 1
+        return 2 if not out and after[:1] == [","] and not _SKY.isdisjoint(after) else 0  # "Above, the sky is gray"
+    if word == "painted":
+        return int(not lex.COLOURS.isdisjoint(after[:3]))
+    if word == "scattered":
+        return int(after[:1] == ["clouds"])
+    if word == "pair":
+        return 2 if after[:1] == ["of"] and _is_worn_in_pairs(tokens, at + 2) else 0
+    if word in _PERFORM:
+        return int(not _TRICKS.isdisjoint(after))
+    if word in _MOODS:
+        end = at + 1
+        while end < len(tokens) and (tokens[end].text in _MOODS or tokens[end].text in (",", "and")):
+            end += 1
+        nouns = end
+        while nouns < len(tokens) and tokens[nouns].tag in NOUNS:
+            nouns += 1
+        return end - at if nouns > end and tokens[nouns - 1].text in _SCENES else 0
+    return 0
+
+
+def _is_worn_in_pairs(tokens: Sequence[Token], start: int) -> bool:
+    """Whether a plural of things that are not alive follows: "a pair of blue jeans"."""
+    noun = next((token for token in tokens[start : start + 5] if token.tag in NOUNS), None)
+    if noun is None or noun.tag != "NNS":
+        return False
+    found = stem(noun.text)
+    return found not in implied_by("noun", "person") and found not in implied_by("noun", "animal")
+
+
+def is_negation(token: Token) -> bool:
+    return stem(token.text) == "no" or token.text in ("n't", "n’t")
+
+
+def affirmed(tokens: Sequence[Token]) -> Sequence[Token]:
+    """The tokens before the clause with the first negation: "The sky is gray" of "The sky is gray, with no clouds"."""
+    start = 0
+    for at, token in enumerate(tokens):
+        if is_negation(token):
+            return tokens[:start]
+        after = tokens[at + 1].text if at + 1 < len(tokens) else ""
+        if token.text in _BEFORE_CLAUSES or (token.text == "and" and after in _CLAUSE_SUBJECTS):
+            start = at
+    return tokens
 
 
 def _begins_guess(tokens: Sequence[Token], at: int, out: Sequence[Token]) -> bool:
@@ -220,6 +317,8 @@ def _guess_end(tokens: Sequence[Token], at: int) -> int:
             return i
         if word == "," and i + 1 < len(tokens) and tokens[i + 1].text in ("and", "with"):
             return i
+        if word == "as" and i + 2 < len(tokens) and tokens[i + 1].tag == "VBN" and tokens[i + 2].text == "by":
+            return i + 3  # "as indicated by the logo on the wall"
     return len(tokens)
 
 
@@ -246,6 +345,8 @@ def _is_effect(tokens: Sequence[Token], at: int) -> bool:
     """Whether the verb at `at` states an effect on the viewer or the picture."""
     if not at and tokens[at].tag != "VBG":
         return False
+    if tokens[at].text in _SERVES and tokens[at + 1 : at + 2] and tokens[at + 1].text not in ("as", "to"):
+        return False  # "serving during a match"
     heads = noun_heads(tokens, at + 1, min(len(tokens), at + _MAX_COMPLEMENT))
     return any(map(is_impression, heads[:2]))
 

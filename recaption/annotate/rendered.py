@@ -7,15 +7,12 @@ known. A number, an attribute, a side or any other verb makes the sentence conte
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from recaption.annotate.lexicon import word_set
 from recaption.annotate.stated import effect_start, is_known
 from recaption.annotate.tagged_words import BE, FINITE, NOUNS, Token, lemma_of
 
-SHARPNESS = re.compile("blur|foc|bokeh|subject")
-"""A quick search for the words below."""
 _SHARPNESS = word_set("blurred blurry blur blurs unfocused defocused bokeh focus focal subject subjects")
 """Each such sentence has one of these words."""
 _RENDERING = (
@@ -29,11 +26,12 @@ _RENDERING = (
     point star center centre main primary central secondary sole immediate surrounding
     remain remains remaining appear appears fade fades contrast contrasts blend set kept rendered captured
     centrally indicating serving serve serves provide places framing
-    approximately emphasize draw thirds majority entire whole most other rest overall
+    less distinct approximately emphasize draw thirds majority entire whole most other rest overall
     """)
 )
 """Words that tell nothing that can be seen of a thing."""
 _BACKGROUNDS = word_set("background backdrop foreground role element")
+_BEING = frozenset(("background", "surroundings", "environment", "rest"))
 _NEUTRAL_TAGS = frozenset(("DT", "PRP$", "POS", "HYPH", ",", "."))
 _NOT_NEUTRAL = word_set("no those these")
 _OWNED = frozenset(("PRP$", "POS"))
@@ -46,6 +44,11 @@ _PLACES_OR_ACTS = frozenset(("being", "left", "right"))
 _MAX_WORDS = 60
 
 
+def may_be_rendered(text: str) -> bool:
+    """A quick search for the words of `_SHARPNESS`."""
+    return "foc" in text or "blur" in text or "subject" in text or "bokeh" in text
+
+
 def is_rendered(words: Sequence[Token], visible: Sequence[int], *, is_focus: bool) -> bool:
     """Whether the sentence only tells how known things are rendered, or which of them is the focal point. `visible` has
     the offsets, in the caption, of the things it names; `is_focus`: `words` are what an opener calls the focus."""
@@ -56,6 +59,7 @@ def is_rendered(words: Sequence[Token], visible: Sequence[int], *, is_focus: boo
     if effect < len(words) and words[effect - 1].tag not in (",", "CC"):
         return False  # "with the woman guiding the horse"
     end = next((i for i in range(1, effect) if words[i].text in _PICTURED and words[i - 1].text == ","), effect)
+    end = next((i for i in range(1, end - 2) if [w.text for w in words[i : i + 3]] == [",", "with", "no"]), end)
     if not is_focus and not any(word.tag in FINITE or word.text in _FINITE_TEXTS for word in words[:end]):
         return False
     if not all(_is_neutral(words, i, is_focus=is_focus) for i in range(end)):
@@ -78,6 +82,8 @@ def _is_neutral(words: Sequence[Token], i: int, *, is_focus: bool) -> bool:
         return False
     if word.text == "focus" and before.tag in _OWNED:  # "the woman's focus is on the bear"
         return False
+    if word.text == "being":  # "with the background being less distinct"
+        return before.text in _BEING
     if word.text == "positioned":
         return after.text == "centrally"
     if word.text in _RENDERING or word.tag in _NEUTRAL_TAGS or (word.tag == "RB" and word.text.endswith("ly")):

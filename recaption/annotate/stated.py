@@ -19,7 +19,7 @@ ADVERBIAL_TAGS = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
 DEFINITE = frozenset(("the", "these", "those", "this", "that", "both", "their", "its", "his", "her"))
 INDEFINITE = frozenset(("a", "an", "one", "two", "three", "several", "no"))
 LIGHT = frozenset(("light", "sunlight", "moonlight", "daylight", "glow"))
-_BACKGROUNDS = frozenset(("background", "backdrop"))
+_BACKGROUNDS = frozenset(("background", "backdrop", "foreground"))
 LIGHT_VERBS = word_set("""
     fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
     bounce bathe glisten shimmer touch warm catch strike reach pass slip leak break glare drop
@@ -27,6 +27,8 @@ LIGHT_VERBS = word_set("""
 _LIGHT_EFFECTS = frozenset(
     form for noun in LIGHT | {"shadow", "highlight", "ray", "beam"} for form in (noun, f"{noun}s")
 )
+_LAMPS = frozenset(("light", "lights", "beam", "beams"))
+_DESCRIBING_TAGS = frozenset(("JJ", "JJR", "JJS", "VBN", "VBG"))
 _EFFECT_VERBS = (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "bring", "suggest"}) | {
     "draw",
     "guide",
@@ -39,8 +41,9 @@ _SIZED = re.compile(
     r"making (?:the|it|them) .*\b(?:appear|look|seem) (?:\w+ )?(?:small|large|tall|big|short|tiny|huge|long)(?:er)?\b"
 )
 """An effect that is a look of things: "making the zebra appear small"."""
-_CASTS = frozenset(("cast", "casts", "casting"))
-_ONTO = frozenset(("on", "onto", "beneath", "under", "across", "over", "behind"))
+_NAMING_EFFECTS = frozenset(("highlighting", "emphasizing"))
+_CASTS = frozenset(("cast", "casts", "casting", "leaving", "throwing", "throws"))
+_ONTO = frozenset(("on", "onto", "beneath", "under", "across", "over", "behind", "through", "by"))
 _LISTED_TAGS = frozenset(("JJ", "VBG", "VBN"))
 _NO_OBJECT_TAGS = frozenset((",", ".", ":", "CC"))
 _CONJUNCTIONS = frozenset(("as", "because", "since", "while", "and", "but", "that"))
@@ -92,6 +95,8 @@ _TAKEN = word_set("taken shot captured photographed filmed set")
 _SCENERY = word_set("scene view landscape setting environment area space place")
 _ANYONE = frozenset(("person", "individual", "group", "crowd", "viewer", "visitor"))
 _IN_E = frozenset(verb for verb in LIGHT_VERBS | _INWARD | lex.EFFECTS if verb.endswith("e"))
+_SUBJECT_TAGS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
+_MAX_ADVERBIAL = 14  # tokens of an adverbial before the subject
 _MAX_COMPLEMENT = 16  # words read after the verb
 
 
@@ -117,7 +122,13 @@ def names_place(words: Sequence[Token]) -> bool:
         if place.text in _BACKGROUNDS and word.text in lex.COLOURS:
             return True
         is_named = place.text in _NAMED_PLACES and word.text in _PURPOSES
-        if is_named and any(before.text in ("a", "an") for before in words[max(i - 5, 0) : i]):
+        if (
+            is_named
+            and any(
+                article.text in ("a", "an") and noun.text != "sense"  # "a sense of leisure and outdoor activity"
+                for article, noun in pairwise(words[max(i - 5, 0) : i + 1])
+            )
+        ):
             return True
     return False
 
@@ -150,12 +161,7 @@ def stated_things(words: Sequence[Token], visible: Sequence[int]) -> Sequence[in
     and not shadows and light."""
     texts = [word.text for word in words]
     if not _LIGHT_EFFECTS.isdisjoint(texts):
-        light = {
-            word.start
-            for word, after in pairwise(words)
-            if word.text in _LIGHT_EFFECTS and word.tag in NOUNS and after.tag != "HYPH"  # not "a light-colored room"
-        }
-        things = [at for at in visible if at not in light]
+        things = [at for at in visible if not _is_light_at(words, at)]
         visible = visible if things and "shadow" in texts else things  # "a shadow on the plate", but "soft shadows"
     if _EFFECT_FORMS.isdisjoint(texts[1:]):
         return visible  # the usual case
@@ -163,16 +169,36 @@ def stated_things(words: Sequence[Token], visible: Sequence[int]) -> Sequence[in
     if start is None:
         return visible
     end = words[start].start
+    if words[start].text in _NAMING_EFFECTS:  # "highlighting the textures of bark and pavement": more than an effect
+        behind = [at for at in visible if at > end]
+        if len(behind) > 1 and not all(is_known(words, at) for at in behind):
+            return visible
     return [at for at in visible if at < end or _is_event_at(words, at)]
+
+
+def _is_light_at(words: Sequence[Token], at: int) -> bool:
+    """Whether the phrase at this offset is light or a shadow: "long shadows". Not "a light-colored room"."""
+    first = noun = bisect_left(words, at, key=_start)
+    while noun < len(words) and (words[noun].tag in _DESCRIBING_TAGS or words[noun].text in ("and", ",")):
+        noun += 1
+    if noun == len(words) or words[noun].text not in _LIGHT_EFFECTS or words[noun].tag not in NOUNS:
+        return False
+    is_described = noun > first  # "bright white lights", "wooden beams", "by the long shadows"
+    if is_described and (words[noun].text in _LAMPS or words[max(first - 1, 0)].text == "the"):
+        return False
+    return noun + 1 == len(words) or words[noun + 1].tag not in ("HYPH", "NN", "NNS")
 
 
 def is_lit(words: Sequence[Token], visible: Sequence[int]) -> bool:
     """Whether light or a shadow is cast on a visible thing: "casts a shadow beneath the cup". Not "casting a glow
     over the scene"."""
     for i, word in enumerate(words):
-        if word.text not in _CASTS:
+        if word.text in _CASTS:
+            at = next((j for j in range(i + 1, min(i + 6, len(words))) if words[j].text in _ONTO), len(words))
+        elif word.text.endswith("ing") and [w.text for w in words[i + 1 : i + 2]] == ["through"]:
+            at = i + 1  # "with light filtering through the leaves"
+        else:
             continue
-        at = next((j for j in range(i + 1, min(i + 6, len(words))) if words[j].text in _ONTO), len(words))
         start = next((j for j in range(at + 1, min(at + 7, len(words))) if words[j].tag in NOUNS), len(words))
         if start < len(words):
             end = _phrase(words, start)[0]
@@ -286,8 +312,21 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
         return head != "event"  # "as everyone is gathered to witness the ceremony"
     if before == "for":  # "an environment for the bears to rest"
         return verb is not None and verb.text == "to" and head not in _ANYONE
+    if before in ("of", "from", "in") and verb_before.rstrip("s") in lex.COLOURS:
+        return True  # "the browns of the reeds"
+    if before == "of" and verb_before == "moment" and words[start].text in INDEFINITE and not lex.is_abstract(head):
+        return True  # "a moment of a dog at play"
+    if verb_before in ("visible", "seen") and head not in lex.PICTURES:
+        return True  # "with small lights visible along the shore"
     if before == "of":
-        return start > 1 and words[start - 2].text in ("that", "typical", "presence", "impression")
+        return start > 1 and words[start - 2].text in (
+            "that",
+            "typical",
+            "presence",
+            "impression",
+            "reminiscent",
+            "one",
+        )
     return before in _INTRODUCES
 
 
@@ -378,6 +417,18 @@ def has_effect(words: Sequence[Token], verb: int) -> bool:
         return False
     complements = noun_heads(words, verb + 1, min(len(words), verb + _MAX_COMPLEMENT))
     return any(head in lex.ABOUT or lex.is_abstract(head) for head in complements[:2])
+
+
+def main_clause(words: Sequence[Token]) -> int:
+    """The index of the first word of the main clause: after "Overall,", "Bright and airy," and similar phrases."""
+    start = 0
+    if words and (words[0].tag in ADVERBIAL_TAGS or words[0].text.endswith("ly")):
+        for i, word in enumerate(words[:_MAX_ADVERBIAL]):
+            if word.text == "," and i + 1 < len(words) and words[i + 1].tag in _SUBJECT_TAGS:
+                start = i + 1
+            elif word.tag in FINITE:
+                break
+    return start
 
 
 def verb_lemma(word: Token) -> str:

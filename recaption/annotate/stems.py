@@ -54,7 +54,6 @@ def stem(word: str) -> str:
 _MORE_RELATIONS = {
     ("noun", "water"): words("lake river ocean sea pond pool stream bay"),
     ("noun", "child"): words("boy girl toddler baby infant"),
-    ("verb", "scatter"): words("spread"),
     ("verb", "spread"): words("scatter"),
     ("verb", "look"): words("watch observe gaze stare face"),
     ("verb", "fac"): words("look"),
@@ -80,9 +79,31 @@ _MORE_RELATIONS = {
     ("adj", "clear"): words("pristine cloudless unblemished"),
     ("noun", "oven"): words("microwave"),
     ("noun", "animal"): words("creature"),
+    ("verb", "scatter"): words("spread dot"),
+    ("noun", "hillsid"): words("slope"),
+    ("noun", "airplan"): words("aircraft"),
+    ("noun", "plan"): words("aircraft"),
+    ("noun", "bathroom"): words("restroom"),
+    ("noun", "restroom"): words("bathroom"),
+    ("noun", "sea"): words("ocean"),
+    ("noun", "ocean"): words("sea"),
+    ("verb", "perch"): words("stand sit"),
+    ("noun", "surfboard"): words("surfer"),
+    ("noun", "skateboard"): words("skateboarder"),
+    ("noun", "snowboard"): words("snowboarder"),
+    ("noun", "path"): words("trail pathway"),
+    ("noun", "trail"): words("path pathway"),
+    ("noun", "phon"): words("smartphone cellphone"),
+    ("noun", "pants"): words("jeans trousers"),
+    ("noun", "street"): words("road"),
     ("noun", "creatur"): words("animal"),
 }
 """What WordNet does not have, by part of speech and stem."""
+
+
+_PERSONS = word_set("person individual someone worker")
+_RARELY_PERSONS = word_set("dog hound tiger worm loon")
+"""Words that WordNet has as persons, too."""
 
 
 @cache
@@ -104,4 +125,5 @@ def implied_by(part: str, general: str) -> frozenset[str]:
     `part` is its part of speech: noun, verb or adj.
     """
     found = _relations()[part].get(general, "").split()
-    return frozenset(map(stem, (*found, *_MORE_RELATIONS.get((part, general), ()))))
+    implying = frozenset(map(stem, (*found, *_MORE_RELATIONS.get((part, general), ()))))
+    return implying - _RARELY_PERSONS if general in _PERSONS else implying

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import IO, Annotated, cast
 
 import typer
@@ -24,6 +25,7 @@ from recaption import signals, stdio, supervise
 from recaption.cli import compare, look, probe, run, setup, share
 from recaption.cli.terminal import Invocation
 from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionError, UserError
+from recaption.text import without_surrogates
 
 PANELS = {
     "Run a pipeline": (run.run, run.generate, run.build, run.estimate, run.retry, run.reproduce),
@@ -33,6 +35,7 @@ PANELS = {
 }
 """The commands, as `recaption --help` groups them."""
 
+_GONE = "the current folder no longer exists. Change to an existing folder (cd) and run the command again"
 _COMPLETE = "_RECAPTION_COMPLETE"  # typer's name for the variable that a shell sets to get completions
 
 
@@ -43,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if _COMPLETE in os.environ:
             command().main([], prog_name="recaption")
+        _check_utf8(words)
         with (
             command().make_context("recaption", list(words) or ["--help"], obj=invocation) as context,
             signals.duckdb_interrupts(),
@@ -66,8 +70,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - a bug, here or in a library, also ends with a message and a code
         if isinstance(error, OSError) and error.errno == errno.EIO:  # the terminal was closed
             return 0
+        if isinstance(error, FileNotFoundError) and _folder_is_gone():
+            return _failed(invocation, UserError.exit_code, _GONE)
         text = "".join(traceback.format_exception(error)) + f"unexpected {type(error).__name__}: {error}"
         return _failed(invocation, RecaptionError.exit_code, text)
+
+
+def _check_utf8(words: Sequence[str]) -> None:
+    """Raise UserError for a name that is not text: DuckDB, Ray and printed commands cannot contain it.
+
+    Python decodes such a name of a file to surrogates. That of the current folder is part of all relative paths.
+    """
+    here = [] if _folder_is_gone() else [("the current folder", str(Path.cwd()))]
+    for what, name in [*(("the argument", word) for word in words), *here]:
+        if without_surrogates(name) != name:
+            raise UserError(
+                f"{what} {name!r} is not text in the encoding of this process, "
+                f"{sys.getfilesystemencoding()}. Rename the file or folder, or set LC_ALL=C.UTF-8 for a name in UTF-8"
+            )
+
+
+def _folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @cache

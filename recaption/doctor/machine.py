@@ -7,13 +7,13 @@ import platform
 import resource
 import shutil
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from rich.filesize import decimal
 
 from recaption.doctor.finding import Finding, error, ok, warning
+from recaption.run import connect
 
 NEWEST = (3, 13)  # tested versions of Python end here; older ones than 3.11 cannot install recaption
 OPEN_FILES = 8192  # Ray's daemons and workers hold hundreds of sockets each; Ray itself requests 65536
@@ -66,10 +66,13 @@ def disk(name: str, path: Path, needed: int = 0) -> Finding:
 
 def temporary() -> Finding:
     """The folder for Ray's sockets, logs and spilled objects."""
-    name, folder = "temporary files", Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
-    if not os.access(folder, os.W_OK):
-        return error(name, f"{folder} cannot be written", "set TMPDIR and RAY_TMPDIR to a writable folder")
-    found, usage = disk(name, folder), shutil.disk_usage(folder)
+    name, (variable, folder) = "temporary files", connect.temporary_folder()
+    if not connect.cluster_address():
+        connect.check_temporary_folder()
+    existing = next(each for each in (folder, *folder.parents) if each.exists())  # Ray creates the rest
+    if not os.access(existing, os.W_OK):
+        return error(name, f"{folder} cannot be written", f"set {variable} to a writable folder")
+    found, usage = disk(name, folder), shutil.disk_usage(existing)
     if found.status == "ok" and usage.free < 0.05 * usage.total:
         todo = "free some space: Ray stops using a disk that is 95 % full"
         return warning(name, f"{found.found}, less than 5 % of the disk", todo)

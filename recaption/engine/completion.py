@@ -115,7 +115,10 @@ def _part(part: Any) -> str:
             return ""
         found = next((part[name] for name in _PART_TEXTS if part.get(name) is not None), None)
         if found is None and part and part.keys().isdisjoint((*_PART_TEXTS, "type")):
-            return orjson.dumps(part, option=orjson.OPT_NON_STR_KEYS).decode()
+            try:
+                return orjson.dumps(part, option=orjson.OPT_NON_STR_KEYS).decode()
+            except TypeError as error:  # lone surrogates, integers of more than 64 bits
+                raise RequestError(f"the engine returned an object that is not JSON text: {error}") from None
         part = found.get("value") if isinstance(found, dict) else found  # OpenAI's Assistants: {"text": {"value": …}}
     if not isinstance(part, str | None):
         raise RequestError(f"the engine returned content of type {type(part).__name__}, not a text")

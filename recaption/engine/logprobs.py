@@ -23,7 +23,7 @@ def byte_lengths(pieces: Sequence[bytes | None], text: str) -> tuple[int, ...] |
     several tokens make a character, each gets one of its bytes, and the last one the rest. Tokens after the
     end of the text, such as a stop string's, get 0.
     """
-    whole = text.encode()
+    whole = text.encode("utf-8", "surrogatepass")
     if not b"".join(piece or b"" for piece in pieces).startswith(whole):
         return None
     lengths = [0] * len(pieces)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import ConfigError, EngineDead, RequestError
 from recaption.imagefile import plain_jpeg
 from recaption.tasks.output import TEXT, Form, Output
+from recaption.text import storable
 from recaption.types import ImageLimits, Modality, Sampling
 
 _TOP = 20  # most probable tokens: the most that OpenAI's API and vLLM return
@@ -101,7 +103,7 @@ class OpenAIEngine:
             await server.close()
             raise
         owner = (models or {}).get(self.spec.model, {}).get("owned_by")
-        self._owner = server.key.hide(str(owner))[:100] if owner else None
+        self._owner = storable(server.key.hide(str(owner)))[:100] if owner else None
         self._server = server
         self._in_flight.open()
 
@@ -280,8 +282,8 @@ def _jpeg_url(image: Image.Image) -> str:
 def read(reply: Mapping[str, Any], output: Output = TEXT) -> Completion:
     """The choice of index 0 in a chat completion, with the server's finish reason.
 
-    Any field may be missing. Raises RequestError if the reply has no choices, if its text is not a string, and if it
-    has no log-probabilities where `output` asks for them.
+    Any field may be missing or of a wrong type. Raises RequestError if the reply has no choices, if its text is not a
+    string, and if `output` asks for log-probabilities and the reply has none or unreadable ones.
     """
     choice, usage = first_choice(reply), reply.get("usage")
     if choice is None:
@@ -310,7 +312,12 @@ def read(reply: Mapping[str, Any], output: Output = TEXT) -> Completion:
     if output.logprobs:
         listed = choice.get("logprobs")
         found = listed.get("content") if isinstance(listed, dict) else None
-        return _with_logprobs(completion, output, [token for token in found or () if isinstance(token, dict)])
+        try:
+            return _with_logprobs(completion, output, found or ())
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RequestError(
+                f"the server's log-probabilities are not in the form of OpenAI's API ({type(error).__name__}: {error})"
+            ) from None
     return _unwrapped(completion) if output.choices else completion
 
 
@@ -336,7 +343,7 @@ def _with_logprobs(completion: Completion, output: Output, tokens: Sequence[Mapp
         for top in first:
             at = spelled_choice(str(top["token"]), output.choices)
             if at is not None:
-                by_choice[at].append(float(top["logprob"]))
+                by_choice[at].append(_logprob(top))
         if not any(by_choice):
             raise _NoChoice(
                 f"none of the {_TOP} most probable first tokens begins one of the choices "
@@ -345,13 +352,20 @@ def _with_logprobs(completion: Completion, output: Output, tokens: Sequence[Mapp
         return likeliest_choice(completion, output.choices, [sum_logprobs(values) for values in by_choice])
     pieces = [_bytes(token) for token in tokens]
     nbytes = byte_lengths(pieces, completion.text)
-    values = tuple(float(token["logprob"]) for token in tokens)
+    values = tuple(map(_logprob, tokens))
     return replace(completion, logprobs=None if nbytes is None else Logprobs(tokens=values, nbytes=nbytes))
+
+
+def _logprob(token: Mapping[str, Any]) -> float:
+    value = float(token["logprob"])
+    if math.isnan(value) or value == math.inf:
+        raise ValueError(f"a log-probability is {value}")
+    return value
 
 
 def _bytes(token: Mapping[str, Any]) -> bytes:
     given = token.get("bytes")
-    return bytes(given) if isinstance(given, list) else str(token["token"]).encode()
+    return bytes(given) if isinstance(given, list) else str(token["token"]).encode("utf-8", "surrogatepass")
 
 
 def _is_plain(data: bytes, info: ImageInfo) -> bool:

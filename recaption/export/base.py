@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset, Split
-from recaption.export.unfinished import UNFINISHED
+from recaption.export.unfinished import UNFINISHED, in_use
 from recaption.io import files
 from recaption.io.store import Store, open_store
+from recaption.output.paths import BUILDS, MANIFEST
 from recaption.problems import Problem, Severity
 from recaption.source.paths import is_pattern
 from recaption.types import Record
@@ -131,10 +133,10 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
         store = open_store(dest)
         used = next(iter(store.list("")), None) or next(iter(store.folders("")), None)
         if used is not None and store.exists(UNFINISHED):
-            raise UserError(
-                f"{dest} has a part of an export that was killed. Delete it, and run the same command again"
-            )
+            raise UserError(in_use(dest))
         local = store.local("")
+        if local is not None:
+            refuse_inside_build(dest, local)
         if used is None and local is not None:
             first = next(place for place in (local, *local.parents) if place.exists())
             if not first.is_dir():
@@ -146,6 +148,22 @@ def begin(dataset: Dataset, dest: str, options: Options, *, names_images: bool =
             f"{dest} is not an empty folder (it has {used}); name a new one, so that nothing is overwritten"
         )
     return store
+
+
+def refuse_inside_build(dest: str, local: Path) -> None:
+    """Raises UserError if `local` is a build of an output or inside of one.
+
+    Builds never change, and `--prune` deletes old ones.
+    """
+    real = local.resolve()
+    build = next(
+        (folder for folder in (real, *real.parents) if folder.parent.name == BUILDS and (folder / MANIFEST).is_file()),
+        None,
+    )
+    if build is not None:
+        raise UserError(
+            f"{dest} is inside the build {build}, which never changes and may be deleted later. Name a folder elsewhere"
+        )
 
 
 def require_samples(dataset: Dataset, options: Options) -> None:

@@ -203,7 +203,8 @@ class ModelPass:
                 missing = sum(chunk.requests for chunk in listing.chunks)
                 raise UserError(
                     f"{missing} answers are missing in shard {listing.shard.id}, and a build uses no model. "
-                    "Generate them first with recaption generate, or do both with recaption run"
+                    "Generate them first with recaption generate, do both with recaption run, or build only the first "
+                    "N images with --limit N"
                 )
             self.scheduler.listed(listing)
             self._events.shard_listed(listing)

@@ -46,8 +46,8 @@ _DAEMONS = {"raylet": "Ray's daemon on this machine (raylet)", "gcs_server": "Ra
 def ray_cluster(plan: Plan) -> Iterator[None]:
     """Connect to the cluster at RAY_ADDRESS, or start Ray on this machine for the duration of the run.
 
-    Raises ConfigError for a malformed RAY_ADDRESS, ClusterError if Ray does not start or cannot be reached, UserError
-    if a node of the cluster does not see the output.
+    Raises ConfigError for a malformed RAY_ADDRESS or TMPDIR, ClusterError if Ray does not start or cannot be reached,
+    UserError if a node of the cluster does not see the output.
     """
     if ray.is_initialized():
         yield
@@ -56,6 +56,8 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": True}
     address = connect.cluster_address()
+    if not address:
+        connect.check_temporary_folder()
     supervise.divert_native_stderr()
     if not address:
         options["address"] = "local"  # never a cluster that happens to run on this machine
@@ -188,7 +190,8 @@ def _start(options: dict[str, Any]) -> None:
         except Exception as error:  # ray.init raises plain Exception
             ray.shutdown()
             if attempt == 2 or connect.cluster_address():
-                where = connect.cluster_address() or "this machine (its logs: /tmp/ray/session_latest/logs)"
+                logs = connect.temporary_folder()[1] / "ray/session_latest/logs"
+                where = connect.cluster_address() or f"this machine (its logs: {logs})"
                 raise ClusterError(f"Ray cannot be used on {where}: {error}") from error
 
 

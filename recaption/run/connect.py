@@ -1,4 +1,5 @@
 """The Ray cluster at RAY_ADDRESS: whether this process can connect to it, and with or without an authentication token.
+And the folder for the files of a Ray that is started on this machine.
 
 Ray 2.60 requires the token of ~/.ray/auth_token for each cluster that `ray start` starts where that file exists, but a
 client uses it only with RAY_AUTH_MODE=token. A client in the wrong mode retries for 20 s and names no cause, or
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final, Literal
 
 from recaption.errors import ClusterError, ConfigError
@@ -20,6 +22,7 @@ from recaption.errors import ClusterError, ConfigError
 Mode = Literal["token", "disabled"]
 
 SECONDS: Final = 30  # for an address to answer, once Ray is imported; on a busy machine it takes some
+_SOCKET_BYTES: Final = 107  # of the path of a Unix socket
 _IMPORT_SECONDS: Final = 120  # for importing Ray, from a slow file system
 _MODE: Final = "RAY_AUTH_MODE"
 _REFUSED: Final = "InvalidAuthToken", "Unauthenticated", "AuthenticationError"
@@ -37,6 +40,36 @@ def cluster_address() -> str | None:
     """RAY_ADDRESS; None if it is not set, or is `local`: then a run starts Ray on this machine."""
     address = os.environ.get("RAY_ADDRESS")
     return None if address == "local" else address or None
+
+
+def temporary_folder() -> tuple[str, Path]:
+    """The folder below which a Ray on this machine puts sockets, logs and spilled objects, and the variable that names
+    it. This is Ray's rule (ray._common.utils.get_default_system_temp_dir): unlike Python, Ray does not choose another
+    folder if this one is missing.
+    """
+    name = next((each for each in ("RAY_TMPDIR", "TMPDIR") if each in os.environ), "TMPDIR")
+    return name, Path(os.environ.get(name, "/tmp"))
+
+
+def check_temporary_folder() -> None:
+    """Raise ConfigError if Ray cannot start in `temporary_folder`."""
+    name, folder = temporary_folder()
+    size = len(os.fsencode(folder))
+    longest = _SOCKET_BYTES - len(f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store")
+    if not folder.is_absolute():
+        fault = "is not an absolute path"
+    elif not str(folder).isascii():
+        fault = "has characters that are not ASCII, which Ray cannot use"
+    elif folder.exists() and not folder.is_dir():
+        fault = "is not a folder"
+    elif size > longest:
+        fault = f"has {size} bytes, but at most {longest} are allowed, because Ray puts sockets below it"
+    else:
+        return
+    given = os.environ.get(name, "")
+    raise ConfigError(
+        f"{name} is {given!r}, which {fault}. Set RAY_TMPDIR to another folder, for example RAY_TMPDIR=/tmp"
+    )
 
 
 def check_address(address: str) -> None:

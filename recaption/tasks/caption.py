@@ -10,7 +10,7 @@ from typing import Final, cast
 from recaption.scrub import public_text
 from recaption.tasks.base import Inputs, Parsed, Rows, Task, Unit, UnitAnswer
 from recaption.tasks.cleaning import clean, ends_thought, published
-from recaption.text import cut, normalise
+from recaption.text import cut, normalise, trimmed
 from recaption.types import Caption, Completion, FinishReason, Generation, Image
 
 _REFUSAL = re.compile(
@@ -62,8 +62,11 @@ def caption_of(generation: Generation, key: str, number: int, found: UnitAnswer)
 
 
 def raw_captions(image: Image) -> tuple[Caption, ...]:
-    """The raw captions of an image, normalised and without signatures of URLs. They are not split yet."""
-    texts = [text for raw in image.raw_captions if (text := cut(normalise(public_text(raw))).rstrip())]
+    """The raw captions of an image, normalised and without signatures of URLs. They are not split yet.
+
+    Those without a visible character, such as a zero-width space alone, are left out.
+    """
+    texts = [text for raw in image.raw_captions if trimmed(text := cut(normalise(public_text(raw))).rstrip())]
     return tuple(
         Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
         for n, text in enumerate(texts)

@@ -216,6 +216,64 @@ IN_OTHER_WORDS = {
         "The items on the table include a fork and a cup next to the pizza.",
         "In addition to the pizza, there are a cup and other items on the table.",
     ),
+    "main subject": ("A brown goat stands on a stone wall.", "In the image, a brown goat is the main subject."),
+    "sky above": ("The sky is clear and blue.", "The sky above is a clear blue, suggesting a warm day."),
+    "no clouds": ("The sky is clear and blue.", "The sky is clear, with no visible clouds."),
+    "scattered clouds": ("Above, the sky is gray with a few clouds.", "The sky is gray with a few scattered clouds."),
+    "who does it and what is done": (
+        "A surfer is riding a wave near a pier.",
+        "A person is surfing on a wave near a pier.",
+    ),
+    "gear": (
+        "A young man is captured in a daring skateboard trick on a ramp.",
+        "A skateboarder performs a trick on a ramp.",
+    ),
+    "in the midst of": (
+        "A young girl is painting a picture on a porch.",
+        "A young girl is captured in the midst of a playful moment.",
+    ),
+    "mood of a scene": ("A quiet, peaceful park scene with two benches.", "A serene park scene with two benches."),
+    "material of the ground": ("A boy stands on grass in red boots.", "A boy stands on a grassy field."),
+    "snow-covered": ("The snow-covered ground is flat and wide.", "The ground is covered with snow."),
+    "in the distance": (
+        "In the background, there are rocky cliffs and a lighthouse.",
+        "In the distance, there are rocky cliffs, suggesting a coast.",
+    ),
+    "behind and in front of": (
+        "A girl is standing in front of a green hedge.",
+        "The hedge is located behind the girl, adding a touch of nature.",
+    ),
+    "inside": ("A parrot stands in a large cage.", "A parrot is inside a cage."),
+    "gaze": ("A fox is looking towards the camera.", "The fox's gaze is directed towards the camera."),
+    "painted": ("The barn has a red door and a white wall.", "The wall of the barn is painted white."),
+    "pair": ("He wears blue jeans and black boots.", "He is dressed in a pair of blue jeans."),
+    "at": ("A bus waits in front of a station entrance.", "A bus waits at the entrance of a station."),
+    "both": ("Both women are sitting on a sofa.", "Two women are sitting on a sofa."),
+    "compound turned around": ("A helicopter is on an airport runway.", "A helicopter is on the runway of an airport."),
+    "negation in a later clause": (
+        "The fisherman holds a net in his hands and looks at a boat, which is not fully visible.",
+        "The fisherman holds a net.",
+    ),
+    "only that it is there": (
+        "Behind the pond stand tall trees.",
+        "The trees provide a natural backdrop for the scene.",
+    ),
+    "scene at a place": (
+        "The image shows a market with many people.",
+        "The image depicts a dynamic scene at a market.",
+    ),
+    "t-shirt": ("A boy wears a yellow t-shirt with a tiger.", "A boy wears a yellow shirt."),
+    "one on the left": (
+        "The horse on the left is smaller, while the one on the right is larger.",
+        "The horse on the right is larger, while the one on the left is smaller.",
+    ),
+    "next to each other": (
+        "Two owls are sitting together on a branch.",
+        "Two owls are sitting next to each other on a branch.",
+    ),
+    "completes": ("The sky is a clear blue.", "The clear blue sky completes the picture."),
+    "stands tall": ("A stone tower stands on a hill.", "The stone tower stands tall on a hill."),
+    "pose of a bird": ("A crow is standing on a wire.", "A crow is perched on a wire."),
 }
 
 
@@ -323,7 +381,122 @@ SAYS_MORE = {
         "The hydrant has a black and white stripe.",
         "The scene appears to be in black and white, giving it a timeless feel.",
     ),
+    "with no clouds": ("The sky is blue with white clouds.", "The sky is blue with no clouds."),
     "with without": ("A man with a hat is crossing the road.", "A man without a hat is crossing the road."),
+    "attribute of a word that states nothing": (
+        "She wears a green coat, black trousers, and white gloves.",
+        "Her gloves are white with black details.",
+    ),
+    "focus": (
+        "A kitten sits on a windowsill in front of a blurred background.",
+        "The focus of the image is on the kitten, and the background is blurred.",
+    ),
+    "focus with context": (
+        "A truck is parked between other vehicles.",
+        "The truck is the main focus, with the other vehicles serving as context.",
+    ),
+    "mood of another thing": (
+        "A quiet forest scene with two tents on the ground.",
+        "The overall atmosphere is quiet, with the tents adding a human touch.",
+    ),
+    "down and on": (
+        "A person holds red ski poles, which are planted in the snow, indicating a pause on the way down the slope.",
+        "A person is skiing down a snowy slope.",
+    ),
+    "both hands": ("A girl is holding a rope of a swing.", "She is holding the rope of a swing with both hands."),
+    "close together": ("Two cows are standing in a field.", "The cows are standing close together."),
+    "what a guess is drawn from": (
+        "In the background, there is a green wall with text.",
+        "There is a green wall with text, suggesting a tournament, as indicated by the crown on the wall.",
+    ),
+    "light": (
+        "The soft lighting casts gentle shadows on the floor.",
+        "This gentle light evokes a feeling of nostalgia.",
+    ),
+    "colour of another thing": (
+        "Yellow light falls on the leaves, and the deep brown of the trunks is cool.",
+        "The leaves are brown and yellow.",
+    ),
+    "adjective of another thing": (
+        "A rainy day on a street with two cats.",
+        "Both cats appear to be wet from the rain.",
+    ),
+    "an animal is no person": (
+        "A leash is attached to the dog's collar near the water.",
+        "The person and the dog are in the water.",
+    ),
+    "this, also": (
+        "The dog is standing on a rug. A cat sleeps.",
+        "A bowl is on the floor. The goat is standing on a mat. This goat is also standing on a mat.",
+    ),
+    "sides of what is compared": (
+        "The vase on the left is smaller, while the one on the right is larger.",
+        "The vase on the right is smaller, while the one on the left is larger.",
+    ),
+    "sides of what is compared by things": (
+        "The bun on the right side of the tray is filled with jam, while the one on the left is filled with nuts.",
+        "The bun on the left side of the tray is filled with jam, while the bun on the right side of the tray is "
+        "filled with nuts.",
+    ),
+    "no clouds and some": (
+        "The sky is clear, and there are a few clouds.",
+        "The sky is clear, with no visible clouds.",
+    ),
+    "few clouds and many": ("The sky is overcast with clouds.", "A few scattered clouds are present in the sky."),
+    "gaze of another": ("Both goats are facing the camera.", "Her gaze is directed towards the camera."),
+    "blurred background": (
+        "Some ducks are further in the background.",
+        "The background is slightly blurred, emphasizing the swan as the main subject.",
+    ),
+    "a player who does not play": (
+        "The player is wearing a blue tennis outfit.",
+        "A person is playing tennis.",
+    ),
+    "a surfer who does not surf": ("A surfer is standing on a beach.", "A person is surfing at a beach."),
+    "in the air": ("The ball is visible in the air, close to the girl's hand.", "The girl is in mid-air."),
+    "they": (
+        "The girl is looking to her left, and her right arm is raised.",
+        "They are both facing to the right.",
+    ),
+    "kind of photograph": (
+        "It is a candid photograph of a cook.",
+        "The style of the image is a candid photograph, capturing a moment at sea.",
+    ),
+    "serving": ("A tennis player is on a court during a match.", "A tennis player is serving during a match."),
+    "she is no animal": ("The pony has a coat of long brown hair.", "She has long brown hair."),
+    "other things are absent": ("There are no people or other objects.", "There are no texts or other objects."),
+    "inside and near": ("A parrot stands near a large cage.", "A parrot is inside a cage."),
+    "behind and in front of, reversed": (
+        "A girl is standing in front of a hedge.",
+        "The hedge is in front of the girl.",
+    ),
+    "negation first": ("No dogs, cats or children are on the beach.", "Children are on the beach."),
+    "negated by a short form": ("The dog isn't sitting on the mat.", "The dog is sitting on the mat."),
+    "negated in the same clause": ("A man without a hat is crossing a road.", "A man is crossing a road."),
+    "who does something else": ("A surfer is walking with a dog near a pier.", "A person is cycling near a pier."),
+    "no gear": ("A young man performs a magic trick on a ramp.", "A skateboarder performs a trick on a ramp."),
+    "ground of another material": ("A boy stands on sand in red boots.", "A boy stands on a grassy field."),
+    "the grass is elsewhere": ("A boy in a grass skirt stands on a stage.", "A boy stands on a grassy field."),
+    "what is above": ("The sky is gray.", "The sky above the mountains is gray."),
+    "pair of animals": ("Geese swim on a lake.", "A pair of geese swim on a lake."),
+    "gaze elsewhere": ("A fox is looking towards the camera.", "The fox's gaze is directed towards the hens."),
+    "compound of another thing": (
+        "A bus waits in front of a station entrance.",
+        "A bus waits at the station of a town.",
+    ),
+    "their and her": (
+        "The woman holds a phone in her hand.",
+        "They hold phones in their hands.",
+    ),
+    "adds a touch and more": (
+        "Behind the pond stand tall trees.",
+        "The bare trees provide a backdrop for the scene.",
+    ),
+    "main subject of another colour": (
+        "A brown goat stands on a wall.",
+        "In the image, a white goat is the main subject.",
+    ),
+    "stands": ("A man is sitting on a hill.", "The man stands tall on a hill."),
 }
 
 

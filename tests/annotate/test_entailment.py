@@ -86,6 +86,29 @@ def test_the_core_has_no_words_without_weight() -> None:
     assert core(tokens("the/DT dog/NN runs/VBZ in/IN several/JJ")) == {"dog", "run"}
 
 
+def test_an_adjective_in_another_word_is_said_of_the_same_thing() -> None:
+    wet = statement("the/DT dogs/NNS are/VBP wet/JJ")
+    assert wet.agrees_with(statement("rainy/JJ dogs/NNS on/IN a/DT street/NN"))
+    assert not wet.agrees_with(statement("a/DT rainy/JJ day/NN"))
+
+
+def test_a_colour_is_said_of_the_same_thing() -> None:
+    shoes = statement("his/PRP$ shoes/NNS are/VBP black/JJ")
+    assert shoes.agrees_with(statement("a/DT man/NN in/IN black/JJ shoes/NNS"))
+    assert shoes.agrees_with(statement("the/DT black/JJ ones/NNS are/VBP shoes/NNS"))
+    assert not shoes.agrees_with(statement("black/JJ trousers/NNS ,/, and/CC white/JJ shoes/NNS"))
+
+
+def test_light_is_no_thing() -> None:
+    assert statement("this/DT sparse/JJ use/NN of/IN light/NN").is_of_light
+    assert not statement("a/DT light/NN on/IN a/DT pole/NN").is_of_light
+
+
+def test_a_first_clause_without_a_thing_does_not_count() -> None:
+    assert statement("the/DT mood/NN is/VBZ calm/JJ and/CC quiet/JJ ,/, with/IN the/DT boats/NNS").n_stated == 1
+    assert statement("a/DT harbour/NN is/VBZ calm/JJ ,/, with/IN the/DT boats/NNS").n_stated == 3
+
+
 def test_related_nouns() -> None:
     assert is_implied(stem("person"), stem("woman"))
     assert is_implied(stem("vehicle"), stem("car"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -161,6 +162,8 @@ def test_completion_is_shown_and_installed(
         (["probe", "demo", "--query-images", "x"], "--query-images has no effect with demo"),
         (["balance", "/nowhere", "--tail", "2"], "'2' is not a share, a number from 0 to 1"),
         (["estimate", "nope"], "pipeline 'nope' not found"),
+        (["inspect", os.fsdecode(b"out/\xff")], "the argument 'out/\\udcff' is not text"),
+        (["run", "demo", "--set", os.fsdecode(b"output.path=\xff")], "the argument 'output.path=\\udcff' is not text"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(
@@ -170,6 +173,21 @@ def test_wrong_input_is_one_message_and_exit_code_2(
     out, err = said(capsys)
     assert err.startswith("error: ") and message in err
     assert "Traceback" not in out + err
+
+
+def test_a_current_folder_that_no_command_can_use_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in (b"bad\xff", b"removed"):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        if name == b"removed":
+            folder.rmdir()
+        assert main(["doctor", "demo"]) == main(["status", "out"]) == 2
+        _, err = said(capsys)
+        assert ("is not text in the encoding" if name == b"bad\xff" else "the current folder no longer exists") in err
+        assert "Traceback" not in err
 
 
 def test_a_bug_is_a_traceback_with_an_exit_code_and_a_summary(

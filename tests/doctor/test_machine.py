@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from recaption.doctor import machine
+from recaption.errors import ConfigError
+from recaption.run import connect
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -87,7 +89,12 @@ def test_a_disk_without_inodes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_temporary_files_need_a_writable_disk_with_space_for_ray(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", "tmp")
+    with pytest.raises(ConfigError, match="not an absolute path"):
+        machine.temporary()
+    monkeypatch.setattr(connect, "check_temporary_folder", lambda: None)  # pytest's folders have long paths
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "created by Ray"))
     free(monkeypatch, 500e9)
     assert machine.temporary().status == "ok"
     free(monkeypatch, 20e9)

@@ -46,6 +46,12 @@ def test_what_is_no_text_is_refused(text: Any) -> None:
         accepted(text)
 
 
+@pytest.mark.parametrize("value", ["a \ud83d", 2**70])
+def test_an_object_that_cannot_be_written_as_json_is_refused(value: Any) -> None:
+    with pytest.raises(RequestError, match="not JSON text"):
+        accepted({"caption": value})
+
+
 def test_a_text_above_the_limit_is_cut_at_a_character_and_ends_with_length() -> None:
     found = accepted("\u00e9" * LONGEST)
     assert found.text == "\u00e9" * (LONGEST // 2)

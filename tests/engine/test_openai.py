@@ -377,6 +377,43 @@ def test_logprobs_of_choices_are_those_of_the_first_token(server: Server) -> Non
     assert isinstance(found, RequestError) and "none of the 20 most probable first tokens" in str(found)
 
 
+def test_a_text_with_a_lone_surrogate_is_an_answer_without_logprobs(server: Server) -> None:
+    """A server that cuts its text between the two halves of an emoji sends one. It must not end the engine."""
+    reply = logged("A \ud83d", (b"A", -0.5), (b" ?", -1.0))
+    for token in reply["choices"][0]["logprobs"]["content"]:
+        token.update(bytes=None)
+    reply["choices"][0]["logprobs"]["content"][1]["token"] = " \ud83d"
+    server.chat = lambda n, asked: Response(content=reply)
+    (found,) = ask(spec(server), text_question(Output(logprobs=True)))
+    assert isinstance(found, Completion)
+    assert (accept(found).text, accept(found).logprobs) == ("A \ufffd", None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        5,
+        ["A"],
+        [{"token": "A"}],
+        [{"logprob": -1.0}],
+        [{"token": "A", "logprob": None}],
+        [{"token": "A", "logprob": math.nan}],
+        [{"token": "A", "logprob": -1.0, "bytes": [300]}],
+        [{"token": "A", "logprob": -1.0, "top_logprobs": {"yes": -1.0}}],
+        [{"token": "A", "logprob": -1.0, "top_logprobs": [{"token": "yes"}]}],
+        [{"token": "A", "logprob": -1.0, "top_logprobs": [{"token": "yes", "logprob": math.nan}]}],
+        [{"token": "A", "logprob": -1.0, "top_logprobs": [{"token": "yes", "logprob": math.inf}]}],
+    ],
+)
+def test_logprobs_of_another_form_cost_one_request_and_not_the_engine(content: Any) -> None:
+    has_top = isinstance(content, list) and isinstance(content[0], dict) and "top_logprobs" in content[0]
+    output = replace(YES_NO if has_top else TEXT, logprobs=True)
+    reply = answer("A")
+    reply["choices"][0]["logprobs"] = {"content": content}
+    with pytest.raises(RequestError, match="log-probabilities are not in the form of OpenAI's API"):
+        read(reply, output)
+
+
 @pytest.mark.parametrize(
     ("output", "reply", "message"),
     [

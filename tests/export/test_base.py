@@ -15,7 +15,8 @@ from recaption.errors import StoreError, UserError
 from recaption.export import MODULES, load
 from recaption.export.base import UNFINISHED, Options
 from recaption.export.dataset import Dataset
-from recaption.export.unfinished import unfinished
+from recaption.export.unfinished import removed_on_failure, unfinished
+from recaption.io.store import open_store
 
 FORMATS = Path(__file__).parent.parent.parent / "docs" / "formats.md"
 
@@ -52,6 +53,15 @@ def test_a_folder_in_use_and_an_empty_split_are_refused(
         exported("flair", dataset, split="val")
 
 
+def test_nothing_is_exported_into_a_build(build: Any, plain: Any, tmp_path: Path) -> None:
+    """A build never changes, and `--prune` would delete the export."""
+    dataset = build([plain])
+    inside = tmp_path / "out" / "dataset" / "export"  # through the link
+    with pytest.raises(UserError, match=r"dataset/export is inside the build .*builds/.*Name a folder elsewhere"):
+        load("flair").export(dataset, str(inside), Options())
+    assert not inside.exists()
+
+
 def test_a_failed_export_leaves_no_file(build: Any, plain: Any, exported: Any, tmp_path: Path) -> None:
     dataset = build([plain] * 3, per_shard=2)
     Path(dataset.file("data/00001.tar.idx")).write_bytes(b"")
@@ -81,8 +91,19 @@ def test_the_rest_of_an_export_that_was_killed_is_recognised(
         assert main(["validate", str(path), "--for", name]) == 1
         said = " ".join(capsys.readouterr().out.split())
         assert "its export did not end" in said and said.endswith("1 error")
-    with pytest.raises(UserError, match="a part of an export that was killed"):
+    with pytest.raises(UserError, match="a part of an export that is still running or was killed"):
         load(name).export(dataset, str(killed), Options())
+
+
+def test_of_two_exports_that_start_at_once_one_writes(build: Any, plain: Any, tmp_path: Path) -> None:
+    """The second one neither writes into the folder of the first one nor removes its files."""
+    store = open_store(str(tmp_path / "one"))
+    with removed_on_failure(store):
+        store.put("file", b"of the first")
+        with pytest.raises(UserError, match="still running or was killed"), removed_on_failure(store):
+            pytest.fail("it must not write")
+        assert store.get("file") == b"of the first" and store.exists(UNFINISHED)
+    assert [*store.list("")] == ["file"]
 
 
 def test_a_dataset_whose_parent_is_no_place_can_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 
 from recaption.errors import ClusterError, ConfigError
 from recaption.run import connect
-from recaption.run.connect import Mode, auth_mode, check_address, check_listening
+from recaption.run.connect import Mode, auth_mode, check_address, check_listening, check_temporary_folder
 
 REFUSED = (
     "ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken: Authentication token is missing or incorrect."
@@ -30,6 +31,43 @@ def test_malformed_addresses_are_errors(address: str) -> None:
 @pytest.mark.parametrize("address", ["auto", "head:6379", "[::1]:6379"])
 def test_addresses_of_a_cluster_are_accepted(address: str) -> None:
     check_address(address)
+
+
+@pytest.mark.parametrize(
+    ("folder", "fault"),
+    [
+        ("/tmp/" + "x" * 60, "has 65 bytes, but at most [34][0-9] are allowed"),
+        ("/tmp/\u00fc", "has characters that are not ASCII"),
+        ("tmp", "is not an absolute path"),
+        ("", "is not an absolute path"),
+        (__file__, "is not a folder|has .* bytes"),
+    ],
+)
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_folder_in_which_ray_cannot_start_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, folder: str, fault: str
+) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(name, folder)
+    with pytest.raises(
+        ConfigError, match=rf"^{name} is '{folder}', which ({fault}).* Set RAY_TMPDIR to another folder"
+    ):
+        check_temporary_folder()
+
+
+def test_the_longest_folder_is_accepted_and_ray_would_accept_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.utils import validate_socket_filepath
+
+    name = f"ray/session_2026-12-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    longest = "/" + "x" * (107 - len(name) - 2)
+    monkeypatch.setenv("RAY_TMPDIR", longest)
+    check_temporary_folder()
+    validate_socket_filepath(f"{longest}/{name}")
+    monkeypatch.setenv("RAY_TMPDIR", f"{longest}x")
+    with pytest.raises(ConfigError, match="bytes"):
+        check_temporary_folder()
+    with pytest.raises(OSError, match="107"):
+        validate_socket_filepath(f"{longest}x/{name}")
 
 
 def test_an_address_without_a_server_is_an_error() -> None:

@@ -37,7 +37,7 @@ def test_each_caption_is_one_request_that_names_the_language() -> None:
 
 
 def test_raw_captions_are_translated_without_over() -> None:
-    image = replace(IMAGE, raw_captions=("a kite ", " ", "a dog"))
+    image = replace(IMAGE, raw_captions=("a kite ", " ", "\u200b\ufeff", "a dog"))
     made = task(raw=True)
     assert not made.reads
     units = made.units(image, {})
