@@ -113,6 +113,7 @@ def test_text_tasks_of_images_are_killed_resumed_built_and_read(
             {"id": "raw_zh", "model": "lm", "task": "translate", "lang": "zh", "raw": True, "granularity": "short"},
             {"id": "parts", "model": "lm", "task": "aspects", "over": "long", "ontology": ontology},
             {"id": "prior", "model": "lm", "task": "ppl", "over": ["long", "zh"]},
+            {"id": "read", "model": "lm", "task": "review", "over": ["long", "parts"]},
         ],
         "output": {"path": str(out), "format": "webdataset", "require": ["long", "zh", "parts", "prior", "seen"]},
     }
@@ -124,7 +125,7 @@ def test_text_tasks_of_images_are_killed_resumed_built_and_read(
         finish(data, Crashes(patch, at=20, seed=1))
     killed, stored = len(TaskEngine.asked), len(stored_answers(out))
     build = finish(data)
-    expected = IMAGES * (1 + 1 + 1 + 1 + 1 + 2) + 3 * (IMAGES * 2 // 3)
+    expected = IMAGES * (1 + 1 + 1 + 1 + 1 + 2 + 1) + 3 * (IMAGES * 2 // 3)
     assert killed < expected and len(TaskEngine.asked) == killed + expected - stored, "what is stored is not sent again"
 
     captions = {row["caption_id"]: row for row in rows(build, "captions")}
@@ -145,6 +146,12 @@ def test_text_tasks_of_images_are_killed_resumed_built_and_read(
     for row in rows(build, "ppl"):
         assert sum(row["nbytes"]) == len(captions[row["caption_id"]]["text"].encode())
         assert row["logprobs"] == [-float(n) for n in row["nbytes"]]
+    reviewed = {row["sub_id"]: row["is_meta"] for row in rows(build, "reviews")}
+    assert reviewed == {s["sub_id"]: "dog" in s["text"] for s in subs if s["generation"] in ("long", "parts")}
+    for s in subs:
+        if s["sub_id"] in reviewed:  # by the rules, "The cup is red." of `parts` repeats the sentence of `long`
+            assert (s["is_meta"], s["dup_of"]) == (reviewed[s["sub_id"]], None)
+            assert s["is_fragment"] or (s["weight"] > 0.1) == (not s["is_meta"])
     assert [(r["tag"], r["rank"]) for r in rows(build, "model_tags")] == [("cup", 0), ("table", 1)] * IMAGES
     matches = rows(build, "matches")
     assert len(matches) == 2 * IMAGES * 2 // 3 and {row["class_name"] for row in matches} == {"red cup", "dog"}
@@ -156,6 +163,6 @@ def test_text_tasks_of_images_are_killed_resumed_built_and_read(
     query = "SELECT count(*) AS n, count(translated_from) AS t, count(aspect) AS a FROM captions"
     valid = sum(row["is_valid"] for row in aspects)
     assert inspected(out, query, capsys) == {"n": 4 * IMAGES + valid, "t": 2 * IMAGES, "a": valid}
-    for table in ("aspects", "ppl", "model_tags", "matches"):
+    for table in ("aspects", "ppl", "model_tags", "matches", "reviews"):
         assert inspected(out, f"SELECT count(*) > 0 AS some FROM {table}", capsys) == {"some": True}
     assert main(["report", str(out), "-o", str(tmp_path / "report.html")]) == 0

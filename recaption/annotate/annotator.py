@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from recaption.annotate import flags, meta, split
 from recaption.annotate import lexicon as lex
 from recaption.annotate.custom_tables import CustomRows, described, load_tables
-from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences
+from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences, Repetition, known_shares
 from recaption.annotate.openers import content_start
 from recaption.annotate.spacy_tagger import Tagger
 from recaption.annotate.tag import tags
@@ -153,6 +153,31 @@ class Annotator:
         tables, table_failures = rows.tables()
         return Annotated(images=done, tables=tables, failures=(*failures, *table_failures))
 
+    def weights(self, captions: Sequence[Caption]) -> dict[str, float]:
+        """The weights of the sub-captions of an image by sub_id, with the flags that they have now.
+
+        `captions` are all captions of the image, as `annotate` returns them, but `is_meta` and `dup_of` may differ.
+        """
+        subs = [sub for caption in captions for sub in caption.sub_captions]
+        parsed = [sub for sub in subs if not sub.is_unparsed]
+        texts = (sub.text[_compared_from(sub.text, sub.content_start - sub.char_start) :] for sub in parsed)
+        shares = dict(zip((sub.sub_id for sub in parsed), known_shares(texts), strict=True))
+        return {sub.sub_id: self._weight(sub, shares.get(sub.sub_id, 0.0)) for sub in subs}
+
+    def _weight(self, sub: SubCaption, known_share: float) -> float:
+        is_tagged = (sub.lang or "").split("-")[0] == self._tagger.lang
+        knows_objects = not sub.is_unparsed and (is_tagged or not any(map(str.isalpha, sub.text)))
+        return weight(
+            self._settings.weights,
+            n_words=sub.n_words,
+            objects=sub.objects if knows_objects else None,
+            repetition=Repetition(sub.dup_of, known_share),
+            is_fragment=sub.is_fragment,
+            is_negation=sub.is_negation,
+            is_meta=sub.is_meta,
+            is_boilerplate=sub.is_boilerplate,
+        )
+
     def _parse(self, captions: list[Caption]) -> Generator[list[_Sentence] | Failed]:
         for start in range(0, len(captions), _ZONE):
             gc.collect(0)  # only objects created since the last zone
@@ -266,9 +291,8 @@ class Annotator:
             is_meta = text[:opener].rstrip().endswith(":")
             opener, content = 0, _content_tokens(sentence, text, 0)
         n_words = count_words(text)
-        compared, compared_tokens = opener, content
-        if opener and not _COMPARED_OPENINGS.isdisjoint(text[:opener].casefold().split()):
-            compared, compared_tokens = 0, _content_tokens(sentence, text, 0)
+        compared = _compared_from(text, opener)
+        compared_tokens = content if compared == opener else _content_tokens(sentence, text, 0)
         is_parsed = is_english and is_tagged
         repetition = earlier.add(sub_id, text[compared:], objects, compared_tokens if is_parsed else ())
         has_end, is_cut = split.has_end(text), is_last and caption.finish_reason == "length"
@@ -323,6 +347,12 @@ class Annotator:
             replace(tag, label=label(tag.lemma, tag.attributes)) if tag.kind in ("object", "absent") else tag
             for tag in found
         )
+
+
+def _compared_from(text: str, opener: int) -> int:
+    """Where the part of a sub-caption begins that is compared with others: after its opener, unless the opener has one
+    of `_COMPARED_OPENINGS`."""
+    return opener if _COMPARED_OPENINGS.isdisjoint(text[:opener].casefold().split()) else 0
 
 
 def _is_visible(tag: Tag) -> bool:

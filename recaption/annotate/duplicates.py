@@ -110,6 +110,16 @@ class Repetition(NamedTuple):
 NO_REPETITION: Final = Repetition(None, 0.0)
 
 
+def known_shares(contents: Iterable[str]) -> list[float]:
+    """`Repetition.known_share` of each of these sentences of one image, in order."""
+    known, shares = set[str](), list[float]()
+    for content in contents:
+        stems = frozenset(_content_stems(WORD.findall(content.casefold())))
+        shares.append(len(stems & known) / len(stems) if stems else 0.0)
+        known |= stems
+    return shares
+
+
 @dataclass(frozen=True)
 class _Compared:
     """A sentence, prepared for comparison. What only `_agree` needs is computed on demand, because few sentences need
@@ -272,7 +282,7 @@ class EarlierSentences:
         self, sub_id: str, content: str, objects: Sequence[Tag], tokens: Sequence[Token], before: str | None
     ) -> Repetition:
         found = WORD.findall(content.casefold())
-        stems = tuple([stem(word) for word in found if word not in STOP_WORDS] or found)
+        stems = _content_stems(found)
         if not stems:
             return NO_REPETITION
         distinct = frozenset(stems)
@@ -499,6 +509,11 @@ def _differ(a: _Numbers, b: _Numbers) -> bool:
     """Whether two sentences give different numbers for things of one name: "a white plate" and "two white plates"."""
     (counts, plurals), (other_counts, other_plurals) = a, b
     return plurals.isdisjoint(other_plurals) or bool(counts and other_counts and counts.isdisjoint(other_counts))
+
+
+def _content_stems(found: list[str]) -> tuple[str, ...]:
+    """Stems of the words that are no stop words; of all words if there are no others."""
+    return tuple([stem(word) for word in found if word not in STOP_WORDS] or found)
 
 
 def _caption_of(sub_id: str) -> str:

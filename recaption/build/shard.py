@@ -15,6 +15,7 @@ from recaption.annotate import Annotator
 from recaption.annotate.confidence import with_confidence
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
 from recaption.build.results import Result, is_whole, result_of, task_tables
+from recaption.build.reviewed import with_reviews
 from recaption.build.support import weighed
 from recaption.build.unique import KeyHashes, key_hashes
 from recaption.config import Annotate, Pipeline
@@ -26,6 +27,7 @@ from recaption.output.paths import STORED
 from recaption.output.units import ShardAnswers
 from recaption.source import Source
 from recaption.tasks.question import Question
+from recaption.tasks.review import REVIEWS
 from recaption.types import Answer, Caption, Image, Reject, SourceShard
 from recaption.write import (
     Encoder,
@@ -170,6 +172,7 @@ def write_assembled(
     if assembled.confident:
         records = [replace(r, captions=tuple(_confident(c, assembled) for c in r.captions)) for r in records]
     custom_tables = {**annotated.tables, **assembled.tables}
+    records = with_reviews(records, assembled.tables.get(REVIEWS.name), spec.questions, annotator.weights)
     records = weighed(records, custom_tables, pipeline.annotate.weights)
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]

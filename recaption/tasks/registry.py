@@ -31,6 +31,7 @@ TASKS: Final[Mapping[str, str]] = {
     "match": "recaption.tasks.match:MatchTask",
     "tags": "recaption.tasks.tags:TagsTask",
     "ppl": "recaption.tasks.ppl:PplTask",
+    "review": "recaption.tasks.review:ReviewTask",
     "compare": "recaption.tasks.compare:CompareTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import golden_set
 import pytest
+from golden_set import GOLDEN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -169,6 +171,33 @@ def test_spans_of_any_text_are_valid(annotator: Annotator, make: Make, raw: str)
         for tag in sub.tags:
             assert text[tag.char_start : tag.char_end] == tag.text
             assert sub.char_start <= tag.char_start < tag.char_end <= sub.char_end
+
+
+def test_weights_of_unchanged_sub_captions_are_those_of_the_annotation(annotator: Annotator, make: Make) -> None:
+    """Also the factor for words that earlier sub-captions of the image have, which is not stored."""
+    images = [
+        [make(caption.text, n) for n, caption in enumerate(image.captions)]
+        for path in sorted(GOLDEN.glob("*.txt"))
+        for image in golden_set.read(path)
+    ]
+    images += [[make(describe_long(sample_scene(seed)))] for seed in range(20)]
+    images += [[make("A dog sits."), replace(make("1234. 一只狗。 一只狗。", 1), lang="zh")]]
+    images += [[make("A cat. " * (MAX_CHARACTERS // 6)), make("A black and white photograph of a cat. A cat.", 1)]]
+    done = annotator.annotate(images)
+    assert sum(sub.is_unparsed for captions in done for caption in captions for sub in caption.sub_captions) == 1
+    for captions in done:
+        subs = [sub for caption in captions for sub in caption.sub_captions]
+        assert annotator.weights(captions) == {sub.sub_id: sub.weight for sub in subs}
+
+
+def test_weights_follow_changed_flags(annotator: Annotator, make: Make) -> None:
+    (captions,) = annotator.annotate([[make("A red kite flies. The mood is calm. A red kite flies.")]])
+    (done,) = captions
+    first, mood, again = done.sub_captions
+    assert (mood.is_meta, again.dup_of) == (True, first.sub_id)
+    subs = (replace(first, is_meta=True), replace(mood, is_meta=False), replace(again, dup_of=None))
+    weights = annotator.weights([replace(done, sub_captions=subs)])
+    assert [weights[sub.sub_id] for sub in subs] == [pytest.approx(first.weight / 10), 0.4, 0.8]
 
 
 def test_results_do_not_depend_on_batches_or_earlier_calls(annotator: Annotator, make: Make) -> None:

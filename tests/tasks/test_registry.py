@@ -70,7 +70,7 @@ def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         registry.load(name, {})
     known = "caption, verify, score, repair, regions, negatives, verify_negatives, rewrite, crop, ocr, aspects, "
-    known += "translate, class_texts, match, tags, ppl, compare"
+    known += "translate, class_texts, match, tags, ppl, review, compare"
     assert str(error.value) == f"unknown task {name!r}; allowed: {known} and package.module:Class"
 
 
