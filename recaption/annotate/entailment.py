@@ -13,44 +13,12 @@ from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from recaption.annotate import lexicon as lex
-from recaption.annotate.content_words import STOP_WORDS
+from recaption.annotate.clauses import FRAMES, POSES, Clause, Word, clauses_of, is_implied, is_noun, is_person, word_of
 from recaption.annotate.lexicon import word_set, words
-from recaption.annotate.reduced import BACKGROUND_OF, HEDGES, NEW_CLAUSE
-from recaption.annotate.stems import CONTRASTS, PLACE_WORDS, PLACES, implied_by, stem
-from recaption.annotate.tagged_words import NOUNS, PLURAL, Token
+from recaption.annotate.stems import CONTRASTS, PLACES, implied_by, stem
+from recaption.annotate.tagged_words import Token
 
-_WEIGHTLESS: Final = HEDGES | word_set("""
-    midst progress punctuated nestled
-    through along within throughout among amid amidst during via upon atop across towards toward
-    feature features featuring featured include includes including contain contains containing consist consists
-    depict depicts depicted show shows shown display displays capture captures captured present presence
-    several various multiple numerous many variety different some number group couple few everyone whole all
-    maybe might may seemingly apparently evidently would could must indicate indicates suggest suggests
-    enjoy enjoys enjoying time moment experience ready prepared way process filled
-    get getting take takes taking taken do doing go going come make makes made use uses using used set
-    side area part close closer nearby prominently clearly quite still currently actively simply directly
-    type kind sort item object thing element while what where when if because addition
-    beautiful nice lovely picturesque scenic impressive interesting stunning charming perfect great good unique fun
-    cozy cosy delicious tasty dining main primary focus scene view environment setting surroundings space
-    color colour colors colours looks appearance design
-    types kinds sorts items objects things elements further farther combination eye-catching
-    lively bustling vibrant majestic cheerful relaxed playful joyful casual company companionship
-    natural dynamic creative safe comfortable social celebratory healthy rustic curious artistic
-    assortment collection selection amount generous diverse but either pattern patterns texture textures finish
-    adorned adorning adorns decorated standing-out featuring
-    """)
-"""Words that add nothing that can be seen to a sentence that has the others."""
-_CLOSE: Final = word_set("close closer")
-_CLOSE_BY: Final = word_set("close closely closer tightly")
-_ONE: Final = word_set("one ones other")
 _SIDES: Final = word_set("left right")
-_TWO: Final = word_set("both two")
-_NEAR_VIEWER: Final = word_set("camera viewer foreground each one background")
-"""What a thing is close to without being near another: "close to the camera", "close to each other"."""
-_FRAMES: Final = word_set("field scene room area image picture photo frame")
-"""Nouns that add nothing to an area: "the left side of the field"."""
-_POSES: Final = frozenset(map(stem, words("sitting standing resting lying placed positioned located situated topped")))
-"""What of a thing that is not alive says no more than where it is."""
 _ROLES: Final = frozenset(
     map(
         stem,
@@ -61,15 +29,13 @@ _ROLES: Final = frozenset(
     )
 )
 """Persons who may be called so wherever there is a person."""
-_OF_PRONOUNS: Final = {"he": "man", "she": "woman"}
-_SUBJECT_PRONOUNS: Final = word_set("he she it they")
 _NAMELESS: Final = frozenset(map(stem, words("cell mobile railroad railway airport")))
 """Modifiers without which the noun means the same: "cell phone"."""
 _PROVED: Final = word_set("behind under background inside front")
 """Places for which the words do not count: `Statement.has_places_of` compares them."""
 _OFTEN_WEAK: Final = (
-    _POSES
-    | frozenset(map(stem, _FRAMES))
+    POSES
+    | frozenset(map(stem, FRAMES))
     | _ROLES
     | _NAMELESS
     | _PROVED
@@ -78,11 +44,9 @@ _OFTEN_WEAK: Final = (
 """Stems that `_Known.implies` may accept though no word of the earlier sentence implies them."""
 _MASS: Final = frozenset(map(stem, words("foliage forest greenery vegetation grass fruit luggage traffic")))
 """Singular nouns for several things: "leaves" after "foliage"."""
-_GROUPS: Final = word_set("crowd team herd flock family group pair couple figure")
 _LIGHT: Final = frozenset(
     map(stem, words("light lighting tones colors hues shades palette brightness glow photo image picture"))
 )
-_OF: Final = word_set("of at in")
 _GROUNDS: Final = frozenset(map(stem, words("grass sand snow dirt mud rock gravel soil")))
 _GROUND_NOUNS: Final = frozenset(map(stem, words("field ground terrain surface land")))
 """What says no more than its material: "a grassy field" after "grass"."""
@@ -93,30 +57,14 @@ _SPORTS: Final = frozenset(map(stem, words("surf ski snowboard skateboard skate 
 """What those who are named after it do, unless something else is said of them."""
 _OTHER_DEEDS: Final = frozenset(map(stem, words("stand sit lie walk hold wear carry wait pose look talk rest fall")))
 _AGENT_ENDINGS: Final = ("er", "ist")
-_AREAS: Final = word_set("center corner foreground background")
 _CONVERSE: Final = {"behind": word_set("on from"), "under": word_set("on from in")}
 """Places -> prepositions of the converse: "the wall behind the sign" after "a sign on the wall"."""
-_JOINED: Final = word_set("covered filled")  # "snow-covered"
 _SHADES: Final = {"blue": word_set("azure"), "green": word_set("verdant greenery")}
 """Colours -> words that imply them."""
-_AREA_NOUNS: Final = word_set("side part edge corner half section area")
-"""Nouns after which a place is an area of the picture or of a room: "on the left side of the room"."""
-_PREPOSITIONS: Final = word_set("on in at with of from to by")
 _AGENT: Final = word_set("by with")
 _ON: Final = word_set("on in")
 _RELATIONS: Final = word_set("near beside above below under behind front over outside opposite")
 _SYMMETRIC: Final = word_set("beside near")
-_JOINING: Final = word_set("and with")
-_NOT_WORDS: Final = word_set("together")
-_SPECIAL: Final = (
-    NEW_CLAUSE
-    | _JOINING
-    | _AREA_NOUNS
-    | _PREPOSITIONS
-    | PLACE_WORDS
-    | _NOT_WORDS
-    | word_set("one ones other both 's ’s ' to he she it they")
-)
 _IMPLYING: Final = {
     "noun": ("noun", "adj"),
     "modifier": ("noun", "adj"),
@@ -127,29 +75,11 @@ _IMPLYING: Final = {
 """Part of a word -> parts of the words that may imply it."""
 
 
-class _Word(NamedTuple):
-    """A word that states something.
-
-    `part` is noun, modifier (a noun before a noun), owner (a noun with a genitive s), verb, adj, area (a place in the
-    picture), weak (states something only of the earlier sentence) or other. `preposition` is the last one before a
-    noun.
-    """
-
-    stem: str
-    part: str
-    plural: bool = False
-    preposition: str = ""
-    of: str = ""
-
-
-_Clause = list[_Word]
-
-
 class Statement:
     """What a sentence states, by clause."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self.clauses = [clause for clause in _clauses(tokens) if clause]
+        self.clauses = [clause for clause in clauses_of(tokens) if clause]
         self.stems = {word.stem for clause in self.clauses for word in clause if word.part != "weak"}
 
     @cached_property
@@ -183,7 +113,7 @@ class Statement:
         """Whether `other` states all that this sentence states."""
         return not self.missing(other) and self.agrees_with(other)
 
-    def missing(self, other: Statement) -> list[_Word]:
+    def missing(self, other: Statement) -> list[Word]:
         """The words that `other` does not imply."""
         known = other.known
         return [word for clause in self.clauses for word in clause if not known.implies(word)]
@@ -200,12 +130,12 @@ class Statement:
 
     def _has_adjectives_of(self, other: Statement) -> bool:
         """Whether a noun that is an adjective in `other` is said of the same thing: "snow" after "snowy stairs"."""
-        nouns = {word.stem for clause in self.clauses for word in clause if _is_noun(word)}
+        nouns = {word.stem for clause in self.clauses for word in clause if is_noun(word)}
         known = {word.stem for clause in other.clauses for word in clause if word.part != "adj"}
         for clause in other.clauses:
             for at, word in enumerate(clause):
                 if word.part == "adj" and word.stem in nouns and word.stem not in known:
-                    head = next((after.stem for after in clause[at + 1 :] if _is_noun(after)), "")
+                    head = next((after.stem for after in clause[at + 1 :] if is_noun(after)), "")
                     if head and not _any_same(nouns, {head}):
                         return False
         return True
@@ -221,7 +151,7 @@ class Statement:
                     after = [w.stem for w in clause[at + 1 :] if _has_qualities(w)]
                     if after[:1] != [""]:  # "the black one"
                         out.setdefault(word.stem, set()).update(before[:1] + before[-1:] + after[:1])
-                elif _is_noun(word):
+                elif is_noun(word):
                     before.append(word.stem)
         return out
 
@@ -261,7 +191,7 @@ class Statement:
             for word in clause:
                 if is_there and word.preposition in _CONVERSE[place.place] and _any_same(place.nouns, {word.stem}):
                     return True
-                is_there = is_there or (_is_noun(word) and _any_same({place.after}, {word.stem}))
+                is_there = is_there or (is_noun(word) and _any_same({place.after}, {word.stem}))
         return False
 
     def is_in(self, place: _Place) -> bool:
@@ -271,7 +201,7 @@ class Statement:
             for word in clause:
                 if is_there and word.preposition in ("in", "inside") and _any_same({place.after}, {word.stem}):
                     return True
-                is_there = is_there or (_is_noun(word) and _any_same(place.nouns, {word.stem}))
+                is_there = is_there or (is_noun(word) and _any_same(place.nouns, {word.stem}))
         return False
 
     def is_of_background(self, other: Statement) -> bool:
@@ -293,7 +223,7 @@ class Statement:
 class _Known:
     """The words of an earlier sentence."""
 
-    def __init__(self, clauses: Iterable[_Clause]) -> None:
+    def __init__(self, clauses: Iterable[Clause]) -> None:
         self.modifiers: set[str] = set()
         self.plurals: dict[str, set[bool]] = {}  # by stem, without modifiers
         self.by_part: dict[str, set[str]] = {"noun": set(), "verb": set(), "adj": set()}
@@ -314,7 +244,7 @@ class _Known:
                     self.prepositions.setdefault(word.stem, set()).add(word.preposition)
         self.by_part["adj"] |= self.by_part["verb"]
 
-    def implies(self, word: _Word) -> bool:
+    def implies(self, word: Word) -> bool:
         found, part = word.stem, word.part
         if part == "weak" or found in _PROVED or (found in self.modifiers and part != "noun"):
             return True
@@ -363,7 +293,7 @@ class _Known:
         )
         return has_base and any(map(is_person, self.by_part["noun"]))
 
-    def has_prepositions_of(self, clauses: Iterable[_Clause]) -> bool:
+    def has_prepositions_of(self, clauses: Iterable[Clause]) -> bool:
         """Whether nothing in `clauses` is on or in what it is only near to here."""
         nouns = (word for clause in clauses for word in clause if word.preposition in _ON)
         return not any(word.stem in self.prepositions and self.prepositions[word.stem] <= _RELATIONS for word in nouns)
@@ -381,14 +311,9 @@ def _derived(found: str) -> tuple[str, ...]:
     return (found + "y", found + "en", found.removesuffix("y"), found.removesuffix("en"))
 
 
-def is_implied(noun: str, other: str) -> bool:
-    """Whether the noun with the stem `other` implies that with the stem `noun`."""
-    return noun == other or other in implied_by("noun", noun)
-
-
 def core(tokens: Sequence[Token]) -> set[str]:
     """Stems of the words that state something, found faster than by `Statement`: some of them may be weak."""
-    return {word.stem for token in tokens if (word := _word(token.text, token.tag, False)) is not None}
+    return {word.stem for token in tokens if (word := word_of(token.text, token.tag, False)) is not None}
 
 
 def may_imply(known: Collection[str], missing: Iterable[str]) -> bool:
@@ -415,119 +340,7 @@ def _implying(found: str) -> frozenset[str]:
     )
 
 
-def _clauses(tokens: Sequence[Token]) -> list[_Clause]:
-    clause: _Clause = []
-    out = [clause]
-    before = preposition = ""
-    is_held = is_next = False
-    for at, token in enumerate(tokens):
-        word, tag = token.text, token.tag
-        if word in _SPECIAL:
-            if word in NEW_CLAUSE or (before == "," and word in _JOINING):
-                clause = []
-                out.append(clause)
-                is_next = False
-            if is_next and word in _AREA_NOUNS and clause[-1].stem in PLACES:
-                clause[-1] = clause[-1]._replace(part="area")
-            if is_next and tag == "POS":
-                clause[-1] = clause[-1]._replace(part="owner")
-            if word in _PREPOSITIONS:
-                preposition = word
-            elif word in PLACE_WORDS:
-                preposition = stem(word)
-            is_pronoun = not clause and at + 1 < len(tokens) and tokens[at + 1].text in _PREPOSITIONS
-            if word in _ONE and (is_pronoun or (clause and clause[-1].part == "adj")):
-                clause.append(_Word("", "weak"))
-            if word == "both":
-                clause.append(_Word("two", "weak"))
-            if (
-                word == "to"
-                and before in _CLOSE
-                and not any(other.text in _NEAR_VIEWER for other in tokens[at + 1 : at + 3])
-            ):
-                clause.append(_Word("near", "weak"))
-            if word in _SUBJECT_PRONOUNS and not clause:
-                clause.append(_Word(_OF_PRONOUNS.get(word, ""), "weak", word == "they"))
-            if (before == "each" and word == "other") or (before == "by" and word == "side"):
-                if clause and clause[-1].stem == "beside":
-                    clause.pop()  # "next to each other"
-                clause.append(_Word("together", "other"))
-            elif word == "together":
-                clause.append(_Word("together", "other" if before in _CLOSE_BY else "weak"))
-        was_next, is_next = is_next, False
-        is_part = tag == "CD" and at + 1 < len(tokens) and tokens[at + 1].text == "-"  # "a two-lane road"
-        found = None if is_part else _word(word, tag, before == "-")
-        if found is not None:
-            if tag == BACKGROUND_OF:
-                found = found._replace(preposition="of")
-            is_held = is_held or found.stem == "hold"
-            if word in _FRAMES and preposition == "of" and clause and clause[-1].part == "area":
-                clause.append(found._replace(part="weak"))
-            elif not (is_held and found.stem == "hand" and before not in _TWO):
-                if found.part == "noun":
-                    place = preposition
-                    if (
-                        was_next
-                        and clause[-1].part == "noun"
-                        and not word.endswith("ing")  # "an elephant spraying dust", tagged as a noun
-                        and not is_implied(found.stem, clause[-1].stem)
-                    ):
-                        place = clause[-1].preposition
-                        clause[-1] = clause[-1]._replace(part="modifier")  # "clock tower", not "laptop computer"
-                    if place:
-                        found = found._replace(preposition=place)
-                    is_described = was_next and clause[-1].part in ("adj", "modifier")
-                    if is_described or (place in _OF and clause and clause[-1].part == "noun"):
-                        found = found._replace(of=clause[-1].stem)
-                clause.append(found)
-                is_next = True
-        if tag in NOUNS and word not in _AREA_NOUNS:
-            preposition = ""
-        before = word
-    for clause in out:
-        _weaken_poses(clause)
-    return out
-
-
-def _weaken_poses(clause: _Clause) -> None:
-    """Makes "sitting" weak in "a vase sitting on a table", but not in "a dog sitting on a table"."""
-    subject = ""
-    for at, word in enumerate(clause):
-        if not subject and _is_noun(word):
-            subject = word.stem
-        elif subject and word.stem in _POSES and word.part in ("verb", "adj"):
-            if not _is_alive(subject):
-                clause[at] = word._replace(part="weak")
-            return
-
-
-@lru_cache(maxsize=8192)
-def is_person(noun: str) -> bool:
-    """Whether the noun with this stem is a person."""
-    return is_implied("person", noun) and not is_implied("animal", noun)  # "dog" may be a person in WordNet
-
-
-@lru_cache(maxsize=8192)
-def _is_alive(noun: str) -> bool:
-    return is_implied("person", noun) or is_implied("animal", noun) or noun in _GROUPS
-
-
-@lru_cache(maxsize=16384)
-def _word(word: str, tag: str, is_joined: bool) -> _Word | None:
-    """None for a word that states nothing. `is_joined`: it stands behind a hyphen."""
-    if not word[:1].isalnum() or word in _NOT_WORDS:
-        return None
-    is_weightless = word in STOP_WORDS or word in _WEIGHTLESS or (tag == "RB" and word.endswith("ly"))
-    if is_weightless and not is_joined:
-        return None
-    found = stem(word)
-    if is_joined and tag[:2] in ("JJ", "VB"):
-        return _Word(found, "weak" if word in _JOINED else "other")  # "snow-covered", "well-furnished"
-    part = "area" if found in _AREAS else {"NN": "noun", "VB": "verb", "JJ": "adj"}.get(tag[:2], "other")
-    return _Word(found, part, tag in PLURAL)
-
-
-def _of_background(clause: _Clause) -> set[str]:
+def _of_background(clause: Clause) -> set[str]:
     """The stems of what a clause says of the background: "a blurred green backdrop", "a backdrop of green"."""
     at = next((i for i, word in enumerate(clause) if word.stem == "background"), None)
     if at is None:
@@ -556,7 +369,7 @@ class _Place(NamedTuple):
     """All its words."""
 
 
-def _places(clauses: Iterable[_Clause]) -> list[_Place]:
+def _places(clauses: Iterable[Clause]) -> list[_Place]:
     out = []
     clauses = list(clauses)
     has_sides = len({word.stem for clause in clauses for word in clause if word.stem in _SIDES}) > 1
@@ -619,14 +432,14 @@ class _Action(NamedTuple):
     """The nouns after it."""
 
 
-def _actions(clauses: Iterable[_Clause]) -> list[_Action]:
+def _actions(clauses: Iterable[Clause]) -> list[_Action]:
     out = []
     for clause in clauses:
         for at, word in enumerate(clause):
             if word.part != "verb":
                 continue
-            before = [word for word in clause[:at] if _is_noun(word)]
-            after = [word for word in clause[at + 1 :] if _is_noun(word)]
+            before = [word for word in clause[:at] if is_noun(word)]
+            after = [word for word in clause[at + 1 :] if is_noun(word)]
             nouns = {before[0].stem, before[-1].stem} if before and clause[0].part != "weak" else set()
             is_reversed = before and after and (before[0].preposition or after[0].preposition in _AGENT)
             if is_reversed:  # "On the hill stands a barn", "The stall is covered by an awning"
@@ -641,17 +454,13 @@ def _same_action(action: _Action, other: _Action, is_one_of_several: bool) -> bo
     return not is_one_of_several or all(_any_same({noun}, other.after) for noun in action.after)
 
 
-def _nouns(words: Iterable[_Word]) -> list[str]:
-    return [word.stem for word in words if _is_noun(word)]
+def _nouns(words: Iterable[Word]) -> list[str]:
+    return [word.stem for word in words if is_noun(word)]
 
 
-def _is_noun(word: _Word) -> bool:
-    return word.part == "noun" and word.stem not in PLACES
-
-
-def _has_qualities(word: _Word) -> bool:
+def _has_qualities(word: Word) -> bool:
     """Whether an adjective may be said of it: it is a noun, or stands for one."""
-    return (_is_noun(word) and word.stem not in lex.COLOURS) or (word.part == "weak" and not word.stem)
+    return (is_noun(word) and word.stem not in lex.COLOURS) or (word.part == "weak" and not word.stem)
 
 
 def _any_same(nouns: Iterable[str], others: Iterable[str]) -> bool:
