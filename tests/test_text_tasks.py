@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from local_cluster import Crashed, Crashes, LocalTransport
+from local_run import local_runs
 from samples import jpeg, sample, write_tar
 from small_output import build_all
 from stored_answers import stored_answers
@@ -24,6 +25,7 @@ from recaption.io.store import LocalStore
 from recaption.output.answers import compact
 from recaption.output.lease import _OWN as lease_of_this_process
 from recaption.output.lease import claim
+from recaption.output.locate import current_build
 from recaption.source import open_source
 
 IMAGES = 12
@@ -166,3 +168,30 @@ def test_text_tasks_of_images_are_killed_resumed_built_and_read(
     for table in ("aspects", "ppl", "model_tags", "matches", "reviews"):
         assert inspected(out, f"SELECT count(*) > 0 AS some FROM {table}", capsys) == {"some": True}
     assert main(["report", str(out), "-o", str(tmp_path / "report.html")]) == 0
+
+
+def test_a_run_publishes_the_rows_of_its_own_inputs_also_after_they_are_changed_back(tmp_path: Path) -> None:
+    """All answers are stored after the first run, so only the name of a build tells the later ones from it."""
+    write_tar(tmp_path / "source" / "0.tar", [sample(f"{i:04d}", jpeg(i), "a cup") for i in range(2)])
+    file, out = tmp_path / "images.yaml", tmp_path / "out"
+    long = {"id": "long", "model": "m", "prompt": "describe_long"}
+    zh = {"id": "zh", "model": "lm", "task": "translate", "over": "long", "lang": "zh"}
+    data: dict[str, Any] = {
+        "name": "images",
+        "source": {"path": f"{tmp_path}/source/*.tar"},
+        "models": MODELS,
+        "output": {"path": str(out), "format": "webdataset"},
+    }
+
+    def scored(*over: str) -> set[str]:
+        prior = {"id": "prior", "model": "lm", "task": "ppl", "over": list(over)}
+        file.write_text(json.dumps({**data, "generate": [long, zh, prior]}))
+        assert main(["run", str(file)]) == 0
+        build = current_build(LocalStore(str(out)))
+        assert build is not None
+        return {row["caption_id"].split("/")[1] for row in rows(out / "builds" / build, "ppl")}
+
+    with local_runs():
+        assert scored("long", "zh") == {"long", "zh"}
+        assert scored("long") == {"long"}
+        assert scored("long", "zh") == {"long", "zh"}

@@ -25,6 +25,7 @@ from recaption.output import paths
 from recaption.output.locate import current_build, read_manifest
 from recaption.scrub import public_text
 from recaption.tasks import cleaning
+from recaption.tasks.question import Question
 from recaption.threads import waited
 from recaption.types import SCHEMA_VERSION
 from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
@@ -373,7 +374,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
         {
             "schema": SCHEMA_VERSION,
             "source": plan.pipeline.source.model_dump(mode="json"),
-            "generations": [question.folder for question in plan.questions],
+            "generations": [_generation(question) for question in plan.questions],
             "cleaning": cleaning.VERSION,
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
@@ -397,6 +398,20 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
     """A tokenizer can change under the same name or file, so its behaviour is part of the identity."""
     made = [[encoder.facts.name, encoder.facts.sha256] for encoder in token_encoders(pipeline.output.token_ids)]
     return {"token_ids": made} if made else {}
+
+
+def _generation(question: Question) -> dict[str, Any]:
+    """The answers of a generation, and what else a build takes from it: names in its rows, and in which order it reads
+    which others."""
+    generation = question.generation
+    return {
+        "answers": question.folder,
+        "model": generation.model,
+        "prompt": generation.prompt,
+        "granularity": generation.granularity,
+        "logprobs": question.logprobs,
+        "over": list(generation.over),
+    }
 
 
 def _task_settings(plan: Plan) -> dict[str, Any]:

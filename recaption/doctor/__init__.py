@@ -62,7 +62,9 @@ def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> 
         Check("cores", machine.cores, "see /proc/meminfo"),
         Check("compiler", partial(packages.compiler, pipeline), "install gcc and g++"),
         *([] if pipeline else [disk, engines]),
-        Check("temporary files", machine.temporary, "set TMPDIR to a writable folder"),
+        Check(
+            "temporary files", machine.temporary, "set RAY_TMPDIR to a writable folder with a short path, such as /tmp"
+        ),
         Check("open files", machine.open_files, "ulimit -n 65536"),
         Check("shared memory", partial(machine.shared_memory, replicated), "see df -h /dev/shm"),
         Check("ray", packages.ray, "correct RAY_ADDRESS, or unset it to use this machine"),

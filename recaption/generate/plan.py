@@ -78,7 +78,7 @@ def _requests_text(question: Question) -> str:
     reads = (
         f"{question.generation.task} over {', '.join(other.id for other in question.over)}, " if question.over else ""
     )
-    return f"{reads}{'several requests' if question.per_unit else '1 request'} per image"
+    return f"{reads}{'one or more requests' if question.per_unit else '1 request'} per image"
 
 
 def fingerprint(parts: dict[str, Any]) -> str:

@@ -156,6 +156,25 @@ def test_task_settings_that_only_choose_requests_are_part_of_the_name(tmp_path: 
     assert _task_settings(plan) == {}
 
 
+@pytest.mark.parametrize(
+    "change", [{"over": ("a",)}, {"over": ("a", "b")}, {"over": ("b", "a")}, {"model": "n"}, {"granularity": "short"}]
+)
+def test_what_a_build_takes_from_a_generation_is_part_of_its_name(tmp_path: Path, change: dict[str, Any]) -> None:
+    """None of it changes an answer."""
+    write_source(tmp_path, shards=1, per_shard=1)
+    plan = make_plan(config.validate(pipeline_data(tmp_path)))
+    (first, *_) = plan.questions
+
+    def name(**change: Any) -> str:
+        changed = replace(first, generation=replace(first.generation, **change))
+        made: Any = SimpleNamespace(pipeline=plan.pipeline, questions=[changed])
+        return _build_fingerprint(made, Annotator(plan.pipeline.annotate), frozenset(), None)
+
+    others = [{}, {"over": ("a",)}, {"over": ("a", "b")}, {"over": ("b", "a")}]
+    assert name(**change) == name(**change)
+    assert name(**change) not in {name(**other) for other in others if other != change}
+
+
 def test_unused_settings_keep_the_names_of_earlier_builds(tmp_path: Path) -> None:
     """Neither the default nor what is only said about the trainer makes an output be built again."""
     data = pipeline_data(tmp_path)

@@ -240,8 +240,8 @@ def test_the_passes_are_listed_if_generations_read_others(data: dict[str, Any]) 
     plan = planned(data, LONG, CHECK | {"model": "b"}, REPAIR)
     assert plan.lines() == [
         "pass 1 of 3, m, fake_engine:FakeEngine: long (1 request per image)",
-        "pass 2 of 3, b, fake_engine:FakeEngine: check (verify over long, several requests per image)",
-        "pass 3 of 3, m, fake_engine:FakeEngine: fixed (repair over check, several requests per image)",
+        "pass 2 of 3, b, fake_engine:FakeEngine: check (verify over long, one or more requests per image)",
+        "pass 3 of 3, m, fake_engine:FakeEngine: fixed (repair over check, one or more requests per image)",
     ]
     assert planned(data, LONG).lines() == []
 
