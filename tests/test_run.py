@@ -374,7 +374,7 @@ def test_all_raw_captions_are_kept_and_unused_files_are_listed(tmp_path: Path) -
     outcome = run(data)
     assert outcome.unused == (
         "files that are not images: 1 .txt",
-        "images that no table names, so they have no columns: 2",
+        "tables for the images that they do not name, which are captioned without columns: 2",
     )
     shard = next((out / "dataset" / "captions").glob("*.parquet"))
     raw = [row for row in pq.read_table(shard).to_pylist() if row["generation"] == "raw"]

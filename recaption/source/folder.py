@@ -249,7 +249,11 @@ class FolderSource:
                 )
                 without &= ~np.isin(np.array(scan.stems, np.uint64), texts)
             unnamed = int(without.sum())
-            found += [f"images that no table names, so they have no columns: {unnamed:,}"] if unnamed else []
+            found += (
+                [f"tables for the images that they do not name, which are captioned without columns: {unnamed:,}"]
+                if unnamed
+                else []
+            )
         return found + unused_captions(self.columns(), self.config)
 
     def _why_unread(self) -> str:

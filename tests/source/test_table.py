@@ -81,7 +81,7 @@ def test_a_table_in_each_subfolder_is_read(photos: Callable[..., Path], source: 
     assert found["train/deep/2"].columns == {"n": 2}
     assert (found["top"].columns, found["top"].detail) == ({}, "no table names this image")
     assert made.columns() == {"caption", "text", "n", "licence"}
-    assert made.unused() == ["images that no table names, so they have no columns: 1"]
+    assert made.unused() == ["tables for the images that they do not name, which are captioned without columns: 1"]
 
 
 def test_an_output_by_position_reads_the_table_of_the_folder_only(photos: Callable[..., Path], source: Build) -> None:
