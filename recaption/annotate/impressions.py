@@ -7,7 +7,6 @@ The subject is a mood, the style or the lighting, and not a thing. What another 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 
 from recaption.annotate import lexicon as lex
@@ -22,6 +21,7 @@ from recaption.annotate.stated import (
     noun_heads,
     stated_things,
     verb_lemma,
+    word_at,
 )
 from recaption.annotate.tagged_words import FINITE, NOUNS, Token, lemma_of
 
@@ -112,7 +112,7 @@ def _is_joint(words: Sequence[Token]) -> bool:
 
 
 def _is_mood(words: Sequence[Token], visible: Sequence[int]) -> bool:
-    """Whether a mood is told: "The atmosphere is one of calm", "The image has a candid quality"."""
+    """Whether the sentence describes a mood: "The atmosphere is one of calm", "The image has a candid quality"."""
     subject, verb = _subject(words)
     if verb == len(words) or any(at < words[verb].start for at in visible) or names_absent(words):
         return False  # "The atmosphere of the garage is tidy"
@@ -139,16 +139,12 @@ def _is_mood(words: Sequence[Token], visible: Sequence[int]) -> bool:
 
 def _is_weather_at(words: Sequence[Token], at: int) -> bool:
     """Whether the phrase at this offset names the weather or a time of the day."""
-    first = bisect_left(words, at, key=_start)
+    first = word_at(words, at)
     noun = next((word for word in words[first : first + _PHRASE] if word.tag in NOUNS), None)
     return noun is not None and lemma_of(noun) in _WEATHER
 
 
-def _start(word: Token) -> int:
-    return word.start
-
-
 def _begins_clause(words: Sequence[Token], at: int) -> bool:
     """Whether a clause begins with the phrase at this offset: "as the sun is low"."""
-    i = bisect_left(words, at, key=_start)
+    i = word_at(words, at)
     return any(word.text in _CLAUSES for word in words[max(i - 2, 0) : i])

@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import attrgetter
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lexicon import word_set
@@ -98,10 +99,12 @@ _IN_E = frozenset(verb for verb in LIGHT_VERBS | _INWARD | lex.EFFECTS if verb.e
 _SUBJECT_TAGS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
 _MAX_ADVERBIAL = 14  # tokens of an adverbial before the subject
 _MAX_COMPLEMENT = 16  # words read after the verb
+_START = attrgetter("start")
 
 
-def _start(word: Token) -> int:
-    return word.start
+def word_at(words: Sequence[Token], at: int) -> int:
+    """The index of the first word that begins at this offset of the caption or after it."""
+    return bisect_left(words, at, key=_START)
 
 
 def names_place(words: Sequence[Token]) -> bool:
@@ -178,7 +181,7 @@ def stated_things(words: Sequence[Token], visible: Sequence[int]) -> Sequence[in
 
 def _is_light_at(words: Sequence[Token], at: int) -> bool:
     """Whether the phrase at this offset is light or a shadow: "long shadows". Not "a light-colored room"."""
-    first = noun = bisect_left(words, at, key=_start)
+    first = noun = word_at(words, at)
     while noun < len(words) and (words[noun].tag in _DESCRIBING_TAGS or words[noun].text in ("and", ",")):
         noun += 1
     if noun == len(words) or words[noun].text not in _LIGHT_EFFECTS or words[noun].tag not in NOUNS:
@@ -217,7 +220,7 @@ def effect_start(words: Sequence[Token]) -> int | None:
 def _is_event_at(words: Sequence[Token], at: int) -> bool:
     """Whether the phrase at this offset names an event: "…, showcasing the excitement of a tennis match". Not "…,
     making it perfect for a wedding"."""
-    noun = bisect_left(words, at, key=_start)
+    noun = word_at(words, at)
     before = [word.text for word in words[max(noun - 2, 0) : noun]]
     return "of" in before and lex.is_event(_phrase(words, noun)[1])
 
@@ -259,7 +262,7 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
     "…, as the people chat", "…, and the man is in mid-air", "…, with many birds in the air", "The mood is that of a
     rock concert". Not "…, with the red coat as the only accent": a thing that is known already.
     """
-    noun = bisect_left(words, at, key=_start)
+    noun = word_at(words, at)
     if noun == len(words):
         return False
     start = _phrase_start(words, noun)
@@ -332,7 +335,7 @@ def is_stated_at(words: Sequence[Token], at: int) -> bool:
 
 def is_known(words: Sequence[Token], at: int) -> bool:
     """Whether the sentence treats the thing at this offset as known already: "the dog", "these two cats", "his hat"."""
-    noun = bisect_left(words, at, key=_start)
+    noun = word_at(words, at)
     start = _phrase_start(words, noun)
     first = words[start : start + 2]
     if first and (first[0].tag == "PRP$" or first[0].text in DEFINITE):

@@ -1,4 +1,4 @@
-"""What is told of the picture as a whole."""
+"""Sentences that only describe the picture as a whole, and others that name content."""
 
 from __future__ import annotations
 
