@@ -80,6 +80,11 @@ def sparks(counts: Sequence[int]) -> str:
     return "".join(" " if not count else _SPARKS[math.ceil(count / most * len(_SPARKS)) - 1] for count in counts)
 
 
+def number_of(count: int, one: str, many: str | None = None) -> str:
+    """`1 image`, `1,234 images`, or with a verb: `number_of(n, "image is", "images are")`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def listed(counts: Sequence[tuple[str, int]] | dict[str, int]) -> str:
     """`refusal 3, undecodable 1`, the most frequent first."""
     pairs = counts.items() if isinstance(counts, dict) else counts

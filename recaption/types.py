@@ -61,6 +61,7 @@ Reason = Literal[
     "truncated_answer",
     "invalid_answer",  # not of the form that the task asks for
     "unclear",  # neither of the choices is likely
+    "not_in_table",  # no table of the folder names the image, so it lacks a column that the generation needs
     "request_error",  # the prompt cannot be filled in, or the engine refused the request or failed at it alone
     "poison",  # crashed two engines while it was alone in them
     "unstorable",  # the answer or reject cannot be written
@@ -161,6 +162,11 @@ class Image:
     def raw_caption(self) -> str | None:
         """The first of them."""
         return self.raw_captions[0] if self.raw_captions else None
+
+    @property
+    def not_in_table(self) -> bool:
+        """Whether it has no columns because no table of its folder names it. `detail` says so."""
+        return self.reason is None and self.detail is not None and not self.columns
 
     @property
     def upright_size(self) -> tuple[int | None, int | None]:

@@ -509,6 +509,7 @@ HEALTHY = {
     f"recaption_last_progress_timestamp_seconds{{{RUN}}}": "0+60x120",
     f"recaption_answers_total{{{LONG}}}": "0+9x120",
     f'recaption_rejects_total{{{LONG},reason="refusal"}}': "0+1x120",
+    f'recaption_rejects_total{{{LONG},reason="not_in_table"}}': "0+90x120",  # the table names a part of the folder
     f'recaption_in_flight_requests{{{RUN},model="m"}}': "32x120",
     f'recaption_engine_deaths_total{{{RUN},model="m"}}': "2x120",
     f'recaption_gpu_wait_seconds{{{RUN},model="m"}}': "0x120",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import unicodedata
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recaption import formatting
 from recaption.formatting import (
     amount,
     bar,
@@ -15,6 +20,7 @@ from recaption.formatting import (
     duration,
     histogram,
     listed,
+    number_of,
     percent,
     printable,
     printable_lines,
@@ -45,6 +51,37 @@ def test_durations_are_said_in_the_units_one_would_use(seconds: float, text: str
 )
 def test_only_all_is_a_hundred_percent_and_only_nothing_is_none(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "text"),
+    [
+        (0, ("image",), "0 images"),
+        (1, ("image",), "1 image"),
+        (1234, ("image",), "1,234 images"),
+        (1, ("class is", "classes are"), "1 class is"),
+        (2, ("class is", "classes are"), "2 classes are"),
+    ],
+)
+def test_a_noun_and_its_verb_have_the_number_of_the_count(count: int, words: tuple[str, ...], text: str) -> None:
+    assert number_of(count, *words) == text
+
+
+def test_no_message_has_a_plural_verb_after_any_count() -> None:
+    """It would be wrong for 1. `number_of` has both forms, or the count stands behind the noun."""
+    plural = re.compile(r" ([\w-]+ ){0,3}[\w-]+s (have|has|are|is|were|was|lack|end|exist)\b")
+    found = []
+    for path in sorted(Path(formatting.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else []
+            for count, text in pairwise(parts):
+                if isinstance(count, ast.FormattedValue) and count.format_spec and isinstance(text, ast.Constant):
+                    if isinstance(count.value, ast.Name) and count.value.id.isupper():  # a constant, never 1
+                        continue
+                    spec = ast.unparse(count.format_spec)
+                    if "," in spec and plural.match(str(text.value)):
+                        found.append(f"{path.name}, line {node.lineno}: {text.value}")
+    assert found == []
 
 
 @given(st.floats(-1, 2), st.integers(1, 60))

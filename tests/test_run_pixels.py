@@ -205,7 +205,7 @@ def test_trainers_read_upright_images(format: str, tmp_path: Path) -> None:
                 assert abs(np.asarray(opened.convert("RGB")) - expected[record.key]).mean() < 3, record.key
     turned = len(files) * 3 // 4
     notes = load("llava").export(exported, str(tmp_path / "llava"), Options(map={"caption": "long"})).notes
-    assert f"warning: the model saw {turned} images rotated by their EXIF orientation" in notes[-1]
+    assert f"warning: the model saw {turned} images rotated by the EXIF orientation" in notes[-1]
 
 
 def test_orientation_stored_changes_nothing(tmp_path: Path) -> None:

@@ -344,7 +344,8 @@ SETTINGS: Mapping[str, Callable[[re.Match[str], Path | None], None]] = {
     r"openers removed: .+": _nothing,
     r"phrases with boxes: .+": _nothing,
     r"the first 1,000 rows are the validation set": _nothing,
-    r"[\d,]+ of [\d,]+ samples have both Chinese captions": _nothing,
+    r"samples without a (raw caption|sentence in the seven lists): .+": _nothing,
+    r"samples with both Chinese captions: [\d,]+ of [\d,]+": _nothing,
     r"tars: .+; --samples-per-shard sets the size of a tar": _nothing,  # the options of messages: test_printed_commands
     r"(?:FOLDER is the folder with|DEST is without) the unpacked images, KEY.jpg; --images jpg writes them": _nothing,
     r"\S+ is without the images, KEY.jpg: unpack them there, or use --images jpg": _nothing,

@@ -17,6 +17,7 @@ from recaption.build.shard import BuildSpec, Built, finish_shard, profile_of, to
 from recaption.build.unique import KeyTable, check_keys
 from recaption.config import Output, Pipeline, Trainer
 from recaption.errors import ConfigError, DatasetError
+from recaption.formatting import number_of
 from recaption.generate.chunks import Job, ShardListing
 from recaption.generate.events import Emit, ignore_event
 from recaption.generate.plan import Plan, fingerprint
@@ -295,19 +296,19 @@ def failure_warnings(manifest: dict[str, Any]) -> list[str]:
     """Warnings about the captions of a build on which annotation or a tokenizer failed, if any."""
     warnings = []
     if unparsed := manifest["counts"].get("unparsed", 0):
-        captions = "1 caption" if unparsed == 1 else f"{unparsed:,} captions"
+        captions = number_of(unparsed, "caption")
         warnings.append(
             f"{captions} could not be parsed and became one sub-caption each, without tags (is_unparsed in "
             "sub_captions). The events caption_unparsed in metrics/log*.jsonl name the captions and the errors"
         )
     for table, lost in manifest.get("table_failures", {}).items():
-        captions = "1 caption" if lost == 1 else f"{lost:,} captions"
+        captions = number_of(lost, "caption")
         warnings.append(
             f"tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
             "metrics/log*.jsonl name the captions and the errors"
         )
     for tokenizer, lost in manifest.get("token_failures", {}).items():
-        captions = "1 caption" if lost == 1 else f"{lost:,} captions"
+        captions = number_of(lost, "caption")
         warnings.append(
             f"output.token_ids: {tokenizer} failed on texts of {captions}, which have no stored ids; the loader "
             "tokenises them. The events token_ids_failed in metrics/log*.jsonl name the captions and the errors"
@@ -323,9 +324,9 @@ def box_warnings(manifest: dict[str, Any]) -> list[str]:
         boxes, beyond = (task.get("counts", {}).get(name, 0) for name in ("boxes", "boxes_beyond"))
         if boxes and beyond / boxes >= _MANY_BEYOND:
             warnings.append(
-                f"generate {task['id']}: {beyond:,} of {boxes:,} boxes end beyond the image. The model {task['model']} "
-                "probably does not write boxes in the units of the generation's `format`: compare the formats in "
-                "docs/tasks.md"
+                f"generate {task['id']}: of {number_of(boxes, 'box', 'boxes')}, {number_of(beyond, 'ends', 'end')} "
+                f"beyond the image. The model {task['model']} probably does not write boxes in the units of the "
+                "generation's `format`: compare the formats in docs/tasks.md"
             )
     return warnings
 
@@ -477,11 +478,12 @@ def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | N
         return None
     samples = manifest["splits"]["train"]
     warning = (
-        f"{shards:,} train shards are fewer than the trainer's {trainer.readers:,} readers ({trainer.gpus:,} GPUs x "
-        f"{trainer.workers:,} workers): open_clip and FLAIR refuse to start, other loaders leave readers idle. "
+        f"{number_of(shards, 'train shard is', 'train shards are')} fewer than the trainer's {trainer.readers:,} "
+        f"readers ({number_of(trainer.gpus, 'GPU')} x {number_of(trainer.workers, 'worker')}): open_clip and FLAIR "
+        "refuse to start, other loaders leave readers idle. "
     )
     if samples < trainer.readers:
-        return warning + f"There are only {samples:,} train samples: use fewer workers"
+        return warning + f"Train samples: only {samples:,}. Use fewer workers"
     fewer = f"recaption build PIPELINE --set output.samples_per_shard={samples // trainer.readers}"
     if manifest["format"] == "sidecar":
         return f"{warning}A sidecar has its source's shards. For enough shards: {fewer} --set output.format=webdataset"

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from recaption.build.unique import KeyTable
 from recaption.errors import DatasetError
+from recaption.formatting import number_of
 from recaption.io.store import Store, open_store
 from recaption.output import paths
 from recaption.output.locate import current_build, read_manifest
@@ -50,8 +51,9 @@ def warning(build: str, shared: int, changed: int, rule: KeyRule) -> str | None:
             "folder, keys come from paths alone"
         )
     return (
-        f"{changed:,} of {shared:,} images of build {build} have other keys in the source now: {why}. Files that "
-        f"refer to keys of build {build} do not match the new build. Answers are kept"
+        f"of {number_of(shared, 'image')} of build {build}, {number_of(changed, 'has another key', 'have other keys')} "
+        f"in the source now: {why}. Files that refer to keys of build {build} do not match the new build. Answers "
+        "are kept"
     )
 
 

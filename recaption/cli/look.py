@@ -14,6 +14,7 @@ from rich.console import Console
 from recaption.cli.options import Output, port, positive, share
 from recaption.cli.terminal import needs_run_extra, print_plain, short_path
 from recaption.errors import UserError
+from recaption.formatting import number_of
 
 
 def status(
@@ -155,14 +156,14 @@ def report(
 
     console = Console(highlight=False)
     made = write_report(out, file, samples=samples, title=title, images_folder=images == "folder")
-    size = f"{made.size / 1e6:.1f} MB, {made.samples:,} sample{'s' * (made.samples != 1)}"
+    size = f"{made.size / 1e6:.1f} MB, {number_of(made.samples, 'sample')}"
     print_plain(console, f"{short_path(made.path.absolute())}  {size}")
     if made.images:
         print_plain(console, f"Keep the folder {made.images.name} beside the page: it has the pictures")
     if not made.built:
         print_plain(console, "This run has no build yet: the page shows what exists so far")
     if made.without_thumbnail:
-        print_plain(console, f"{made.without_thumbnail:,} of the samples have no image; the page names the reasons")
+        print_plain(console, f"samples without an image: {made.without_thumbnail:,}; the page names the reasons")
     return 0
 
 

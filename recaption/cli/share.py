@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from recaption.cli.options import FilePreset, format_option, pair, positive
 from recaption.errors import UserError
+from recaption.formatting import number_of
 
 if TYPE_CHECKING:
     from recaption.export.dataset import Dataset
@@ -171,14 +173,29 @@ def validate(
     else:
         from recaption.validate import validate_output
 
+        _refuse_datasets_of_trainers(path)
         problems = validate_output(path, pixels=pixels)
     console = Console(highlight=False)
     counts = print_problems(problems, console)
     if not counts:
         console.print("no problems found")
         return 0
-    console.print(", ".join(f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in counts.items()))
+    console.print(", ".join(number_of(n, kind) for kind, n in counts.items()))
     return 1 if counts["error"] else 0
+
+
+def _refuse_datasets_of_trainers(path: str) -> None:
+    """Raises UserError, with the command for them, for files that are neither an output nor a build."""
+    from recaption.output.locate import locate
+    from recaption.source.paths import is_pattern
+
+    kind = locate(path).kind
+    if kind in ("file", "folder") or (kind == "nothing" and is_pattern(path)):
+        what = {"file": "it is a file", "folder": "no dataset of recaption is in it"}.get(kind, "it is a pattern")
+        raise UserError(
+            f"cannot open {path}: {what}. Give an output, its dataset, or a build. To check files for a trainer, such "
+            f"as those of an export, name the trainer: recaption validate {shlex.quote(path)} --for NAME"
+        )
 
 
 def push(
@@ -197,6 +214,6 @@ def push(
     from recaption.push import push as upload
 
     done = upload(out, repository, build=build, private=private)
-    removed = f"; {done.removed:,} files of earlier builds removed" if done.removed else ""
-    print(f"{done.files:,} files ({decimal(done.size)}) → {done.url}{removed}")
+    removed = f"; {number_of(done.removed, 'file')} of earlier builds removed" if done.removed else ""
+    print(f"{number_of(done.files, 'file')} ({decimal(done.size)}) → {done.url}{removed}")
     return 0

@@ -40,8 +40,13 @@ def print_error(outcome: RunResult, pipeline: Pipeline) -> None:
     """Print on standard error why a finished run has exit code 1."""
     if exit_code(outcome, pipeline):
         limit = pipeline.output.max_reject_share
-        text = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
-        Console(file=cast(IO[str], Unfailing(sys.stderr))).print(f"[red]error:[/] {text}", highlight=False)
+        console = Console(file=cast(IO[str], Unfailing(sys.stderr)))
+        console.print("[red]error:[/] ", end="")
+        print_plain(
+            console,
+            f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}. The "
+            f"causes: {command_name()} inspect {shlex.quote(short_path(outcome.store_url))} --ask rejects",
+        )
 
 
 def print_outcome(outcome: RunResult, name: str, console: Console) -> None:

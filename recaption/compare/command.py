@@ -14,6 +14,7 @@ from recaption.compare.pairs import Pairs, select, write_source
 from recaption.compare.result import Comparison, Judged, compared, lines
 from recaption.config import Pipeline
 from recaption.errors import UserError
+from recaption.formatting import number_of
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find
 from recaption.inspect.sql import fetch, fetch_rows
@@ -128,12 +129,12 @@ def as_json(result: Result) -> dict[str, Any]:
 def text(result: Result, out: str) -> list[str]:
     """The result as lines of text."""
     pairs, (a, b) = result.pairs, result.names
-    made = [f"{a} and {b}: {pairs.common:,} images in common, {len(pairs.rows):,} of them compared"]
+    made = [f"{a} and {b}: {number_of(pairs.common, 'image')} in common, {len(pairs.rows):,} of them compared"]
     for side, images in ((pairs.a, pairs.images_a), (pairs.b, pairs.images_b)):
         if images > pairs.common:
-            made.append(f"  {images - pairs.common:,} images are only in {side.output.given}")
+            made.append(f"  {number_of(images - pairs.common, 'image is', 'images are')} only in {side.output.given}")
     if pairs.captioned < pairs.common:
-        made.append(f"  {pairs.common - pairs.captioned:,} images in common lack one of the captions")
+        made.append(f"  {number_of(pairs.common - pairs.captioned, 'image')} in common without one of the captions")
     for id, found in result.judges.items():
         made += ["", *lines(found, a, b)]
         rejected = ", ".join(f"{reason} {number:,}" for reason, number in result.rejects[id].items())

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError, UserError
+from recaption.formatting import number_of
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.images import PLACE
 from recaption.inspect.paths import OutputPaths, find, names
@@ -140,7 +141,7 @@ def select(one: str, other: str, generations: tuple[str | None, str | None], mos
         )
     if not captioned:
         raise UserError(
-            f"{one} and {other} have {in_both:,} images in common, but none of them has both a caption of "
+            f"{one} and {other} have {number_of(in_both, 'image')} in common, but none has both a caption of "
             f"{a.generation} in {one} and a caption of {b.generation} in {other}. Give others with --a and --b"
         )
     return Pairs(a=a, b=b, rows=rows, images_a=images_a, images_b=images_b, common=in_both, captioned=captioned)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final, Literal
 
-from recaption.formatting import percent
+from recaption.formatting import number_of, percent
 
 _Z: Final = 1.96  # 95 %
 Verdict = Literal["a", "b"] | None
@@ -100,18 +100,18 @@ def share(number: float, of: int) -> Share:
 
 def lines(found: Comparison, a: str, b: str) -> list[str]:
     """The figures as text."""
-    left_out = [f"  {found.unanswered:,} images are left out: the judge gave no valid answer in at least one order"]
+    left_out = [f"  images left out: {found.unanswered:,}; the judge gave no valid answer in at least one order"]
     if found.words_a is None or found.words_b is None or not found.a_better.of:
         return [f"{found.judge}: no verdict", *left_out]
     better = {"a": f"{a} describes the images better", "b": f"{b} describes the images better"}
     made = [
         f"{found.judge}: {better.get(found.verdict or '', 'no difference seen')}",
-        f"  {a} wins {_text(found.a_better)} of {found.a_better.of:,} images; a tie counts as half a win",
-        f"  {found.a_wins:,} won by {a}, {found.b_wins:,} by {b}, {found.ties:,} ties (the orders disagree)"
+        f"  {a} wins {_text(found.a_better)} of {number_of(found.a_better.of, 'image')}; a tie counts as half a win",
+        f"  {found.a_wins:,} won by {a}, {found.b_wins:,} by {b}, {number_of(found.ties, 'tie')} (the orders disagree)"
         + (f", {found.equal:,} with equal captions" if found.equal else ""),
-        f"  position: the first caption is preferred in {_text(found.first)} of {found.first.of:,} answers",
+        f"  position: the first caption is preferred in {_text(found.first)} of {number_of(found.first.of, 'answer')}",
         f"  words: {found.words_a:.1f} in {a}, {found.words_b:.1f} in {b}; "
-        f"the longer caption wins {_text(found.longer)} of {found.longer.of:,} images",
+        f"the longer caption wins {_text(found.longer)} of {number_of(found.longer.of, 'image')}",
     ]
     return [*made, *left_out] if found.unanswered else made
 

@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from recaption.config import Pipeline
 from recaption.doctor.finding import Finding, error, ok, warning
 from recaption.doctor.packages import installed
+from recaption.formatting import number_of
 from recaption.run.autoscaling import may_start_on_cpus
 from recaption.run.connect import cluster_address
 
@@ -83,7 +84,7 @@ def look(pipeline: Pipeline | None = None) -> list[Finding]:
         findings.append(warning("gpu memory", f"other processes use memory on GPU {', '.join(busy)}", todo))
     for name, model in pipeline.models.items() if pipeline else ():
         if model.engine == "vllm" and model.tensor_parallel > len(present):
-            found = f"tensor_parallel is {model.tensor_parallel}, and this machine has {len(present)} GPUs"
+            found = f"tensor_parallel is {model.tensor_parallel}, and this machine has {number_of(len(present), 'GPU')}"
             todo = f"lower models.{name}.tensor_parallel, or run on a node with that many GPUs"
             findings.append(error(f"model {name}", found, todo, "input"))
     return findings

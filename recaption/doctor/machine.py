@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from recaption.doctor.finding import Finding, error, ok, warning
+from recaption.formatting import number_of
 from recaption.run import connect
 
 NEWEST = (3, 13)  # tested versions of Python end here; older ones than 3.11 cannot install recaption
@@ -39,7 +40,7 @@ def cores() -> Finding:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # "max": no limit
         memory = min(memory, int(_CGROUP.read_text()))
-    found = f"{count} core{'s' * (count != 1)}, {decimal(memory)} of memory"
+    found = f"{number_of(count, 'core')}, {decimal(memory)} of memory"
     if memory < LITTLE_MEMORY:
         return warning("cores", found, "give the machine or the container 8 GB or more, or annotate small shards")
     return ok("cores", found)
@@ -66,12 +67,10 @@ def disk(name: str, path: Path, needed: int = 0) -> Finding:
 
 def temporary() -> Finding:
     """The folder for Ray's sockets, logs and spilled objects."""
-    name, (variable, folder) = "temporary files", connect.temporary_folder()
+    name, (_, folder) = "temporary files", connect.temporary_folder()
     if not connect.cluster_address():
         connect.check_temporary_folder()
-    existing = next(each for each in (folder, *folder.parents) if each.exists())  # Ray creates the rest
-    if not os.access(existing, os.W_OK):
-        return error(name, f"{folder} cannot be written", f"set {variable} to a writable folder")
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
     found, usage = disk(name, folder), shutil.disk_usage(existing)
     if found.status == "ok" and usage.free < 0.05 * usage.total:
         todo = "free some space: Ray stops using a disk that is 95 % full"
@@ -99,7 +98,7 @@ def shared_memory(replicas: int = 1, path: Path = Path("/dev/shm")) -> Finding:
     free, needed = shutil.disk_usage(path).free, SHARED_MEMORY * min(replicas, 16)
     found = f"{decimal(free)} free in {path}"
     if free < needed:
-        found += f", {decimal(needed)} are needed for {replicas} engine{'s' * (replicas != 1)}"
+        found += f", {decimal(needed)} are needed for {number_of(replicas, 'engine')}"
         todo = "docker run --shm-size=8g; on Kubernetes mount an emptyDir with medium: Memory there"
         return warning("shared memory", found, todo)
     return ok("shared memory", found)

@@ -15,6 +15,7 @@ from recaption.config import Pipeline
 from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.doctor.machine import disk
 from recaption.errors import RecaptionError, StoreError, UserError
+from recaption.formatting import number_of
 from recaption.generate.plan import fitting_prompt, prompts_beside
 from recaption.io.files import is_url
 from recaption.io.objectstore import ObjectStore
@@ -37,7 +38,7 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
             return [error("source", f"{pipeline.source.path} has no shards", todo, "input")]
         columns = opened.columns()
         named = f"columns {', '.join(sorted(columns))}" if columns else "no columns"
-        count = f"{len(shards):,}{'' if complete else ' or more'} shard{'s' * (len(shards) != 1)}"
+        count = number_of(len(shards), "shard") if complete else f"{len(shards):,} or more shards"
         findings.append(ok("source", f"{opened.kind}, {count}, the first is {Path(shards[0]).name}; {named}"))
         findings += [warning("source", f"not used: {what}", "check that this is intended") for what in opened.unused()]
     except UserError as problem:
@@ -83,7 +84,7 @@ def output(pipeline: Pipeline) -> Finding:
         if isinstance(store, ObjectStore):
             conditional = store.refuses_existing(probe)
     except StoreError as problem:
-        return error("output", str(problem), todo)
+        return error("output", str(problem), todo, "input")  # as `check.check_writable` in a run
     finally:
         if written:
             with suppress(StoreError):

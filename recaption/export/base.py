@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Protocol
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset, Split
 from recaption.export.unfinished import UNFINISHED, in_use
+from recaption.formatting import number_of
 from recaption.io import files
 from recaption.io.store import Store, open_store
 from recaption.output.paths import BUILDS, MANIFEST
@@ -189,8 +190,9 @@ def refuse_classes_without_texts(classes: Collection[str], remedy: str) -> None:
     """Raises UserError that names some of the classes, if there are any."""
     if classes:
         shown = sorted(classes)[:SHOWN_CLASSES]
-        more = f", and {len(classes) - len(shown):,} others" if len(classes) > len(shown) else ""
-        raise UserError(f"{len(classes):,} classes were rejected or have no texts: {', '.join(shown)}{more}. {remedy}")
+        more = f", and {len(classes) - len(shown):,} more" if len(classes) > len(shown) else ""
+        names = ", ".join(shown) + more
+        raise UserError(f"classes that were rejected or have no texts: {len(classes):,} ({names}). {remedy}")
 
 
 def refuse_shard_size(options: Options, file: str) -> None:
@@ -240,8 +242,9 @@ def rotated(dataset: Dataset) -> tuple[str, ...]:
     if not count:
         return ()
     return (
-        f"warning: the model saw {count:,} images rotated by their EXIF orientation. The images of a webdataset build "
-        "are upright; in the source's own files, rotate them (PIL.ImageOps.exif_transpose), or leave them out",
+        f"warning: the model saw {number_of(count, 'image')} rotated by the EXIF orientation. The images of a "
+        "webdataset build are upright; in the source's own files, rotate them (PIL.ImageOps.exif_transpose), or "
+        "leave them out",
     )
 
 
@@ -292,6 +295,16 @@ def is_relative(image: Any) -> bool:
 def lacking(row: Any, names: Iterable[str]) -> list[str]:
     """Those of `names` for which the row has no string."""
     return [name for name in names if not isinstance(row, dict) or not isinstance(row.get(name), str)]
+
+
+def replaced_raw(place: str, text: str, count: int, samples: int) -> tuple[str, ...]:
+    """The note about samples without a raw caption for which `place` has another `text`, if there are any."""
+    if not count:
+        return ()
+    return (
+        f"samples without a raw caption: {count:,} of {samples:,}; {place} has their {text} instead, because the "
+        "trainer reads it for each image",
+    )
 
 
 def described(sources: Mapping[str, str | None]) -> str:

@@ -172,7 +172,7 @@ def missing_images(file: str, names: Iterable[str], images: str | None) -> Itera
     listed = {path.rpartition("/")[2] for path in files.entries(folder)} if here else set()
     lacking = [name for name in wanted if name not in listed and not _exists(folder if here else None, name)]
     if lacking:
-        what = f"{len(lacking):,} of {len(wanted):,} image files are not in {folder}, for example {lacking[0]}"
+        what = f"image files that are not in {folder}: {len(lacking):,} of {len(wanted):,}, for example {lacking[0]}"
         advice = "Name their folder with --images FOLDER, or export with --images jpg"
         yield what, advice, "missing images"
 

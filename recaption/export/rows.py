@@ -25,6 +25,7 @@ from recaption.export.base import (
 from recaption.export.dataset import LEAST_TRUE, SUB_CAPTIONS, Dataset, Rows, Select, TableRows
 from recaption.export.image_files import MISSING, PixelBox, WriteImage, file_name, with_files
 from recaption.export.unfinished import removed_on_failure
+from recaption.formatting import number_of
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -206,7 +207,7 @@ def export_rows(
             written += 1
         if written < layout.least:
             reasons = "".join(f"\n  left out: {count:,} ({reason})" for reason, count in left_out.items())
-            needed = f"{written:,} samples, but the trainer needs at least {layout.least:,}"
+            needed = f"{number_of(written, 'sample')}, but the trainer needs at least {layout.least:,}"
             raise UserError(f"{needed if written else 'no sample can be exported'}{reasons}")
         if layout.check is not None:
             layout.check()

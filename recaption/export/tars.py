@@ -22,6 +22,7 @@ from recaption.export.image_files import MISSING, as_jpeg
 from recaption.export.images import ImageFile, with_readers
 from recaption.export.rows import ExportSample, Tables, rows_of, sample_of
 from recaption.export.unfinished import removed_on_failure
+from recaption.formatting import number_of
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -94,7 +95,7 @@ def export_samples(
     with removed_on_failure(store):
         sizes = write_tars(store, samples(), options.samples_per_shard or PER_TAR)
     if not sizes:
-        reasons = ", ".join(f"{count:,} samples: {reason}" for reason, count in left_out.items())
+        reasons = ", ".join(f"{number_of(count, 'sample')}: {reason}" for reason, count in left_out.items())
         raise DatasetError(f"all samples of {dataset.name} are left out: {reasons}")
     return Exported(samples=sum(sizes.values()), files=len(sizes) + 1, left_out=left_out)
 
@@ -154,7 +155,7 @@ def problems_in(
     """
     tars = _tars(path)
     if loaders is not None and len(tars) < loaders:
-        what = f"{len(tars)} tar{'s' * (len(tars) != 1)} for {loaders} loading processes (workers x GPUs)"
+        what = f"{number_of(len(tars), 'tar')} for {loaders} loading processes (workers x GPUs)"
         advice = (
             "Use fewer workers, or smaller shards (--samples-per-shard N of `recaption export`): each process "
             "reads whole tars, and trainers refuse fewer tars than processes"
@@ -216,7 +217,7 @@ def _counted(name: str, count: int, sizes: Mapping[str, Any]) -> Iterator[Findin
     if sizes and sizes.get(name) != count:
         recorded = f"has {sizes[name]:,}" if name in sizes else "does not list it"
         advice = "Correct sizes.json: the length of an epoch is computed from it"
-        yield f"it has {count:,} samples, sizes.json {recorded}", advice, "wrong sizes.json"
+        yield f"it has {number_of(count, 'sample')}, sizes.json {recorded}", advice, "wrong sizes.json"
     if count > PER_TAR:
         advice = f"{PER_TAR:,} are usual: with fewer and larger tars, loading processes are idle"
         yield f"{count:,} samples in a tar", advice, "large tar", "warning"

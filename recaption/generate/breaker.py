@@ -24,13 +24,16 @@ class CircuitBreaker:
     def observe(self, items: int, degenerate: int, rejects: Counter[str]) -> None:
         """Totals since the start of the run: answers and rejects, degenerate ones, rejects by reason.
 
-        Raises CircuitOpen if a full window has more rejects or degenerate texts than the pipeline allows.
+        Rejects `not_in_table` do not count: nothing was sent for them, and a table may name a part of a folder. Raises
+        CircuitOpen if a full window has more rejects or degenerate texts than the pipeline allows.
         """
+        rejects, items = rejects.copy(), items - rejects["not_in_table"]
+        del rejects["not_in_table"]
         items_before, degenerate_before, rejects_before = self._before
         step = items - items_before, degenerate - degenerate_before, rejects - rejects_before
         if step[0] <= 0:
             return
-        self._before = items, degenerate, Counter(rejects)
+        self._before = items, degenerate, rejects
         self._steps.append(step)
         self._items += step[0]
         self._degenerate += step[1]

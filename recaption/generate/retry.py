@@ -14,6 +14,7 @@ from recaption.engine.base import Completion, Request
 from recaption.engine.column import read_column
 from recaption.engine.completion import finish_reason
 from recaption.errors import ImageError, InvalidAnswer, RequestError, RequestTimeout
+from recaption.formatting import number_of
 from recaption.guard import Failed, attempt
 from recaption.tasks.base import WHOLE_IMAGE, Parsed
 from recaption.tasks.cleaning import clean
@@ -49,8 +50,9 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
     question, image = request.question, request.image
     is_json = question.output_of(request.unit).json_schema is not None
     if first is None:
-        detail = f"{image.detail}: {request.error}" if image.detail and not image.columns else str(request.error)
-        return reject(request, "request_error", detail)
+        if image.not_in_table:
+            return reject(request, "not_in_table", f"{image.detail}: {request.error}")
+        return reject(request, "request_error", str(request.error))
     attempts: list[Attempt] = []
     reason: Reason | None = None
     for number in range(question.attempts):
@@ -77,7 +79,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
             return _answer(request, completion, parsed, attempts)
         break
     last = attempts[-1]
-    detail = last.detail or f"the answer was of kind {last.finish_reason!r} in each of {len(attempts)} attempts"
+    detail = last.detail or f"the answer was of kind {last.finish_reason!r} in {number_of(len(attempts), 'attempt')}"
     return reject(request, reason or _REASONS[last.finish_reason], detail, attempts)
 
 
@@ -105,7 +107,8 @@ def _storable(parsed: Parsed) -> Parsed:
 def answer_from_column(request: UnitRequest) -> Answer | Reject:
     """The answer in a column of the source: no attempts and no tokens.
 
-    An empty column is rejected as `empty_answer`, a value that is not a text as `request_error`.
+    An empty column is rejected as `empty_answer` (`not_in_table` if no table names the image), a value that is not a
+    text as `request_error`.
     """
     image, column = request.image, request.question.generation.column
     assert column is not None
@@ -124,8 +127,8 @@ def answer_from_column(request: UnitRequest) -> Answer | Reject:
         return reject(request, parsed.reason or _REASONS[parsed.finish], parsed.detail or "")
     if image.columns.get(column) is not None:
         detail = f"column {column!r} holds no caption"
-    elif not image.columns and image.detail:  # such as an image that is in no table
-        detail = f"{image.detail}, so it has no column {column!r}"
+    elif image.not_in_table:
+        return reject(request, "not_in_table", f"{image.detail}, so it has no column {column!r}")
     else:
         detail = f"column {column!r} {'is null' if column in image.columns else 'is missing'}"
     return reject(request, "empty_answer", detail)

@@ -111,8 +111,8 @@ def lines(about: About) -> list[str]:
     """The balance as text."""
     first = about.curve[0]
     made = [
-        f"t = {about.t:,}: {about.head:,} of {about.objects:,} objects are in more than t images; objects in fewer "
-        f"than t images have {percent(about.tail)} of all mentions",
+        f"t = {about.t:,}: objects in more than t images: {about.head:,} of {about.objects:,}; objects in fewer than t "
+        f"images have {percent(about.tail)} of all mentions",
         f"an epoch keeps about {about.kept:,.0f} of {about.images:,} images",
         f"images with the most frequent object: {first[1]:,} before, about {first[2]:,.0f} after",
     ]

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import UserError
-from recaption.formatting import changes, printable
+from recaption.formatting import changes, number_of, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find_all, names
 from recaption.inspect.query import run_sql
@@ -86,7 +86,7 @@ def print_diff(found: Diff, console: Console) -> None:
     """Print the comparison; on a wide terminal in two columns."""
     console.print(Text.assemble((printable(found.one), "bold red"), " → ", (printable(found.other), "bold green")))
     (images,) = found.parts["images"]
-    counts = f"{images['in_both']:,} images in both · {images['only_one']:,} only in {printable(found.one)}"
+    counts = f"{number_of(images['in_both'], 'image')} in both · {images['only_one']:,} only in {printable(found.one)}"
     console.print(Text(f"{counts} · {images['only_other']:,} only in {printable(found.other)}"))
     if not images["in_both"]:
         console.print(Text("They have no image in common, neither by bytes nor by key.", style="yellow"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from recaption.errors import Abandoned, DatasetError, UserError
+from recaption.formatting import number_of
 from recaption.inspect.paths import OutputPaths, find_all
 from recaption.inspect.sql import quoted
 from recaption.inspect.statements import Connection
@@ -82,7 +83,7 @@ def open_outputs(
             _lock(connection, roots)
     except duckdb.Error as error:
         connection.close()
-        more = f" and {len(outputs) - 1:,} more outputs" if len(outputs) > 1 else ""
+        more = f" and {number_of(len(outputs) - 1, 'more output')}" if len(outputs) > 1 else ""
         raise DatasetError(f"cannot read {outputs[0].given}{more}: {error}") from error
     except Abandoned:
         raise

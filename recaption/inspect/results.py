@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from recaption.errors import UserError
-from recaption.formatting import printable
+from recaption.formatting import number_of, printable
 from recaption.inspect import near_duplicates
 from recaption.inspect.comparison import PARTS, diff, print_diff, sql_of
 from recaption.inspect.connection import open_outputs
@@ -95,7 +95,7 @@ def _with_key(queries: Sequence[_Query], form: ResultFormat) -> list[_Query]:
             if (key := known_key(connection, given)) is not None:
                 found.append(replace(one, values={**one.values, "key": key}))
     if not found:
-        more = f" and {len(queries) - 1:,} more outputs" if len(queries) > 1 else ""
+        more = f" and {number_of(len(queries) - 1, 'more output')}" if len(queries) > 1 else ""
         raise unknown_key(f"{queries[0].outputs[0].given}{more}", given)
     return found
 

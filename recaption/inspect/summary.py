@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import DatasetError, UserError
-from recaption.formatting import duration, printable
+from recaption.formatting import duration, number_of, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find
 from recaption.output import locate
@@ -33,7 +33,7 @@ class GenerationSummary:
     @property
     def sum(self) -> str:
         not_asked = {"images skipped": self.skipped, "units without an answer": self.unanswered}
-        more = "".join(f"; {n:,} {what}" for what, n in not_asked.items() if n)
+        more = "".join(f"; {what}: {n:,}" for what, n in not_asked.items() if n)
         if not self.asked and not self.unanswered:  # rules
             return f"{self.generation}: no requests{more}"
         return (
@@ -67,8 +67,8 @@ class Summary:
     def counts(self) -> str:
         """What the build holds, on one line."""
         return (
-            f"{self.images:,} images · {self.captions:,} captions · {self.sub_captions:,} sub-captions · "
-            f"{self.tags:,} objects"
+            f"{number_of(self.images, 'image')} · {number_of(self.captions, 'caption')} · "
+            f"{number_of(self.sub_captions, 'sub-caption')} · {number_of(self.tags, 'object')}"
         )
 
     @property

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from recaption.formatting import printable
+from recaption.formatting import number_of, printable
 from recaption.inspect.query import COUNTED, QueryResult
 
 if TYPE_CHECKING:
@@ -100,5 +100,5 @@ def _counted(answer: QueryResult) -> str:
     kept = len(answer.rows)
     if answer.total is None:
         return f"first {kept:,} of more than {COUNTED:,} rows"
-    rows = "1 row" if answer.total == 1 else f"{answer.total:,} rows"
+    rows = number_of(answer.total, "row")
     return rows if kept == answer.total else f"first {kept:,} of {rows}"

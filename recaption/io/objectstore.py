@@ -252,7 +252,9 @@ class ObjectStore:
                 left = [one["Key"] for one in failed]
                 kind = PermissionError if failed[0].get("Code") == "AccessDenied" else OSError
                 why = f"{failed[0].get('Code')} {failed[0].get('Message')}"
-                raise kind(f"{len(failed)} of {len(objects)} files were not deleted. The first is {left[0]}: {why}")
+                raise kind(
+                    f"files that were not deleted: {len(failed)} of {len(objects)}. The first is {left[0]}: {why}"
+                )
 
         self._retried("delete files of", "", delete, expected=(NotImplementedError,))
 

@@ -262,7 +262,7 @@ class CaptionDataset(ResumableDataset):
     def _report(self, error: DatasetError) -> None:
         self._unreported += 1
         if time.monotonic() - self._warned >= _QUIET:
-            _log.warning("skipped %d samples that cannot be read; the last error: %s", self._unreported, error)
+            _log.warning("unreadable samples, which are skipped: %d; the last error: %s", self._unreported, error)
             self._warned, self._unreported = time.monotonic(), 0
 
     def _identity(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recaption.errors import UserError
+from recaption.formatting import number_of
 from recaption.io.store import Store
 from recaption.output import paths
 from recaption.output.index import index_from_table
@@ -46,8 +47,8 @@ def find_image(store: Store, key: str) -> Image:
     near = difflib.get_close_matches(key, _sample(store, files, key), n=5, cutoff=0.5)
     hint = f"Similar keys: {', '.join(near)}. " if near else ""
     raise UserError(
-        f"{store.url} has no image with the key or source key {key!r} in {len(files)} shards. {hint}All keys: "
-        f'recaption inspect OUT "SELECT key, source_key FROM images"'
+        f"{store.url} has no image with the key or source key {key!r} in {number_of(len(files), 'shard')}. {hint}"
+        f'All keys: recaption inspect OUT "SELECT key, source_key FROM images"'
     )
 
 

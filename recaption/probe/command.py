@@ -175,7 +175,7 @@ def _of_outputs(
     chosen = of_outputs.select(sets, None if with_queries and not named else named, options.images)
     for name, number in chosen.left_out.items():
         if number:
-            line = f"{name}: {number:,} images that are not in all outputs are left out"
+            line = f"{name}: images left out because they are not in all outputs: {number:,}"
             progress.print(line, markup=False, soft_wrap=True)
     arms = of_outputs.arms(sets, policies, chosen.train)
     queries = asked or of_outputs.own_queries(arms, sets, chosen.queries)

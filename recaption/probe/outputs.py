@@ -246,7 +246,7 @@ def check_policies(sets: Sequence[CaptionSet], policies: Sequence[str]) -> Itera
                 )
             if needs and (without := len(one.images) - one.granularities[needs]):
                 yield (
-                    f"{one.name}: {without:,} of {len(one.images):,} images have no {needs} captions; "
+                    f"{one.name}: images without {needs} captions: {without:,} of {len(one.images):,}; "
                     f"--policy {text} draws their other captions"
                 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recaption.formatting import duration, percent
+from recaption.formatting import duration, number_of, percent
 from recaption.generate.progress import SILENT_SECONDS, PassProgress, captions_per_second
 from recaption.generate.utilisation import MeterReport
 
@@ -32,7 +32,7 @@ def at_work(state: PassProgress) -> list[str]:
     """The state of a model's pass: phase, engines, requests in flight, time left. One item each."""
     facts = [_PHASES.get(state.phase, state.phase)]
     if state.phase != "done":
-        facts.append(f"{state.engines} engine{'s' * (state.engines != 1)}" if state.engines else "")
+        facts.append(number_of(state.engines, "engine") if state.engines else "")
         facts.append(f"{state.in_flight:,} in flight" if state.in_flight else "")
         facts.append(time_left(state))
     return [fact for fact in facts if fact]
@@ -52,9 +52,9 @@ def problems(state: PassProgress) -> list[str]:
     facts = [f"the store has not answered for {duration(silent)}"] if silent >= SILENT_SECONDS else []
     if state.waits_for_gpus:
         facts.append(f"waiting for a node with GPUs for {duration(state.gpu_wait_seconds)}")
-    facts += [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
+    facts += [f"{number_of(state.quarantined, 'image')} in quarantine"] if state.quarantined else []
     deaths = state.engine_deaths
-    return facts + ([f"{deaths:,} engine{'s' * (deaths != 1)} failed"] if deaths else [])
+    return facts + ([f"{number_of(deaths, 'engine')} failed"] if deaths else [])
 
 
 def utilisation_text(meter: MeterReport) -> str:

@@ -9,12 +9,14 @@ once per process, and its calls cannot be cancelled.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
 from recaption.errors import ClusterError, ConfigError
@@ -60,16 +62,35 @@ def check_temporary_folder() -> None:
         fault = "is not an absolute path"
     elif not str(folder).isascii():
         fault = "has characters that are not ASCII, which Ray cannot use"
-    elif folder.exists() and not folder.is_dir():
-        fault = "is not a folder"
     elif size > longest:
         fault = f"has {size} bytes, but at most {longest} are allowed, because Ray puts sockets below it"
+    elif not folder.exists():  # Ray would create it, also after a typing error or where a disk is not mounted
+        fault = "does not exist"
+    elif not folder.is_dir():
+        fault = "is not a folder"
+    elif refused := _write_fault(folder / "ray" if (folder / "ray").exists() else folder):
+        fault = f"cannot be used, because Ray puts sockets, logs and spilled objects below it: {refused}"
     else:
         return
-    given = os.environ.get(name, "")
+    given = os.environ.get(name, str(folder))
+    todo = "Create it, or set" if fault == "does not exist" else "Set"
     raise ConfigError(
-        f"{name} is {given!r}, which {fault}. Set RAY_TMPDIR to another folder, for example RAY_TMPDIR=/tmp"
+        f"{name} is {given!r}, which {fault}. {todo} RAY_TMPDIR to another folder, for example RAY_TMPDIR=/tmp"
     )
+
+
+def _write_fault(folder: Path) -> str:
+    """Why no folder can be created in `folder`; "" if one can, or if only space is missing, which is no wrong input.
+
+    Creates one and removes it: the permissions of /proc or of a read-only mount do not show that it refuses this even
+    to root.
+    """
+    try:
+        TemporaryDirectory(prefix="recaption-", dir=folder).cleanup()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return f"no folder can be created in {folder} ({error.strerror})"
+    return ""
 
 
 def check_address(address: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from rich.markup import escape
@@ -64,7 +64,7 @@ class RunResult:
     answered: int  # in this run
     seconds: float  # of generating, without the start of engines
     output_tokens: int
-    reject_share: float
+    reject_share: float  # of the images, without those with the reason not_in_table
     sums: tuple[str, ...]  # as text: of the build's images, and of each generation
     unparsed: int = 0  # captions of the build on which a rule failed
     table_failures: Mapping[str, int] = field(default_factory=dict)  # custom table -> captions without rows
@@ -265,7 +265,7 @@ def run(
         answered=answered,
         seconds=sum(each.seconds for each in passes),
         output_tokens=sum(generation.output_tokens for generation in generations.values()),
-        reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
+        reject_share=_reject_share(manifest) if manifest else 0.0,
         sums=(*_images_sum(counts), *(generation.sums_text(id) for id, generation in generations.items())),
         generations={id: generation.sums for id, generation in generations.items()},
         unparsed=counts.get("unparsed", 0) if counts else 0,
@@ -274,6 +274,12 @@ def run(
         pruned=pruned,
         unused=unused,
     )
+
+
+def _reject_share(manifest: Mapping[str, Any]) -> float:
+    """The share of rejected images. Without those that no table names: nothing was sent for them."""
+    counts, unnamed = manifest["counts"], manifest["rejects"].get("not_in_table", 0)
+    return float((counts["reject"] - unnamed) / max(1, counts["images"] - unnamed))
 
 
 def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:

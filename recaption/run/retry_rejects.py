@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from recaption.config import Pipeline
 from recaption.errors import UserError
-from recaption.formatting import listed
+from recaption.formatting import listed, number_of
 from recaption.io.store import Store, open_store
 from recaption.output.paths import ANSWERS, REJECTS, parts_folder, source_rejects
 from recaption.output.reports import last_run, shard_ids
@@ -60,7 +60,7 @@ class RetryResult:
     def sentence(self) -> str:
         """The result in one sentence."""
         if self.outcome is not None:
-            return f"retried {self.retried:,} rejects, of which {self.answered:,} have an answer now"
+            return f"retried {number_of(self.retried, 'reject')}, now answered: {self.answered:,}"
         before = listed(self.before) or "none"
         return f"Nothing to do: there are no rejects for {', '.join(self.reasons)}. Rejects by reason: {before}"
 
@@ -103,7 +103,7 @@ def retry_rejects(
         )
     last = last_run(store)
     half: Half = "generate" if last.get("command") == "generate" else "run"
-    display.message(f"retrying {len(places):,} rejects: {', '.join(reasons)}")
+    display.message(f"retrying {number_of(len(places), 'reject')}: {', '.join(reasons)}")
     outcome = run(
         pipeline,
         path,

@@ -166,7 +166,7 @@ def counted(suffixes: Counter[str]) -> str:
     shown = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
     words = [f"{count:,} {storable(suffix) or 'without suffix'}" for suffix, count in shown]
     rest = suffixes.total() - sum(count for _, count in shown)
-    return ", ".join([*words, f"{rest:,} others"] if rest else words)
+    return ", ".join([*words, f"{rest:,} more"] if rest else words)
 
 
 def storable(name: str) -> str:

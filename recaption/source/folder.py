@@ -52,6 +52,7 @@ class _Scan:
     stems: array[int] = field(default_factory=lambda: array("Q"))  # hashes of paths without suffix, one per image
     texts: dict[str, array[int]] = field(default_factory=dict)  # the same for text and JSON files, by lower-case suffix
     sample: list[str] = field(default_factory=list)  # names of some text and JSON files
+    backslashed: set[str] = field(default_factory=set)  # paths of files that have a backslash
     left_out: LeftOut = field(default_factory=LeftOut)
 
 
@@ -118,6 +119,8 @@ class FolderSource:
         scan = _Scan()
         by_position = self._given == POSITIONS
         for name in walk(self.folder, follow=not by_position, left_out=scan.left_out):
+            if "\\" in name:
+                scan.backslashed.add(name)
             if is_image(name):
                 scan.hashes.append(_hash(name))
                 if pairs:
@@ -148,8 +151,8 @@ class FolderSource:
 
     def _table_of(self, scan: _Scan) -> Table:
         if self.config.captions is not None:
-            return read_table(find_table(self.folder, self.config.captions))
-        return read_tables(self.folder, scan.read)
+            return read_table(find_table(self.folder, self.config.captions), backslashed=scan.backslashed)
+        return read_tables(self.folder, scan.read, scan.backslashed)
 
     @cached_property
     def _table(self) -> Table:
@@ -249,11 +252,11 @@ class FolderSource:
                 )
                 without &= ~np.isin(np.array(scan.stems, np.uint64), texts)
             unnamed = int(without.sum())
-            found += (
-                [f"tables for the images that they do not name, which are captioned without columns: {unnamed:,}"]
-                if unnamed
-                else []
-            )
+            if unnamed:
+                found.append(
+                    f"tables, for images that they do not name: {unnamed:,} (a generation that needs a column rejects "
+                    "them as not_in_table)"
+                )
         return found + unused_captions(self.columns(), self.config)
 
     def _why_unread(self) -> str:

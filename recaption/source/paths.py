@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from recaption.config import Source
 from recaption.errors import SourceError
+from recaption.formatting import number_of
 from recaption.io import files
 
 _GLOB = re.compile(r"[*?\[]")
@@ -91,7 +92,7 @@ def _not_found(pattern: str, missing: list[str], of: int) -> SourceError:
         )
     shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
     return SourceError(
-        f"source.path {pattern!r} names {of} files, of which {len(missing)} are missing: {shown}. "
+        f"source.path {pattern!r} names {number_of(of, 'file')}; {len(missing):,} of them missing: {shown}. "
         "Correct the range, or use a glob (*.tar) to read the existing files"
     )
 

@@ -11,11 +11,12 @@ import csv
 import io
 import posixpath
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from recaption.errors import ShardError, SourceError
+from recaption.formatting import number_of
 from recaption.io.files import is_file, is_url, read_all
 from recaption.source.columns import clean, parse_json, repeated
 
@@ -63,22 +64,24 @@ def first_of_each(tables: Iterable[str]) -> list[str]:
     return sorted(taken.values(), key=lambda path: (path.count("/"), posixpath.dirname(path)))
 
 
-def read_tables(folder: str, tables: Sequence[str]) -> Table:
-    """Merge tables of nested folders, outer ones first: inner tables take precedence. Raises as `read_table`."""
+def read_tables(folder: str, tables: Sequence[str], backslashed: Set[str] = frozenset()) -> Table:
+    """Merge tables of nested folders, outer ones first: inner tables take precedence. Arguments and errors are those of
+    `read_table`."""
     merged = Table()
     for path in tables:
-        one = read_table(f"{folder}/{path}", posixpath.dirname(path))
+        one = read_table(f"{folder}/{path}", posixpath.dirname(path), backslashed)
         for mine, found in ((merged.rows, one.rows), (merged.also, one.also)):
             for name, row in found.items():
                 mine[name] = {**mine.get(name, {}), **row}
     return merged
 
 
-def read_table(path: str, folder: str = "") -> Table:
+def read_table(path: str, folder: str = "", backslashed: Set[str] = frozenset()) -> Table:
     """All rows by file name. In CSV every cell is literal text: None and NA are words, not missing values.
 
-    `folder` is the folder of the table, relative to the folder of images. Raises SourceError for another format, a
-    missing file_name, a malformed line, or a file that is named twice.
+    `folder` is the folder of the table, relative to the folder of images. `backslashed` are the files below the latter
+    with a backslash in their path; in other names it is a separator, as in tables that were written on Windows. Raises
+    SourceError for another format, a missing file_name, a malformed line, or a file that is named twice.
     """
     suffix = posixpath.splitext(path)[1].lower()
     readers: dict[str, Callable[[bytes, str], Iterator[tuple[str, dict[str, Any]]]]]
@@ -98,7 +101,7 @@ def read_table(path: str, folder: str = "") -> Table:
                 f"Give the image's path in a column {FILE_NAME}"
             )
         columns = {name: value for name, value in row.items() if name not in (FILE_NAME, f"{FILE_NAME}s")}
-        for name in (_within(folder, name) for name in primary):
+        for name in (_within(folder, name, backslashed) for name in primary):
             if name in table.rows:
                 raise SourceError(
                     f"{path}, {where}: {name} is named twice. Give one row per image (in JSONL and Parquet a "
@@ -106,7 +109,7 @@ def read_table(path: str, folder: str = "") -> Table:
                 )
             table.rows[name] = columns
         for name in others:
-            table.also.setdefault(_within(folder, name), columns)
+            table.also.setdefault(_within(folder, name, backslashed), columns)
     return table
 
 
@@ -131,8 +134,10 @@ def _texts(value: Any) -> list[str]:
     return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str) and text]
 
 
-def _within(folder: str, name: str) -> str:
+def _within(folder: str, name: str, backslashed: Set[str]) -> str:
     """A name in a table as a path relative to the folder of images."""
+    if "\\" in name and (exact := posixpath.normpath(posixpath.join(folder, name))) in backslashed:
+        return exact
     name = posixpath.normpath(name.replace("\\", "/"))
     return name if name.startswith(("/", "../")) or name == ".." else posixpath.join(folder, name)
 
@@ -164,7 +169,8 @@ def csv_rows(data: bytes, path: str, check: Check = _names_images) -> Iterator[t
             check(header, path)
         elif len(cells) != len(header):
             raise SourceError(
-                f"{path}, line {reader.line_num}: {len(cells)} cells for {len(header)} columns. "
+                f"{path}, line {reader.line_num}: {number_of(len(cells), 'cell')} for "
+                f"{number_of(len(header), 'column')}. "
                 'Put texts with commas in quotes: "a red ball, and a box"'
             )
         else:

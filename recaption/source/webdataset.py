@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from recaption.errors import ImageError, ShardError
+from recaption.formatting import number_of
 from recaption.imagefile import SOURCE_SUFFIXES
 from recaption.io.files import Unreachable, is_url, open_stream, read_range
 from recaption.io.tar import NAME, BrokenTarError, Member, TarReader, split_name
@@ -84,7 +85,8 @@ class WebDatasetSource(FileSource):
         found = [f"members of {shard.id} that are neither images nor text: {counted(suffixes)}"] if suffixes else []
         if several := sum(count > 1 for count in pictures.values()):
             found.append(
-                f"images after the first of a sample ({', '.join(SOURCE_SUFFIXES[:3])}, …): {several:,} samples"
+                f"images after the first of a sample ({', '.join(SOURCE_SUFFIXES[:3])}, …): "
+                f"{number_of(several, 'sample')}"
             )
         if twice:
             found.append(f"all but the last value of keys that a JSON member repeats: {shortened(sorted(twice))}")

@@ -100,19 +100,19 @@ class RegionsTask(Task):
         for box in boxes:
             phrase = phrase_of(box.label, unit.variables["phrases"])
             if box.numbers is None:
-                dropped["cannot be read"] += 1
+                dropped["unreadable"] += 1
             elif phrase is None:
-                dropped["have another label"] += 1
+                dropped["with another label"] += 1
             else:
                 kept.append({"phrase": phrase, "numbers": list(box.numbers)})
                 if self.options.box(box.numbers, shown) is None:
                     is_beyond = self.options.ends_beyond(box.numbers, shown)
-                    outside["are beyond the image" if is_beyond else "have no area in the image"] += 1
+                    outside["beyond the image" if is_beyond else "without an area in the image"] += 1
         dropped.update(outside)
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         detail = f"dropped {dropped.total()} of {len(boxes)} boxes: {reasons}" if dropped else None
         if boxes and dropped.total() == len(boxes):
-            if "are beyond the image" in dropped:
+            if "beyond the image" in dropped:
                 detail = f"{detail}. The model may not write boxes in the units of format {self.options.format}"
             return Parsed(finish="invalid", detail=detail)
         return Parsed(finish="stop", value={"boxes": kept, **self.options.shown_of(completion)}, detail=detail)

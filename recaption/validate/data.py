@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.decode import check_header, check_pixels
 from recaption.errors import DatasetError, ImageError, ShardError
+from recaption.formatting import number_of
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.io.files import is_url
 from recaption.io.store import Store
@@ -64,7 +65,7 @@ def _read(shard: Shard, file: dict[str, Any], parquet: pq.ParquetFile, images: b
         pieces.append(table.select(names))
     rows = sum(piece.num_rows for piece in pieces)
     if rows != file["rows"]:
-        yield problem("rows", file["path"], f"has {rows:,} rows; the manifest has {file['rows']:,}")
+        yield problem("rows", file["path"], f"has {number_of(rows, 'row')}; the manifest has {file['rows']:,}")
     whole = pa.concat_tables(pieces) if pieces else schema.records(shard.tokenizers).empty_table()
     shard.found[file["split"]] = whole.replace_schema_metadata(None)
 
@@ -164,7 +165,7 @@ def _difference(found: pa.Table, expected: pa.Table, where: str, name: str) -> I
     """The first row that differs."""
     if found.num_rows != expected.num_rows:
         missing = set(expected["key"].to_pylist()) ^ set(found["key"].to_pylist())
-        what = f"has {found.num_rows:,} rows, the table {name} {expected.num_rows:,}"
+        what = f"has {number_of(found.num_rows, 'row')}, the table {name} {expected.num_rows:,}"
         yield problem("data", where, what + (f"; only one of the two has {min(missing, key=str)}" if missing else ""))
         return
     for column in expected.column_names:

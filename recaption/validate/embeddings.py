@@ -36,7 +36,7 @@ def check_embeddings(shard: Shard) -> Iterator[Problem]:
             yield problem("embeddings", path, f"has {rows} rows of {len(found)} ids, not {file['rows']}")
             continue
         if unknown := found.keys() - known:
-            what = f"{len(unknown)} ids are of no image, caption or sub-caption of the shard, such as {min(unknown)}"
+            what = f"ids of no image, caption or sub-caption of the shard: {len(unknown)}, such as {min(unknown)}"
             yield problem("embeddings", path, what)
         if len(found.images()) != sum("/" not in id for id in found):
             yield problem("embeddings", path, "has rows of images that are not before all other rows")

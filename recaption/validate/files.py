@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError
+from recaption.formatting import number_of
 from recaption.io.files import open_stream
 from recaption.io.store import Store
 from recaption.problems import Problem
@@ -90,7 +91,8 @@ def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: st
         yield unreadable(file["path"], error)
         return
     if table.num_rows != file["rows"]:
-        yield problem("rows", file["path"], f"has {table.num_rows:,} rows; the manifest has {file['rows']:,}")
+        rows = number_of(table.num_rows, "row")
+        yield problem("rows", file["path"], f"has {rows}; the manifest has {file['rows']:,}")
     yield table
 
 

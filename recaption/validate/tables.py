@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recaption.formatting import number_of
 from recaption.problems import Problem
 from recaption.schema import FLAT
 from recaption.types import Status
@@ -48,7 +49,7 @@ def _check(table: pa.Table, column: str, rules: dict[str, Any], path: str) -> It
         if len(rows):
             row = rows[0].as_py()
             what = f"column {column} has the invalid value {values[row].as_py()!r}"
-            more = f", and invalid in {len(rows) - 1:,} more rows" if len(rows) > 1 else ""
+            more = f", and invalid in {number_of(len(rows) - 1, 'more row')}" if len(rows) > 1 else ""
             yield problem("value", f"{path}, row {row}", what + more)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from recaption import schema
 from recaption.errors import ShardError, SourceError
+from recaption.formatting import number_of
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.io.tar import BrokenTarError, Member, TarReader
 from recaption.problems import Problem
@@ -229,7 +230,8 @@ def read_tar(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
     if not checker.whole:
         return
     if len(checker.starts) != file["rows"]:
-        yield problem("rows", checker.path, f"has {len(checker.starts)} samples; the manifest has {file['rows']}")
+        samples = number_of(len(checker.starts), "sample")
+        yield problem("rows", checker.path, f"has {samples}; the manifest has {file['rows']}")
     shard.found[file["split"]] = pa.concat_tables(checker.pieces).replace_schema_metadata(None)
     yield from _check_index(shard, f"{checker.path}.idx", [*checker.starts, checker.size])
 

@@ -16,6 +16,7 @@ import orjson
 import yaml
 
 from recaption import schema
+from recaption.formatting import number_of
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.write.described import (
     Table,
@@ -73,8 +74,9 @@ def _lead(manifest: Mapping[str, Any]) -> str:
     counts, card = manifest["counts"], card_of(manifest)
     usable = sum(manifest["splits"].values())
     text = (
-        f"{usable:,} images with {counts['captions']:,} captions, split into {counts['sub_captions']:,} sub-captions "
-        f"with {counts['tags']:,} object tags. Made by recaption, build {code(manifest['build'])}."
+        f"{number_of(usable, 'image')} with {number_of(counts['captions'], 'caption')}, split into "
+        f"{number_of(counts['sub_captions'], 'sub-caption')} with {number_of(counts['tags'], 'object tag')}. "
+        f"Made by recaption, build {code(manifest['build'])}."
     )
     return f"{plain(card['description'])}\n\n{text}" if card.get("description") else text
 
@@ -99,8 +101,9 @@ def _sums(manifest: Mapping[str, Any]) -> list[str]:
     parts = ["All images and answers are accounted for:", fenced("\n".join(lines))]
     if splits["val"]:
         parts.append(
-            f"{splits['train']:,} images are `train`; {splits['val']:,} are held out as `val`, chosen by the hash of "
-            "their bytes, so an image is in the same split in every dataset with the same holdout."
+            f"{number_of(splits['train'], 'image is', 'images are')} `train`; "
+            f"{number_of(splits['val'], 'is', 'are')} held out as `val`, chosen by the hash of their bytes, so "
+            "an image is in the same split in every dataset with the same holdout."
         )
     reasons = [(reason, "the image", n) for reason, n in manifest["rejects"].items()]
     reasons += [(reason, g["id"], n) for g in generations_of(manifest) for reason, n in g["rejects"].items()]
@@ -121,7 +124,7 @@ def _not_asked(generation: Mapping[str, Any]) -> str:
         "images skipped": generation.get("skipped", 0),
         "units without an answer": generation.get("unanswered", 0),
     }
-    return "".join(f"; {n:,} {what}" for what, n in counts.items() if n)
+    return "".join(f"; {what}: {n:,}" for what, n in counts.items() if n)
 
 
 def _opening(manifest: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from recaption.formatting import number_of
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.output.paths import MANIFEST
 from recaption.types import SCHEMA_VERSION
@@ -76,9 +77,10 @@ def render(manifest: Mapping[str, Any], data: bytes) -> bytes:
 def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Size of the dataset, and the fields of `output.card` that are set."""
     card, counts = card_of(manifest), manifest["counts"]
+    usable = sum(manifest["splits"].values())
     size = (
-        f"{sum(manifest['splits'].values())} images with {counts['captions']} captions, split into "
-        f"{counts['sub_captions']} sub-captions with {counts['tags']} object tags."
+        f"{number_of(usable, 'image')} with {number_of(counts['captions'], 'caption')}, split "
+        f"into {number_of(counts['sub_captions'], 'sub-caption')} with {number_of(counts['tags'], 'object tag')}."
     )
     metadata: dict[str, Any] = {
         "description": f"{card['description']} {size}" if card.get("description") else size,
@@ -158,7 +160,8 @@ def _responsible(manifest: Mapping[str, Any]) -> dict[str, Any]:
     tools = [f"{m['model']}@{m['commit']}" if m.get("commit") else m["model"] for m in models_of(manifest).values()]
     tools += [f"{name} {v}" for name, v in sorted(software_of(manifest).items()) if name in ("recaption", "spacy")]
     missing = (
-        f"{counts['partial']} images lack an answer, {counts['reject']} were rejected, {counts['excluded']} excluded."
+        f"{number_of(counts['partial'], 'image lacks', 'images lack')} an answer, "
+        f"{number_of(counts['reject'], 'was', 'were')} rejected, {counts['excluded']:,} excluded."
     )
     made: dict[str, Any] = {
         "rai:dataCollectionMissingData": f"{missing} The table rejects has the reasons.",
@@ -193,7 +196,8 @@ def _file_set(table: Table) -> dict[str, Any]:
         "@type": "cr:FileSet",
         "@id": f"{table.name}-files",
         "name": f"{table.name}-files",
-        "description": f"{described}{table.files} files, {sum(table.bytes.values())} bytes, {rows} rows",
+        "description": f"{described}{number_of(table.files, 'file')}, {sum(table.bytes.values())} bytes, "
+        f"{number_of(rows, 'row')}",
         "encodingFormat": _MIME[table.suffix],
         "includes": list(dict.fromkeys(table.patterns.values())),
     }

@@ -147,7 +147,7 @@ def _check_asked(of: Generation, entry: ShardEntry) -> None:
         raise DatasetError(
             f"generation {generation}: asked {asked.asked}, but answered {asked.answered} + rejected {asked.rejected}; "
             + (
-                f"{missing} {'images' if of.task == 'caption' else 'units'} have neither. Run the pipeline again to "
+                f"{'images' if of.task == 'caption' else 'units'} with neither: {missing}. Run the pipeline again to "
                 "generate them"
                 if missing > 0
                 else f"{-missing} are counted twice"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaption.errors import DatasetError, StoreError, in_words
+from recaption.formatting import number_of
 from recaption.io.store import Store
 from recaption.output.locate import current_build
 from recaption.output.paths import BUILDS, CURRENT, DATASET, MANIFEST, build_folder
@@ -62,7 +63,7 @@ class Pruned:
     def __str__(self) -> str:
         if not self.builds:
             return "pruned: there is no other build"
-        return f"pruned: {self.builds:,} other build{'s' * (self.builds > 1)}, {self.bytes / 1e6:,.1f} MB"
+        return f"pruned: {number_of(self.builds, 'other build')}, {self.bytes / 1e6:,.1f} MB"
 
 
 def prune(store: Store) -> Pruned:

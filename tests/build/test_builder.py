@@ -268,7 +268,7 @@ def test_boxes_in_another_scale_are_a_warning() -> None:
         return {"tasks": [{"id": "check", "model": "m"}, {**task, "id": "none", "counts": {"boxes": 0}}, task]}
 
     (said,) = box_warnings(tasks(300))
-    assert said.startswith("generate boxes: 300 of 1,000 boxes end beyond the image. The model qwen probably does not")
+    assert said.startswith("generate boxes: of 1,000 boxes, 300 end beyond the image. The model qwen probably does not")
     assert box_warnings(tasks(299)) == [] and box_warnings({}) == []
 
 
@@ -310,7 +310,7 @@ def test_the_advice_makes_enough_shards(shards: int, gpus: int, workers: int) ->
 
 def test_with_too_few_samples_the_advice_is_fewer_workers() -> None:
     warning = too_few_shards(manifest_of([5, 5]), Trainer(gpus=8, workers=4))
-    assert warning and "only 10 train samples: use fewer workers" in warning
+    assert warning and "Train samples: only 10. Use fewer workers" in warning
 
 
 def test_for_a_sidecar_the_advice_also_changes_the_format() -> None:

@@ -54,5 +54,5 @@ def test_a_removed_one_of_equal_images_has_no_changed_key(tmp_path: Path) -> Non
 def test_the_warning_has_the_counts_and_the_reason() -> None:
     assert warning("b", 4, 0, "source") is None
     text = warning("b", 4000, 1200, "source") or ""
-    assert text.startswith("1,200 of 4,000 images of build b have other keys in the source now: keys come from")
+    assert text.startswith("of 4,000 images of build b, 1,200 have other keys in the source now: keys come from")
     assert "the path of each has changed" in (warning("b", 4000, 1200, "path") or "")

@@ -134,7 +134,7 @@ def test_a_retry_prints_its_result_and_has_the_exit_code_of_a_run(
     }
     assert seen == asked | {"listeners": ()}
     out, err = capsys.readouterr()
-    assert "retried 6 rejects, of which 4 have an answer now" in out and "long: asked 6" in out
+    assert "retried 6 rejects, now answered: 4" in out and "long: asked 6" in out
     assert ("max_reject_share" in err) == bool(code)
     assert main(["retry", "out/x", "--reason", "refusal", "--quiet"]) == code
     assert capsys.readouterr()[0] == ""

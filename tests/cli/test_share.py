@@ -148,7 +148,7 @@ def test_missing_images_are_errors_unless_their_folder_is_named(
     assert main(["export", str(GOLDEN), without, "--to", "llava"]) == 0
     assert "FOLDER is the folder with the unpacked images" in capsys.readouterr().out
     assert main(["validate", without, "--for", "llava"]) == 1
-    assert f"13 of 13 image files are not in {without}/images" in capsys.readouterr().out
+    assert f"image files that are not in {without}/images: 13 of 13," in capsys.readouterr().out
     assert main(["validate", without, "--for", "llava", "--images", f"{with_files}/images"]) == 0
     assert main(["export", str(GOLDEN), str(tmp_path / "c"), "--to", "flair", "--images", "jpg"]) == 2
 
@@ -163,6 +163,25 @@ def test_a_folder_that_does_not_exist_is_named(name: str, tmp_path: Path, capsys
     gone = str(tmp_path / "gone")
     assert main(["validate", str(tmp_path), "--for", name, "--images", gone]) == 2
     assert f"--images {gone}: there is no such folder" in capsys.readouterr().err
+
+
+def test_files_for_a_trainer_need_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dest = tmp_path / "an export"
+    assert main(["export", str(GOLDEN), str(dest), "--to", "llava"]) == 0
+    (file,) = dest.glob("*.json")
+    capsys.readouterr()
+    for path, what in (
+        (str(dest), "no dataset of recaption is in it"),
+        (str(file), "it is a file"),
+        (f"{dest}/*.json", "it is a pattern"),
+    ):
+        assert main(["validate", path]) == 2
+        assert capsys.readouterr().err == (
+            f"error: cannot open {path}: {what}. Give an output, its dataset, or a build. To check files for a "
+            f"trainer, such as those of an export, name the trainer: recaption validate '{path}' --for NAME\n"
+        )
+    assert main(["validate", str(tmp_path / "gone")]) == 2
+    assert "there is no such folder. Give an output" in capsys.readouterr().err
 
 
 def test_a_pattern_is_no_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,5 +57,5 @@ def test_without_judgements_there_is_no_verdict() -> None:
     assert found.verdict is None and found.words_a is None
     assert lines(found, "one", "other") == [
         "better: no verdict",
-        "  3 images are left out: the judge gave no valid answer in at least one order",
+        "  images left out: 3; the judge gave no valid answer in at least one order",
     ]

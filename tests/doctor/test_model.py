@@ -136,7 +136,7 @@ def test_a_hub_model_is_looked_up_in_the_cache_and_then_on_the_hub(
         raise ConfigError("the hub is unreachable")
 
     monkeypatch.setattr(model, "ask_hub", unreachable)
-    assert found("org/name").status == "error"
+    assert (found("org/name").status, found("org/name").fault) == ("error", "input"), "as in a run"
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     offline = found("org/name")
     assert offline.status == "error" and "HF_HUB_OFFLINE is set" in offline.found

@@ -91,7 +91,7 @@ def test_the_probe_of_an_output_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     found = looked(lambda: parts.output(pipeline("x", str(tmp_path / "file" / "out"))))
-    assert (found.status, found.fault) == ("error", "infrastructure") and "--set output.path" in found.todo
+    assert (found.status, found.fault) == ("error", "input") and "--set output.path" in found.todo, "as in a run"
     assert parts.output(pipeline("x", "memory://x/y")).fault == "input"
     assert looked(lambda: parts.output(pipeline("x", "nosuch://x/y"))).fault == "input"
 
@@ -106,7 +106,7 @@ def test_an_output_on_s3_needs_conditional_writes(s3: S3Server, monkeypatch: pyt
     found = parts.output(pipeline("x", url))
     assert found.status == "warning" and "no conditional writes" in found.found and "--takeover" in found.todo
     found = parts.output(pipeline("x", "s3://no-such-bucket-at-all/out"))
-    assert (found.status, found.fault) == ("error", "infrastructure") and "AWS_ENDPOINT_URL" in found.todo
+    assert (found.status, found.fault) == ("error", "input") and "AWS_ENDPOINT_URL" in found.todo
     s3.fault = lambda method, path: "refuse"
     found = looked(lambda: parts.output(pipeline("x", url)))
     assert found.status == "error" and found.todo

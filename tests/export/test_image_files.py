@@ -40,7 +40,11 @@ def test_a_file_without_its_images_is_an_error(name: str, without_pixels: Any, p
     dest, done = exported(name, without_pixels([plain]))
     found = list(load(name).validate(str(dest)))
     assert {(one.kind, one.severity) for one in found} == {("missing images", "error")}
-    assert "1 of 1 image files are not in" in found[0].what and "--images jpg" in found[0].advice
+    assert (
+        "image files that are not in" in found[0].what
+        and ": 1 of 1, for" in found[0].what
+        and "--images jpg" in found[0].advice
+    )
     assert any("--images jpg writes them" in note for note in done.notes)
 
 

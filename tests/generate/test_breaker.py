@@ -41,6 +41,14 @@ def test_a_full_window_with_too_many_rejects_opens_it_and_the_message_has_the_re
     assert told.value.exit_code == 1
 
 
+def test_images_that_no_table_names_do_not_count() -> None:
+    run = Run(rejects=0.3)
+    run.more(1000, not_in_table=990, refusal=3)
+    run.more(89, refusal=26)
+    with pytest.raises(CircuitOpen, match=r"31 of the last 100 results were rejected.*\(refusal 31\)"):
+        run.more(11, not_in_table=10, refusal=2)
+
+
 def test_exactly_the_allowed_share_is_allowed() -> None:
     run = Run(rejects=0.3, degenerate=0.2)
     run.more(100, degenerate=20, empty_answer=30)

@@ -77,10 +77,13 @@ def test_the_reject_of_a_prompt_for_an_image_in_no_table_has_that_detail(tmp_pat
         raise AssertionError("asked")
 
     unnamed = replace(IMAGE, columns={}, detail="no table names this image")
-    for image, begins in ((unnamed, "no table names this image: prompt p cannot"), (IMAGE, "prompt p cannot")):
+    for image, reason, begins in (
+        (unnamed, "not_in_table", "no table names this image: prompt p cannot"),
+        (IMAGE, "request_error", "prompt p cannot"),
+    ):
         (request,) = requests(asked, image)
         item = asyncio.run(answer_with_retries(request, first_attempt(request, b"jpeg"), never))
-        assert isinstance(item, Reject) and item.reason == "request_error" and item.detail.startswith(begins)
+        assert isinstance(item, Reject) and item.reason == reason and item.detail.startswith(begins)
 
 
 def test_an_empty_prompt_is_not_sent(tmp_path: Path) -> None:
@@ -337,6 +340,7 @@ def test_a_column_without_a_caption_is_a_reject(columns: dict[str, Any], reason:
 def test_the_reject_of_an_image_in_no_table_has_that_detail() -> None:
     item = from_column(columns={}, detail="no table names this image")
     assert isinstance(item, Reject) and item.detail == "no table names this image, so it has no column 'recap'"
+    assert (item.reason, item.stage) == ("not_in_table", "generate")
     item = from_column(columns={"other": "x"}, detail="no table names this image")
     assert isinstance(item, Reject) and item.detail == "column 'recap' is missing"
 

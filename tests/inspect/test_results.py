@@ -89,7 +89,7 @@ def test_questions_over_several_outputs(two: list[str]) -> None:
 @pytest.mark.parametrize("name", ["image", "similar"])
 @pytest.mark.parametrize("format", [None, "csv", "json", "table", "parquet"])
 def test_a_key_that_nobody_knows(two: list[str], name: str, format: str | None) -> None:
-    for paths, why in ((two[:1], "done has no image"), (two, "done and 1 more outputs has no image")):
+    for paths, why in ((two[:1], "done has no image"), (two, "done and 1 more output has no image")):
         with pytest.raises(UserError, match=f"{why} with the key 'nope'. Keys: recaption inspect"):
             output_question(paths, [name, "nope"], ResultFormat(format=format), out := console())
         assert seen(out) == ""

@@ -26,9 +26,9 @@ def change(dataset: Path, **parts: Any) -> None:
 
 def test_a_generation_by_rules_has_no_requests() -> None:
     rules = GenerationSummary(generation="hard", asked=0, answered=0, rejected=0, rejects=(), skipped=2)
-    assert rules.sum == "hard: no requests; 2 images skipped"
+    assert rules.sum == "hard: no requests; images skipped: 2"
     waiting = GenerationSummary(generation="check", asked=0, answered=0, rejected=0, rejects=(), unanswered=3)
-    assert waiting.sum == "check: asked 0 = answered 0 + rejected 0; 3 units without an answer"
+    assert waiting.sum == "check: asked 0 = answered 0 + rejected 0; units without an answer: 3"
 
 
 def test_the_fixture_is_as_the_contract_says(dataset: Path) -> None:
@@ -59,7 +59,7 @@ def test_generations_without_captions_have_sums_too(verified: Path) -> None:
     assert [(name, rows) for name, rows, _ in summary.tables] == [("verifications", check.asked)]
     asked = check.asked
     assert check.sum == (
-        f"check: asked {asked} = answered {asked} + rejected 0; 2 images skipped; 4 units without an answer"
+        f"check: asked {asked} = answered {asked} + rejected 0; images skipped: 2; units without an answer: 4"
     )
 
 

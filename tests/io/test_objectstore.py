@@ -275,7 +275,7 @@ def test_files_that_a_batch_did_not_delete_are_tried_again(store: ObjectStore, m
     assert asked == [["out/x", "out/y"], ["out/y"], ["out/y"]]
     with pytest.raises(
         StoreError,
-        match=r"cannot delete files of .*: PermissionError: 1 of 1 files were not deleted. "
+        match=r"cannot delete files of .*: PermissionError: files that were not deleted: 1 of 1. "
         r"The first is out/z: AccessDenied no",
     ):
         store.delete_many(["z"])

@@ -41,7 +41,7 @@ def test_an_image_that_does_not_decode(own_copy: Built, caplog: pytest.LogCaptur
     assert batches.skipped >= 4
     assert sum(int((~mask).sum()) for mask in masks) == 4
     assert [record.levelname for record in caplog.records] == ["WARNING"]  # at most one a minute
-    assert "skipped 1 samples that cannot be read; the last error: the image does not decode" in caplog.text
+    assert "unreadable samples, which are skipped: 1; the last error: the image does not decode" in caplog.text
 
 
 def test_everything_broken_is_said(own_copy: Built) -> None:

@@ -248,7 +248,7 @@ def test_a_share_of_raw_captions_needs_raw_captions() -> None:
 def test_images_without_the_captions_of_a_policy_are_counted() -> None:
     some = stub("a", {"1": "train", "2": "train", "3": "val"})
     assert list(outputs.check_policies([some], ["long", "flair"])) == [
-        "a: 1 of 3 images have no long captions; --policy long draws their other captions"
+        "a: images without long captions: 1 of 3; --policy long draws their other captions"
     ]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -40,7 +43,9 @@ def test_addresses_of_a_cluster_are_accepted(address: str) -> None:
         ("/tmp/\u00fc", "has characters that are not ASCII"),
         ("tmp", "is not an absolute path"),
         ("", "is not an absolute path"),
-        (__file__, "is not a folder|has .* bytes"),
+        ("/dev/null", "is not a folder"),
+        ("/missing/folder", "does not exist. Create it, or"),
+        ("/proc", r"cannot be used, .*: no folder can be created in /proc \(No such file or directory\)"),
     ],
 )
 @pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
@@ -50,18 +55,42 @@ def test_a_folder_in_which_ray_cannot_start_is_an_error(
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv(name, folder)
     with pytest.raises(
-        ConfigError, match=rf"^{name} is '{folder}', which ({fault}).* Set RAY_TMPDIR to another folder"
+        ConfigError, match=rf"^{name} is '{folder}', which ({fault}).* [Ss]et RAY_TMPDIR to another folder"
     ):
         check_temporary_folder()
+
+
+def test_only_the_folder_in_which_ray_creates_folders_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        check_temporary_folder()
+        assert not list(Path(folder).iterdir())
+        Path(folder, "ray").symlink_to("/proc")  # another user's folder, for example
+        with pytest.raises(ConfigError, match=f"no folder can be created in {folder}/ray"):
+            check_temporary_folder()
+
+
+def test_a_full_disk_is_not_an_error_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    monkeypatch.setattr(connect, "TemporaryDirectory", full)
+    check_temporary_folder()
 
 
 def test_the_longest_folder_is_accepted_and_ray_would_accept_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     from ray._private.utils import validate_socket_filepath
 
     name = f"ray/session_2026-12-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
-    longest = "/" + "x" * (107 - len(name) - 2)
-    monkeypatch.setenv("RAY_TMPDIR", longest)
-    check_temporary_folder()
+    with TemporaryDirectory(dir="/tmp") as folder:
+        longest = folder + "x" * (107 - len(name) - 1 - len(folder))
+        Path(longest).symlink_to(folder)
+        try:
+            monkeypatch.setenv("RAY_TMPDIR", longest)
+            check_temporary_folder()
+        finally:
+            Path(longest).unlink()
     validate_socket_filepath(f"{longest}/{name}")
     monkeypatch.setenv("RAY_TMPDIR", f"{longest}x")
     with pytest.raises(ConfigError, match="bytes"):

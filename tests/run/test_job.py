@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from local_run import KeptEngines, local_runs
+from PIL import Image
 
 from recaption.cli import main
 from recaption.engine import chat_server
@@ -19,6 +20,25 @@ from recaption.errors import EngineDead
 def local() -> Iterator[KeptEngines]:
     with local_runs() as engines:
         yield engines
+
+
+def test_a_table_may_name_a_part_of_the_images_and_what_it_names_must_be_usable(
+    local: KeptEngines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for n, name in enumerate(("a", "b", *(f"unnamed-{n}" for n in range(20)))):
+        Image.new("RGB", (48, 32), (n, 0, 0)).save(folder / f"{name}.jpg")
+    table = folder / "metadata.csv"
+    settings = [f"source.path={folder}", "generate.0.column=text", "breaker.window=10", f"output.path={out}"]
+    arguments = ["run", "column", *(part for setting in settings for part in ("--set", setting))]
+    table.write_text("file_name,text\na.jpg,red kite over the dunes\nb.jpg,pale dunes\n")
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "images in 22 = ok 2 + partial 0 + rejected 20 + excluded 0" in shown and "not_in_table 20" in shown
+    table.write_text("file_name,text\na.jpg,red kite over the dunes\nb.jpg,\ngone.jpg,pale dunes\n")
+    assert main(arguments) == 1
+    assert "error: 66.7% of the images were rejected; output.max_reject_share is 50.0%." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_each_file_is_a_shard(tmp_path: Path) -> None:
         ("c.txt", "owl\nlark\nowl\n", "line 3: the class 'owl' is also in line 1"),
         ("c.txt", "\n", "has no classes"),
         ("c.csv", "id;name\n1;owl\n", "no column name or class or class_name or label; .*separated by semicolons"),
-        ("c.csv", "name\n\n' '\nowl,x\n", "cells for 1 columns"),
+        ("c.csv", "name\n\n' '\nowl,x\n", "cells for 1 column"),
         ("c.json", "[1, true]", "item 1: expected a name or an object, got True"),
         ("c.json", '"owl"', "expected a list of class names"),
         ("c.json", '[{"name": " "}]', "item 0: the class has no name"),

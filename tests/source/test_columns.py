@@ -18,7 +18,7 @@ Build = Callable[..., Source]
 
 def test_long_lists_are_shortened() -> None:
     assert counted(Counter({".txt": 1200, "": 1})) == "1,200 .txt, 1 without suffix"
-    assert counted(Counter({f".{i}": 9 - i for i in range(8)})).endswith("5 .4, 9 others")
+    assert counted(Counter({f".{i}": 9 - i for i in range(8)})).endswith("5 .4, 9 more")
     assert shortened([f"f{i}" for i in range(7)]) == "f0, f1, f2, f3, f4, and 2 more"
     assert shortened(["a\udcff"]) == "a\\xff"
 
@@ -50,7 +50,7 @@ def test_unused_members_of_tars_are_reported(
     found = source(path).unused()
     assert found[:2] == [
         "members of x that are neither images nor text: 1 without suffix, 1 .npy",
-        "images after the first of a sample (jpg, jpeg, png, …): 1 samples",
+        "images after the first of a sample (jpg, jpeg, png, …): 1 sample",
     ]
     assert found[2].startswith("columns that may hold captions: title")
 

@@ -322,7 +322,7 @@ def test_text_and_json_beside_an_image_are_its_columns(
     assert made.columns() == {"caption", "txt", "url", "clip"}
     assert made.unused() == [
         "files that are not images: 2 .txt",
-        "tables for the images that they do not name, which are captioned without columns: 1",
+        "tables, for images that they do not name: 1 (a generation that needs a column rejects them as not_in_table)",
     ]
     (lines,) = (image for image in source(tmp_path, format="folder", raw_caption="txt").index(next(made.shards()))
                 if image.source_key == "a")  # fmt: skip

@@ -66,6 +66,20 @@ def test_an_absolute_path_in_a_table_is_named_as_such(photos: Callable[..., Path
     assert "a.jpg is an absolute path. Write paths relative to the table's folder" in (wrong.detail or "")
 
 
+def test_a_backslash_is_a_separator_unless_a_file_has_this_name(photos: Callable[..., Path], source: Build) -> None:
+    folder = photos("sub/a.jpg", "back\\slash.jpg", "sub/two\\b.jpg", "sub/two/b.jpg", "odd\\name.dat")
+    names = ("sub\\a.jpg", "back\\slash.jpg", "sub/two/b.jpg", "odd\\name.dat")
+    jsonl(folder / "metadata.jsonl", *({"file_name": name, "caption": name} for name in names))
+    jsonl(folder / "sub/metadata.jsonl", {"file_name": "two\\b.jpg", "caption": "inner"})
+    found = {
+        "back\\slash": ("back\\slash.jpg",), "odd\\name": ("odd\\name.dat",), "sub/a": ("sub\\a.jpg",),
+        "sub/two/b": ("sub/two/b.jpg",), "sub/two\\b": ("inner",),
+    }  # fmt: skip
+    assert captions(source(folder)) == found
+    (folder / "sub/metadata.jsonl").unlink()
+    assert captions(source(folder, captions="metadata.jsonl")) == found | {"sub/two\\b": ()}
+
+
 def test_a_table_in_each_subfolder_is_read(photos: Callable[..., Path], source: Build) -> None:
     folder = photos("train/1.jpg", "test/1.jpg", "train/deep/2.jpg", "other/1.jpg", "top.jpg")
     jsonl(folder / "train/metadata.jsonl", {"file_name": "1.jpg", "caption": "a"}, {"file_name": "deep/2.jpg", "n": 2})
@@ -81,7 +95,9 @@ def test_a_table_in_each_subfolder_is_read(photos: Callable[..., Path], source: 
     assert found["train/deep/2"].columns == {"n": 2}
     assert (found["top"].columns, found["top"].detail) == ({}, "no table names this image")
     assert made.columns() == {"caption", "text", "n", "licence"}
-    assert made.unused() == ["tables for the images that they do not name, which are captioned without columns: 1"]
+    assert made.unused() == [
+        "tables, for images that they do not name: 1 (a generation that needs a column rejects them as not_in_table)"
+    ]
 
 
 def test_an_output_by_position_reads_the_table_of_the_folder_only(photos: Callable[..., Path], source: Build) -> None:

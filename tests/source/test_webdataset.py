@@ -93,7 +93,7 @@ def test_shard_ids_contain_subfolders(tmp_path: Path, write_tar: Callable[..., P
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("{00000..00009}.tar", r"names 10 files, of which 8 are missing: \S+00002.tar, .*…"),
+        ("{00000..00009}.tar", r"names 10 files; 8 of them missing: \S+00002.tar, .*…"),
         ("00007.tar", "there is no file"),
         ("x*.tar", "no file matches"),
         ("{0000,x}*.tar", r"no file matches \S+x\*"),
@@ -354,7 +354,7 @@ def test_tars_may_be_remote(shards: Path, source: Build, picture: Callable[..., 
         assert images[0].locator.path == "memory://bucket/cc/00001.tar"
         assert [data for _, data in made.read(images)] == [picture(1000 + i) for i in range(3)]
         assert made.signature(listed[0]) == made.signature(listed[0]) != made.signature(listed[1])
-    with pytest.raises(SourceError, match="of which 8 are missing"):
+    with pytest.raises(SourceError, match="names 10 files; 8 of them missing"):
         list(source("memory://bucket/cc/{00000..00009}.tar").shards())
     with pytest.raises(SourceError, match="Protocol not known"):
         list(source("nosuch://bucket/{0..1}.tar").shards())

@@ -138,13 +138,13 @@ def test_dropped_boxes_are_counted() -> None:
     text = qwen(("kite", [0, 0, 99, 99]), ("bird", [0, 0, 9, 9]), ("dog", [9, 0, 9, 9]), ("dog", [0, 0, 1e9, 9]))
     found = parsed(task(), UNIT, completion(text))
     assert found.finish == "stop" and [item["phrase"] for item in found.value["boxes"]] == ["kite", "dog"]
-    assert found.detail == ("dropped 3 of 4 boxes: 1 have another label, 1 cannot be read, 1 have no area in the image")
+    assert found.detail == ("dropped 3 of 4 boxes: 1 with another label, 1 unreadable, 1 without an area in the image")
 
 
 def test_boxes_of_another_scale_are_named_as_such() -> None:
     text = qwen(("kite", [84, 900, 420, 999]), ("dog", [9, 0, 9, 9]))
     assert parsed(task(), UNIT, completion(text)).detail == (
-        "dropped 2 of 2 boxes: 1 are beyond the image, 1 have no area in the image. "
+        "dropped 2 of 2 boxes: 1 beyond the image, 1 without an area in the image. "
         "The model may not write boxes in the units of format qwen2_5_vl"
     )
     assert "units" not in parsed(task(), UNIT, completion(qwen(("dog", [9, 0, 9, 9])))).detail

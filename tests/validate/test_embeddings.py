@@ -68,7 +68,7 @@ def repeated(rows: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (renamed, "1 ids are of no image, caption or sub-caption of the shard, such as other"),
+        (renamed, "ids of no image, caption or sub-caption of the shard: 1, such as other"),
         (infinite, "has numbers that are not finite"),
         (repeated, "rows of"),
         (lambda rows: rows[1:], "rows of"),

@@ -145,7 +145,7 @@ def broken(entry: ShardEntry, what: str) -> ShardEntry:
     [
         ("images", "7 images, but"),
         ("splits", "usable images, but splits"),
-        ("unanswered", "1 images have neither"),
+        ("unanswered", "images with neither: 1"),
         ("twice", "1 are counted twice"),
         ("many", "more than there are images"),
         ("missing", "no counts of generation short"),
@@ -205,12 +205,12 @@ def test_generations_without_captions_and_their_tables(store: LocalStore, shard:
     assert '-- verifications: Rows; DROP VIEW images;\nCREATE OR REPLACE VIEW "verifications" AS' in views
     card = (store.root / "builds/b/README.md").read_text()
     assert f"| `verifications/` | Rows; DROP VIEW images; | {len(subs)} |" in card
-    assert "check: asked 20 = answered 19 + rejected 1; 2 images skipped" in card
+    assert "check: asked 20 = answered 19 + rejected 1; images skipped: 2" in card
     assert "| `check` | `verify` over `long` | `judge` | `is_it_true` |" in card and "| `unclear` | check | 1 |" in card
     sets = {
         one["@id"]: one for one in json.loads((store.root / "builds/b/croissant.json").read_bytes())["distribution"]
     }
-    assert sets["verifications-files"]["description"].startswith("Rows;\nDROP VIEW images;. 1 files")
+    assert sets["verifications-files"]["description"].startswith("Rows;\nDROP VIEW images;. 1 file,")
 
 
 def test_the_units_of_a_task_may_be_more_than_the_images_but_their_sum_has_to_hold(
@@ -222,7 +222,7 @@ def test_the_units_of_a_task_may_be_more_than_the_images_but_their_sum_has_to_ho
     good = {**entry.generations, "check": GenerationCounts(asked=100, answered=98, rejected=2, unanswered=7)}
     assert describe(store, [replace(entry, generations=good)], one)["tasks"][0]["unanswered"] == 7
     bad = {**entry.generations, "check": GenerationCounts(asked=100, answered=98)}
-    with pytest.raises(DatasetError, match="2 units have neither"):
+    with pytest.raises(DatasetError, match="units with neither: 2"):
         describe(store, [replace(entry, generations=bad)], one)
 
 

@@ -20,6 +20,7 @@ from recaption.export.base import Exported, Finding, Options, described, found_i
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.rows import Add, ExportFiles, ExportSample, Made, export_rows, items
+from recaption.formatting import number_of
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -110,10 +111,10 @@ def _findings(images: Rows, annotations: Rows) -> Iterator[Finding]:
         if repeated := repeated_ids(rows):
             yield f"{name}: the id {repeated[0]} is repeated", "Use each id once: readers keep the last", "repeated id"
     if without := sum(not isinstance(row.get("caption"), str) or not row["caption"].strip() for row in annotations):
-        yield f"{without:,} annotations have no caption", "Leave them out", "no caption"
+        yield f"{number_of(without, 'annotation has', 'annotations have')} no caption", "Leave them out", "no caption"
     yield from lost_annotations(images, annotations, "Add the image, or leave them out")
     if without := sum(not isinstance(image.get("file_name"), str) for image in images):
-        yield f"{without:,} images have no file_name", "Name their files", "no file_name"
+        yield f"{number_of(without, 'image has', 'images have')} no file_name", "Name their files", "no file_name"
 
 
 def repeated_ids(rows: Rows) -> list[str]:
@@ -125,7 +126,7 @@ def lost_annotations(images: Rows, annotations: Rows, advice: str) -> Iterator[F
     """Annotations whose image_id is the id of no image."""
     ids = {str(image.get("id")) for image in images}
     if lost := sum(str(row.get("image_id")) not in ids for row in annotations):
-        yield f"{lost:,} annotations have an image_id that no image has", advice, "lost"
+        yield f"{number_of(lost, 'annotation has', 'annotations have')} an image_id that no image has", advice, "lost"
 
 
 def _rows_in(file: str) -> tuple[tuple[Rows, Rows] | None, str]:

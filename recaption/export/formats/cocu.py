@@ -21,6 +21,7 @@ from recaption.export.dataset import Dataset
 from recaption.export.needs import SCORES, required, required_tables, texts_only
 from recaption.export.rows import ExportSample
 from recaption.export.tars import Found, Members, export_samples, loading_limit, problems_in
+from recaption.formatting import number_of
 from recaption.problems import Problem
 from recaption.text import fold
 
@@ -86,7 +87,7 @@ def _sample_findings(found: Found) -> Iterator[Finding]:
     lines = found.texts["txt"].decode(errors="replace").split("\n")
     if len(lines) != 3:
         advice = "Write a caption in one line, then two lines of JSON, without a line end behind them"
-        yield f"its txt has {len(lines)} lines", advice, "wrong number of lines"
+        yield f"its txt has {number_of(len(lines), 'line')}", advice, "wrong number of lines"
         return
     if not lines[0].strip():
         yield "its caption is empty", "Leave the sample out", "empty text"

@@ -18,6 +18,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from recaption.annotate.split import split_like_flair
@@ -32,10 +33,12 @@ from recaption.export.base import (
     found_in,
     is_relative,
     named,
+    replaced_raw,
 )
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, csv_file, export_rows, path_of
+from recaption.formatting import number_of
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.types import Record
@@ -90,20 +93,24 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             f"{len(path.split('/'))} parts. Name a folder that is deeper, such as {files.absolute(dest)}/data/train"
         )
 
+    replaced = 0
+
     def row(sample: ExportSample) -> Made | str:
+        nonlocal replaced
         cells = _cells(sample.record, sources)
         if sum(1 for _ in itertools.islice(_pool(cells), 2)) < 2:
             return "fewer than two sentences under DreamLIP's splitter"
         if max(map(len, cells)) > LONGEST:
             return f"a text of more than {LONGEST:,} characters, the limit of Python's csv module"
+        replaced += sources["raw"] == "raw" and "raw" not in sample.record.texts()
         return [(FILE, (sample.image, *cells))]
 
     arguments = f"--dataset-type csv --use_longcap --train-data {path_of(dest, FILE)} --root_filename {PLACE}"
     usage = Usage(program="DreamLIP (main since 2024-07; before, it had no code)", arguments=arguments)
     kinds = {FILE: csv_file(*HEADER)}
-    return export_rows(
-        dataset, dest, options, ExportFiles(kinds=kinds, notes=(described(sources),), usage=(usage,)), row
-    )
+    layout = ExportFiles(kinds=kinds, notes=(described(sources),), usage=(usage,))
+    done = export_rows(dataset, dest, options, layout, row)
+    return replace(done, notes=(*done.notes, *replaced_raw(HEADER[1], "first caption", replaced, done.samples)))
 
 
 def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
@@ -160,7 +167,7 @@ def _header_findings(header: list[str]) -> Iterator[Finding]:
 
 def _row_findings(row: list[str]) -> Iterator[Finding]:
     if len(row) != len(HEADER):
-        yield f"{len(row)} cells", f"Write {len(HEADER)} cells per row", "wrong number of cells"
+        yield number_of(len(row), "cell"), f"Write {len(HEADER)} cells per row", "wrong number of cells"
         return
     if not row[0].strip() or not is_relative(row[0]):
         advice = "DreamLIP opens it as a file below its root folder: write a relative path"

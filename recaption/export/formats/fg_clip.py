@@ -31,6 +31,7 @@ from recaption.export.dataset import SUB_CAPTIONS, Dataset, Rows, Select
 from recaption.export.json_list import ListFormat, list_problems, repeated
 from recaption.export.needs import BOX, NEGATIVES, REGIONS, absent, maker, texts_only
 from recaption.export.rows import PLACE, ExportFiles, ExportSample, FileKind, Made, Row, export_rows, json_list, path_of
+from recaption.formatting import number_of
 from recaption.problems import Problem
 
 WRITES: Final = "one JSON file with f_path (KEY.jpg), caption, short_caption; bbox_info if the build has regions"
@@ -145,12 +146,12 @@ def validate(path: str, *, loaders: int | None = None, images: str | None = None
 def _file_findings(rows: list[Any]) -> Iterator[Finding]:
     boxed = sum("bbox_info" in row or "is_cn" in row for row in rows if isinstance(row, dict))
     if 0 < boxed < len(rows):
-        what = f"{len(rows) - boxed:,} of {len(rows):,} samples have no bbox_info"
+        what = f"of {number_of(len(rows), 'sample')}, {number_of(len(rows) - boxed, 'has', 'have')} no bbox_info"
         advice = "Do not set --add_box_loss and --use_hard_neg, or write bbox_info: [] there (KeyError)"
         yield what, advice, "some samples without boxes", "warning"
     flagged = sum(any(map(_has_negatives, row["bbox_info"][:READ_BOXES])) for row in rows if _has_boxes(row))
     if 0 < flagged * 10 < len(rows):
-        what = f"{flagged:,} of {len(rows):,} samples have a box with negatives"
+        what = f"of {number_of(len(rows), 'sample')}, {number_of(flagged, 'has', 'have')} a box with negatives"
         advice = "Do not set --use_hard_neg: FG-CLIP 1 ends at the first batch without such a box"
         yield what, advice, "few boxes with negatives", "warning"
     yield from repeated(rows, "f_path", "Use each path once, unless its image is to be drawn more often")
@@ -211,7 +212,7 @@ def _box_findings(box: Any) -> Iterator[Finding]:
             advice = (
                 f"Write {NEGATIVE_TEXTS} of them, or flag_short_neg: 0; the loss reshapes to {NEGATIVE_TEXTS + 1} texts"
             )
-            yield f"{count} negatives", advice, "wrong number of negatives"
+            yield number_of(count, "negative"), advice, "wrong number of negatives"
     elif "flag_short_neg" not in box:
         yield "it has no flag_short_neg", "Write 1 with ten short_expr_negs, otherwise 0 (KeyError)", "box without flag"
 

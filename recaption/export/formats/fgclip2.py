@@ -51,7 +51,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     arguments += f"--image_folder {PLACE} --cn_image_root {PLACE}"
     usage = Usage(program=PROGRAM, arguments=arguments)
     done = export_boxes(dataset, dest, options, {ENGLISH: json_list, CHINESE: json_list}, usage, rows, _KINDS.values())
-    return replace(done, notes=(*done.notes, f"{chinese:,} of {done.samples:,} samples have both Chinese captions"))
+    return replace(done, notes=(*done.notes, f"samples with both Chinese captions: {chinese:,} of {done.samples:,}"))
 
 
 def _is_chinese(lang: str | None) -> bool:

@@ -21,6 +21,7 @@ from recaption.export.base import Exported, Finding, Options, Usage, described
 from recaption.export.dataset import SUB_CAPTIONS, Dataset, Select
 from recaption.export.rows import ExportSample
 from recaption.export.tars import Found, arguments, export_tars, loading_limit, problems_in
+from recaption.formatting import number_of
 from recaption.problems import Problem
 from recaption.types import Caption, FlairList
 from recaption.write.profile import flair_profile
@@ -45,7 +46,10 @@ def export_lists(dataset: Dataset, dest: str, options: Options) -> Exported:
     """Write tars with the seven lists of sentences."""
     profile = flair_profile(dataset.granularities, options.map, options.fill or "empty")
 
+    replaced = 0
+
     def lists(sample: ExportSample) -> Mapping[str, list[str]]:
+        nonlocal replaced
         first: dict[str, Caption] = {}
         for caption in sample.record.captions:
             first.setdefault(caption.generation, caption)
@@ -54,12 +58,22 @@ def export_lists(dataset: Dataset, dest: str, options: Options) -> Exported:
             if row["caption_id"] in of_captions:
                 of_captions[row["caption_id"]].append(row["text"])
         subs = {generation: of_captions[caption.caption_id] for generation, caption in first.items()}
+        made = profile.lists_of(subs, "")
+        if any(made.values()):
+            return made
+        replaced += 1
         return profile.lists_of(subs, sample.record.captions[0].text)
 
     used = {generation for generation in profile.sources.values() if generation}
     tables = {SUB_CAPTIONS: Select(columns=("caption_id", "text"), generations=used)}
     done = export_tars(dataset, dest, options, lists, tables=tables)
-    return replace(done, notes=(described(profile.sources), loading_limit(done)))
+    notes = [described(profile.sources), loading_limit(done)]
+    if replaced:
+        notes.append(
+            f"samples without a sentence in the seven lists: {replaced:,} of {done.samples:,}; raw_caption has their "
+            "first caption instead, because an empty pool ends the training"
+        )
+    return replace(done, notes=tuple(notes))
 
 
 def validate(path: str, *, loaders: int | None = None, images: str | None = None) -> Iterator[Problem]:
@@ -112,4 +126,4 @@ def _list_findings(body: dict[str, Any]) -> Iterator[Finding]:
             yield "all seven lists are empty", "Leave the sample out (IndexError ends the training)", "empty pool"
     elif len(pool) < LEAST:
         advice = f"With fewer than {LEAST}, most texts drawn for an image are equal; 8 or more are good"
-        yield f"only {len(pool)} sentences in all lists", advice, "small pool", "warning"
+        yield f"only {number_of(len(pool), 'sentence')} in all lists", advice, "small pool", "warning"

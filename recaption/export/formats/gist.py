@@ -30,6 +30,7 @@ from recaption.export.dataset import Dataset, Select
 from recaption.export.image_files import missing_images
 from recaption.export.needs import MATCHES, only_table
 from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, csv_file, export_rows, json_object, path_of
+from recaption.formatting import number_of
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.tasks.match import NO_TEXTS
@@ -115,7 +116,7 @@ def _row_findings(row: dict[str, Any], texts: dict[str, Any]) -> Iterator[Findin
         yield f"{row['filename']!r} has no list of texts in {TEXTS}", "Leave the row out (KeyError)", "no texts"
     elif len(found) < READ:
         advice = f"Write {MOST}, or train with a smaller --num_captions (IndexError)"
-        yield f"{row['filename']!r} has {len(found)} texts", advice, "too few texts"
+        yield f"{row['filename']!r} has {number_of(len(found), 'text')}", advice, "too few texts"
     elif any(len(text.split()) > CLIP_WORDS for text in found[:READ]):
         advice = f"Shorten it to {CLIP_WORDS} words: more than 77 tokens end the training"
         yield f"{row['filename']!r} has a text of more than {CLIP_WORDS} words", advice, "long text", "warning"

@@ -12,12 +12,13 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from recaption.errors import RecaptionError, UserError
-from recaption.export.base import Exported, Finding, Options, described, found_in, one_text, refuse_fill
+from recaption.export.base import Exported, Finding, Options, described, found_in, one_text, refuse_fill, replaced_raw
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import missing_images
 from recaption.export.needs import REGIONS, required, texts_only
@@ -32,6 +33,7 @@ from recaption.export.rows import (
     json_object,
     path_of,
 )
+from recaption.formatting import number_of
 from recaption.io import files
 from recaption.problems import Problem
 from recaption.text import fold
@@ -52,11 +54,15 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     generation = required(dataset, options, REGIONS)
     sources = one_text(dataset, TEXTS, texts_only(options, REGIONS))
 
+    replaced = 0
+
     def row(sample: ExportSample) -> Made | str:
+        nonlocal replaced
         texts = sample.record.texts()
         raw, long = (fold(texts.get(sources[name], "")) for name in TEXTS)
         if not long:
             return f"no text of {sources['mllm_caption']}"
+        replaced += not raw
         boxes = boxes_of(sample)
         made: list[tuple[str, Any]] = [(CAPTIONS, (sample.image, raw or long)), (LONG, (sample.image, long))]
         return [*made, (BOXES, (sample.image, boxes))] if boxes else made
@@ -67,7 +73,9 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         tables={REGIONS.table: REGIONS.made_by(generation)},
         generations=set(sources.values()),
     )
-    return export_rows(dataset, dest, options, layout, row)
+    done = export_rows(dataset, dest, options, layout, row)
+    text = f"caption of {sources['mllm_caption']}"
+    return replace(done, notes=(*done.notes, *replaced_raw(CAPTIONS, text, replaced, done.samples)))
 
 
 def boxes_of(sample: ExportSample) -> list[Row]:
@@ -105,7 +113,7 @@ def validate(path: str, *, loaders: int | None = None, images: str | None = None
 
 def _row_findings(cells: list[str]) -> Iterator[Finding]:
     if len(cells) != 2:
-        yield f"{len(cells)} cells", "Write a path and a caption", "wrong number of cells"
+        yield number_of(len(cells), "cell"), "Write a path and a caption", "wrong number of cells"
         return
     if not cells[0].endswith(_SUFFIXES):
         advice = f"GRAIN silently skips it: write a path that ends in {', '.join(_SUFFIXES)}, and no header"
@@ -128,7 +136,7 @@ def _object_problems(file: str, paths: set[str]) -> Iterator[Problem]:
         yield from found_in(f"{file}: {name}", check(value))
     unknown = [name for name in body if name not in paths]
     if unknown:
-        what = f"{len(unknown):,} of {len(body):,} paths are not in {CAPTIONS}, for example {unknown[0]}"
+        what = f"paths not in {CAPTIONS}: {len(unknown):,} of {len(body):,}, for example {unknown[0]}"
         yield from found_in(file, [(what, "Use the paths of the CSV", "path is not in the CSV", "warning")])
 
 

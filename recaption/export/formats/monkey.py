@@ -22,6 +22,7 @@ from recaption.export.dataset import Dataset, Rows
 from recaption.export.json_list import ListFormat, file_problems, repeated
 from recaption.export.needs import OCR, REGIONS, maker, texts_only
 from recaption.export.rows import ExportFiles, ExportSample, Made, Row, export_rows, json_list, path_of
+from recaption.formatting import number_of
 from recaption.problems import Problem
 from recaption.text import fold
 
@@ -106,7 +107,7 @@ def _conversation_findings(row: Any) -> Iterator[Finding]:
     question, answer = turns[0]["value"], turns[1]["value"]
     found = re.findall(r"<img>(.*?)</img>", question)
     if len(found) != 1 or question.count("<img>") != 1:
-        yield f"its question has {len(found)} images", "Write <img>PATH</img> once", "wrong image tags"
+        yield f"its question has {number_of(len(found), 'image')}", "Write <img>PATH</img> once", "wrong image tags"
     if _TOKENS.search(answer):
         yield "its answer has a special token", "Remove it: it changes the number of images", "token in the answer"
     if not question.endswith((" ", "\n")):

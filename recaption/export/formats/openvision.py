@@ -31,12 +31,14 @@ from recaption.export.base import (
     found_in,
     one_text,
     refuse_shard_size,
+    replaced_raw,
     shards,
 )
 from recaption.export.dataset import Dataset
 from recaption.export.image_files import MISSING, as_jpeg
 from recaption.export.images import with_readers
 from recaption.export.unfinished import removed_on_failure
+from recaption.formatting import number_of
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.problems import Problem
@@ -65,7 +67,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     split = {"val": "validation"}.get(options.split, "train")
     left_out: Counter[str] = Counter()
     lengths: list[int] = []
-    size = 0
+    size = replaced = 0
     with removed_on_failure(store):
         for shard in shards(dataset, options):
             name = f"{NAME}-{split}.parquet-{len(lengths):05d}-of-{len(dataset.shards):05d}"
@@ -81,6 +83,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
                     if read is None or not texts["llava_caption"]:
                         left_out[MISSING if read is None else f"no text of {sources['llava_caption']}"] += 1
                         continue
+                    replaced += not texts["txt"]
                     texts["txt"] = texts["txt"] or texts["llava_caption"]
                     values = {"jpg": as_jpeg(read(), record), **{key: text.encode() for key, text in texts.items()}}
                     examples.append(example(values))
@@ -91,7 +94,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
                 writer.write_table(pa.table([examples], schema=_SCHEMA))
             size += sink.size
         if not any(lengths):
-            reasons = ", ".join(f"{count:,} samples: {reason}" for reason, count in left_out.items())
+            reasons = ", ".join(f"{number_of(count, 'sample')}: {reason}" for reason, count in left_out.items())
             raise UserError(f"no sample can be exported: {reasons}")
         store.put(FEATURES, orjson.dumps(_features_of(), option=orjson.OPT_INDENT_2))
         store.put(INFO, orjson.dumps(_info(dataset, split, lengths, size), option=orjson.OPT_INDENT_2))
@@ -100,6 +103,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         described(sources),
         f"OpenVision: in config.input.data, set name to {NAME}, split to {split}, data_dir to {where}",
         "OpenVision 2: the same, and txt_key=llava_caption",
+        *replaced_raw("txt", f"caption of {sources['llava_caption']}", replaced, sum(lengths)),
     )
     return Exported(samples=sum(lengths), files=len(lengths) + 2, left_out=left_out, notes=notes)
 
@@ -201,7 +205,7 @@ def _file_problems(file: str, length: int) -> Iterator[Problem]:
         yield from found_in(file, [(str(error), _ADVICE, "broken file")])
         return
     if rows != length:
-        what = f"it has {rows:,} rows, {INFO} {length:,}"
+        what = f"it has {number_of(rows, 'row')}, {INFO} {length:,}"
         advice = "Correct shardLengths: the length of an epoch is computed from it"
         yield from found_in(file, [(what, advice, "wrong length")])
 

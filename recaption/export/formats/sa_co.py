@@ -105,7 +105,7 @@ def _findings(rows: Rows, annotations: Rows) -> Iterator[Finding]:
     yield from _row_findings(rows)
     yield from lost_annotations(rows, annotations, "Add the row, or leave them out")
     if wrong := [row for row in annotations if not _is_box(row.get("bbox"))]:
-        what = f"{len(wrong):,} annotations have no box in [0, 1], for example {wrong[0].get('bbox')}"
+        what = f"annotations without a box in [0, 1]: {len(wrong):,}, for example {wrong[0].get('bbox')}"
         yield what, "Write x, y, width and height as shares of the image", "broken box"
     if rows and {str(row.get("id")) for row in rows} <= {str(row.get("image_id")) for row in annotations}:
         yield "every phrase has boxes", "Add phrases of what is not in an image", "no negatives", "warning"
@@ -115,15 +115,15 @@ def _row_findings(rows: Rows) -> Iterator[Finding]:
     if repeated := repeated_ids(rows):
         yield f"the id {repeated[0]} is repeated", "Give each pair of image and phrase its own id", "repeated id"
     if without := sum(not isinstance(row.get("text_input"), str) or not row["text_input"].strip() for row in rows):
-        yield f"{without:,} rows have no text_input", "Write the noun phrase (KeyError)", "no phrase"
+        yield f"rows without text_input: {without:,}", "Write the noun phrase (KeyError)", "no phrase"
     if without := sum(not str(row.get("queried_category", "")).isdigit() for row in rows):
         yield (
-            f"{without:,} rows have no number in queried_category",
+            f"rows without a number in queried_category: {without:,}",
             "Write its digits (ValueError)",
             "no number",
         )
     if without := sum(row.get("is_instance_exhaustive") not in (0, 1) for row in rows):
-        yield f"{without:,} rows have no is_instance_exhaustive", "Write 0 or 1 (KeyError)", "no flag"
+        yield f"rows without is_instance_exhaustive: {without:,}", "Write 0 or 1 (KeyError)", "no flag"
     pairs = Counter((str(row.get("file_name")), str(row.get("text_input"))) for row in rows)
     if pairs and (most := pairs.most_common(1)[0])[1] > 1:
         yield f"{most[0][0]} has {most[0][1]!r} {most[1]} times", "Write one row, with all boxes", "repeated phrase"

@@ -20,6 +20,7 @@ from recaption.export.formats import llava
 from recaption.export.formats.llava import conversation, plain
 from recaption.export.json_list import list_problems
 from recaption.export.rows import PLACE, ExportFiles, ExportSample, Made, Row, export_rows, json_list, path_of
+from recaption.formatting import number_of
 from recaption.problems import Problem
 from recaption.text import fold
 from recaption.types import Caption
@@ -129,7 +130,7 @@ def file_findings(rows: list[Any]) -> Iterator[Finding]:
     """The problems of all rows of a file."""
     if len(rows) <= VALIDATION:
         advice = f"Write at least {VALIDATION + 1:,}: the first {VALIDATION:,} are the validation set"
-        yield f"{len(rows):,} rows, so none is trained on", advice, "nothing to train on"
+        yield f"{number_of(len(rows), 'row')}, so none is trained on", advice, "nothing to train on"
     yield from llava.file_findings(rows)
 
 

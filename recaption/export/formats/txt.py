@@ -136,7 +136,7 @@ def _export_in_place(dataset: Dataset, dest: str, options: Options, texts: _Text
             other.append(file)
     if other and not options.overwrite:
         raise UserError(
-            f"{len(other):,} text files exist with other contents, for example {other[0]}. To replace them, add "
+            f"text files that exist with other contents: {len(other):,}, for example {other[0]}. To replace them, add "
             "--overwrite; to keep them, export into a new folder without --in-place"
         )
     store = LocalStore(folder)

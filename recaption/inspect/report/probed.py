@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recaption.formatting import number_of
 from recaption.inspect.paths import OutputPaths
 from recaption.output.paths import PROBE, PROBE_PLOT, PROBE_RESULT
 
@@ -71,9 +72,9 @@ def _facts(found: Mapping[str, Any]) -> tuple[str, ...]:
     else:
         towers = f"image features: {found['encoder']}", f"text tower: {found['text']}"
     return (
-        f"{images['train']:,} images to train on",
-        f"{images['queries']:,} images of queries",
-        f"{found['seeds']:,} seeds",
+        f"{number_of(images['train'], 'image')} to train on",
+        f"{number_of(images['queries'], 'image')} of queries",
+        number_of(found["seeds"], "seed"),
         *towers,
     )
 

@@ -215,7 +215,7 @@
       }
       return line;
     };
-    table.createCaption().textContent = `${answer.more ? "First " : ""}${answer.rows.length} rows`;
+    table.createCaption().textContent = `${answer.more ? "First " : ""}${answer.rows.length} row${answer.rows.length === 1 ? "" : "s"}`;
     table.createTHead().append(row(answer.columns, "th"));
     table.createTBody().append(...answer.rows.map((values) => row(values, "td")));
     place.append(table);

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from recaption.config import Pipeline
 from recaption.errors import ShardError, UserError
-from recaption.formatting import duration, histogram, listed, percent, quantile, sparks
+from recaption.formatting import duration, histogram, listed, number_of, percent, quantile, sparks
 from recaption.generate.plan import Plan, make_plan
 from recaption.io.files import is_url, open_stream
 from recaption.io.store import Store, open_store
@@ -206,14 +206,15 @@ def _summed(values: tuple[int, ...], top: int) -> dict[str, Any]:
 
 
 def _measured(estimate: Estimate) -> list[str]:
-    found = [f"{estimate.pipeline}: a pilot of up to {estimate.pilot:,} images; its answers are kept in {estimate.out}"]
+    pilot = number_of(estimate.pilot, "image")
+    found = [f"{estimate.pipeline}: a pilot of up to {pilot}; its answers are kept in {estimate.out}"]
     if not estimate.asked and estimate.models:
         runs = ", ".join(dict.fromkeys(rate.run for rate in estimate.models))
         found.append(f"all its answers were stored already; the rates are those of {runs}")
     for rate in estimate.models:
-        engines = f"{rate.engines} engine{'s' if rate.engines != 1 else ''}"
+        engines = number_of(rate.engines, "engine")
         found.append(
-            f"{rate.name}: {rate.images:,} images in {duration(rate.seconds)} with {engines}"
+            f"{rate.name}: {number_of(rate.images, 'image')} in {duration(rate.seconds)} with {engines}"
             f"{f' ({rate.engine})' if rate.engine else ''}"
         )
         found += [f"  {id}: {n:,.1f} requests per image" for id, n in rate.requests.items()]
@@ -237,13 +238,13 @@ def _whole(estimate: Estimate) -> list[str]:
     if estimate.total is None:
         return ["whole source: unknown, because the images of its shards could not be counted"]
     about = "" if estimate.total.exact else "about "
-    found = [f"whole source: {about}{estimate.total.images:,} images"]
+    found = [f"whole source: {about}{number_of(estimate.total.images, 'image')}"]
     if estimate.seconds is None or estimate.gpu_hours is None:
         return found
     engines = (
         "the same number of engines"
         if len({rate.engines for rate in estimate.models}) > 1
-        else (f"{estimate.models[0].engines} engine{'s' if estimate.models[0].engines != 1 else ''}")
+        else number_of(estimate.models[0].engines, "engine")
     )
     time = f"{duration(estimate.seconds)} with {engines}"
     part = f", {', '.join(estimate.unmeasured)} left out" if estimate.unmeasured else ""
@@ -283,7 +284,7 @@ def _hours(hours: float) -> str:
 def _histogram(of: Lengths) -> list[str]:
     """Statistics of a generation: lengths of answers, and shares of truncated, retried and rejected ones."""
     answers = len(of.output_tokens)
-    found = [f"{of.id}: {answers:,} answers"]
+    found = [f"{of.id}: {number_of(answers, 'answer')}"]
     if answers and not of.is_written:
         found.append(f"  prompts take p50 {of.prompt(0.5):,} tokens")
     elif answers:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rich.filesize import decimal
 
 from recaption.errors import DatasetError
+from recaption.formatting import number_of
 from recaption.io.store import Store
 from recaption.output.locate import current_build, read_manifest
 from recaption.output.paths import BUILDS, build_folder
@@ -28,7 +29,7 @@ class BuildSize:
     def __str__(self) -> str:
         if self.format is None:
             return f"{self.name}  not finished, or written by another version"
-        facts = [f"{self.format}", f"{self.images:,} images", decimal(self.nbytes or 0)]
+        facts = [f"{self.format}", number_of(self.images or 0, "image"), decimal(self.nbytes or 0)]
         return "  ".join([self.name, *facts, *(["published"] if self.published else [])])
 
 

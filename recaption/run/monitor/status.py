@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from recaption.errors import DatasetError, StoreError, UserError
-from recaption.formatting import amount, bar, duration, listed, percent, printable, printable_lines
+from recaption.formatting import amount, bar, duration, listed, number_of, percent, printable, printable_lines
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.generate.progress import GenerationProgress, PassProgress, captions_per_second
 from recaption.io.store import Store, file_in_place, open_store
@@ -267,7 +267,7 @@ def lines(status: Status, now: datetime) -> list[str]:
     """The status as plain lines."""
     found = [_title(status), printable_lines(status.words)]
     for model in status.models:
-        found.append(_head(model))
+        found.append(_head(status, model))
         found += [
             f"  {id}: " + ", ".join((counted(model, id), percent(g.share), *_facts(model, g)))
             for id, g in model.generations.items()
@@ -302,7 +302,7 @@ def _table(status: Status, now: datetime) -> RenderableType:
                 Text(f"{g.retries:,}"),
                 Text(f"{amount(g.prompt_tokens)}/{amount(g.output_tokens)}"),
             )
-        blocks += [Text(), Text(_head(model), style="bold"), Padding(table, (0, 0, 0, 2))]
+        blocks += [Text(), Text(_head(status, model), style="bold"), Padding(table, (0, 0, 0, 2))]
         blocks += [Text(f"  rejected of {id}: {listed(g.rejects)}") for id, g in generations if g.rejects]
         resumed = [f"{id} {g.resumed:,}" for id, g in generations if g.resumed]
         blocks += [Text(f"  from earlier runs: {', '.join(resumed)}", style="dim")] if resumed else []
@@ -326,11 +326,13 @@ def _title(status: Status) -> str:
     return " · ".join(filter(None, (status.out, f"recaption {status.command}", status.run)))
 
 
-def _head(model: PassProgress) -> str:
+def _head(status: Status, model: PassProgress) -> str:
+    ended = status.state in ("dead", "interrupted", "failed") and model.phase != "done"
+    phase = f"stopped while {model.phase}" if ended else model.phase
     number = model.engines_used if model.phase == "done" else model.engines
-    engines = f"{number} engine{'s' if number != 1 else ''}" if number else ""
-    flight = f"{model.in_flight:,} in flight" if model.in_flight else ""
-    return " · ".join(filter(None, (model.model, model.phase, engines, _engine(model), flight)))
+    engines = number_of(number, "engine") if number else ""
+    flight = f"{model.in_flight:,} in flight" if model.in_flight and not ended else ""
+    return " · ".join(filter(None, (model.model, phase, engines, _engine(model), flight)))
 
 
 def _engine(model: PassProgress) -> str:
@@ -342,15 +344,15 @@ def _engine(model: PassProgress) -> str:
 
 def _facts(model: PassProgress, g: GenerationProgress) -> list[str]:
     rate = captions_per_second(g.answers, model.seconds)
-    tokens = [f"{g.output_tokens:,} tokens out"] if g.output_tokens else []
+    tokens = [f"{number_of(g.output_tokens, 'token')} out"] if g.output_tokens else []
     if g.prompt_tokens:
         cached = f" ({percent(g.cached_tokens / g.prompt_tokens)} cached)" if g.cached_tokens else ""
-        tokens.insert(0, f"{g.prompt_tokens:,} tokens in{cached}")
+        tokens.insert(0, f"{number_of(g.prompt_tokens, 'token')} in{cached}")
     return [
         *([f"{rate:,.1f} captions/s"] if rate else []),
         *([f"{g.resumed:,} from earlier runs"] if g.resumed else []),
-        *([f"{g.duplicates:,} duplicate images"] if g.duplicates else []),
-        *([f"{g.retries:,} retries"] if g.retries else []),
+        *([number_of(g.duplicates, "duplicate image")] if g.duplicates else []),
+        *([number_of(g.retries, "retry", "retries")] if g.retries else []),
         *([f"rejected: {listed(g.rejects)}"] if g.rejects else []),
         *([", ".join(tokens)] if tokens else []),
     ]

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 import pyarrow.parquet as pq
 
 from recaption.errors import MissingExtra, StoreError, UserError
+from recaption.formatting import number_of
 from recaption.io.files import is_url
 from recaption.io.store import LocalStore
 from recaption.source import urllist
@@ -65,10 +66,11 @@ class DownloadSummary:
     def lines(self) -> list[str]:
         reasons = ", ".join(f"{n:,} {name}" for name, n in self.failed.items())
         return [
-            f"{self.urls:,} URLs = {self.downloaded:,} images + {sum(self.failed.values()):,} failed",
-            *([f"{self.recovered:,} of the images were downloaded in the second pass"] if self.recovered else []),
+            f"{number_of(self.urls, 'URL')} = {number_of(self.downloaded, 'image')} + "
+            f"{sum(self.failed.values()):,} failed",
+            *([f"downloaded in the second pass: {number_of(self.recovered, 'image')}"] if self.recovered else []),
             *([f"{reasons} (see failed.parquet)"] if reasons else []),
-            f"{self.shards} shards: {self.path}",
+            f"{number_of(self.shards, 'shard')}: {self.path}",
         ]
 
 
@@ -122,7 +124,7 @@ def _run(out: Path, urls: Path, settings: Settings, report: Callable[[str], None
         _run_img2dataset(out, urls, settings, report)
         totals = results.write_failed(out, urls, first_shards)
         if rows := results.write_second_list(out, second):
-            report(f"second pass: {rows:,} URLs that failed temporarily, in {PAUSE:g} s")
+            report(f"second pass: {number_of(rows, 'URL')} that failed temporarily, in {PAUSE:g} s")
             time.sleep(PAUSE)
     if second.exists():
         gentler = replace(

@@ -33,9 +33,7 @@ def test_no_word_of_a_text_is_lost(without_pixels: Any, exported: Any, problems:
 
 def test_classes_without_texts_are_named(without_pixels: Any, exported: Any, tmp_path: Path) -> None:
     dataset = without_pixels([{"raw": "a kite"}] * 30, kinds={}, tables=tables("class_texts"))
-    with pytest.raises(
-        UserError, match=r"26 classes were rejected or .*: k0001, k0002, .*k0022, and 6 others\. .*retry"
-    ):
+    with pytest.raises(UserError, match=r"rejected or .*: 26 \(k0001, k0002, .*k0022, and 6 more\)\. .*retry"):
         exported("adaptclipzs", dataset)  # 27 of them are of split train
     assert not [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
 
@@ -47,7 +45,7 @@ def test_classes_without_an_answer_are_named(without_pixels: Any, exported: Any)
     rejected = images.set_column(images.column_names.index("status"), "status", pa.array(["reject"]))
     rejected = rejected.set_column(images.column_names.index("source_key"), "source_key", pa.array(["snowy owl"]))
     pq.write_table(pa.concat_tables([images, rejected.cast(images.schema)]), file)
-    with pytest.raises(UserError, match=r"1 classes were rejected or have no texts: snowy owl\. .*retry"):
+    with pytest.raises(UserError, match=r"classes that were rejected or have no texts: 1 \(snowy owl\)\. .*retry"):
         exported("adaptclipzs", dataset)
 
 

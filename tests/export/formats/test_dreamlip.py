@@ -74,6 +74,8 @@ def test_rows_that_end_dreamlips_training_are_left_out_and_counted(
         first, second = list(csv.reader(file))[1:]
     assert second == ["k0003.jpg", "One. Two.", "One. Two.", ".", ".", ".", ".", "."]
     assert first[4:] == ["."] * 4
+    note = "samples without a raw caption: 1 of 2; raw_caption has their first caption instead, because the trainer "
+    assert done.notes[-1].startswith(note)
     trainers.dreamlip(dest / dreamlip.FILE, random.Random(0))
 
 

@@ -31,7 +31,7 @@ def test_fgclip2_reads_boxes_in_english_and_captions_in_chinese(
     (texts,) = one["hard"]
     assert len(texts) == 11 and texts == [text.lower() for text in texts], "the positive is in lower case, too"
     assert two["hard"] == [], "it has no regions"
-    assert "1 of 2 samples have both Chinese captions" in done.notes
+    assert "samples with both Chinese captions: 1 of 2" in done.notes
     assert problems("fgclip2", dest) == {}
 
 

@@ -98,6 +98,8 @@ def test_hostile_texts_never_give_an_empty_pool_or_a_line_end(
     assert set(problems("flair", dest)) <= {"small pool"}
     body = json.loads(trainers.tar_samples(dest)[8]["json"])
     assert {name: body[name] for name in LISTS if body[name]} == {"raw_caption": ["..."]}
+    said = "samples without a sentence in the seven lists: 1 of 14; raw_caption has their first caption instead"
+    assert done.notes[-1].startswith(said)
 
 
 def test_a_build_with_the_profile_is_read_by_flair_without_an_export(build: Any, plain: Any, problems: Any) -> None:

@@ -24,6 +24,8 @@ def test_grain_reads_captions_and_boxes_in_pixels(
     assert [sample["image"] for sample in samples] == ["k0000.jpg", "k0001.jpg", "k0002.jpg"]
     assert {trainers.grain(dest, random.Random(n))[0]["caption"] for n in range(9)} == {plain["raw"], plain["long"]}
     assert samples[2]["caption"] == plain["long"], "without a raw caption"
+    said = "samples without a raw caption: 1 of 3; captions_pooled.csv has their caption of long instead, because"
+    assert done.notes[-1].startswith(said)
     boxes = samples[0]["boxes"]
     assert [text for _, text in boxes] == ["Red kite", "dunes"], "in the order of their rank, without points"
     assert boxes[0][0] == pytest.approx([22.4, 44.8, 67.2, 89.6])

@@ -26,6 +26,8 @@ def test_openvision_draws_a_sentence_and_predicts_them_all(
     assert (done.samples, done.files, done.left_out) == (2, 4, {"no text of long": 1})
     assert problems("openvision", dest) == {}
     assert any(f"data_dir to {dest}" in note for note in done.notes)
+    said = "samples without a raw caption: 1 of 2; txt has their caption of long instead, because the trainer reads"
+    assert done.notes[-1].startswith(said)
 
 
 def test_many_examples_take_several_row_groups(
@@ -38,7 +40,7 @@ def test_many_examples_take_several_row_groups(
 
 
 def test_an_export_without_samples_is_refused(build: Any, exported: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no sample can be exported: 1 samples: no text of long"):
+    with pytest.raises(UserError, match="no sample can be exported: 1 sample: no text of long"):
         exported("openvision", build([{"raw": "a kite"}]))
     assert not [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
 

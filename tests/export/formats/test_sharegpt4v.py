@@ -45,7 +45,7 @@ def test_short_captions_are_first_sentences_without_openers(
 def test_too_few_rows_are_an_error_and_nothing_is_left(
     without_pixels: Any, plain: Any, exported: Any, problems: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="1 samples, but the trainer needs at least 1,001"):
+    with pytest.raises(UserError, match="1 sample, but the trainer needs at least 1,001"):
         exported("sharegpt4v", without_pixels([plain]))
     assert not [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
     path = tmp_path / "x.json"

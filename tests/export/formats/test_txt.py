@@ -141,7 +141,7 @@ def test_a_text_of_someone_else_is_kept_unless_told(originals: Any, capsys: Any)
     own.write_text("mine")
     command = ["export", dataset.store.url, str(folder), "--to", "txt", "--in-place"]
     assert main(command) == 2 and texts_in(folder) == {"1/photo.1.txt": "mine"}, "nothing is written"
-    assert f"1 text files exist with other contents, for example {own}" in capsys.readouterr().err
+    assert f"text files that exist with other contents: 1, for example {own}" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
     assert own.read_text() == "A blue boat lies on the sand. It is old." and len(texts_in(folder)) == 2
 

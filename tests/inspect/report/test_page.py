@@ -226,7 +226,7 @@ def test_the_command_writes_the_report(run_only: Path, tmp_path: Path, capsys: p
     assert main(["report", str(run_only), "-o", str(tmp_path / "page.html"), "--samples", "2"]) == 0
     printed = capsys.readouterr().out.replace("\n", " ")
     assert "page.html  0.0 MB, 2 samples" in printed and "This run has no build yet" in printed
-    assert "2 of the samples have no image" in printed
+    assert "samples without an image: 2" in printed
     assert main(["report", str(tmp_path / "nothing")]) == 2
 
 

@@ -170,7 +170,9 @@ def test_the_end_of_a_run_is_one_sentence(state: str, error: str | None, words: 
     put(tmp_path, progress(state=state, error=error))
     status = read_status(str(tmp_path), NOW)
     assert status.state == state and words in status.words and not status.active
-    assert "left" not in text(status), "what has ended has no estimated end"
+    shown = text(status)
+    assert "left" not in shown, "what has ended has no estimated end"
+    assert state == "done" or ("stopped while generating" in shown and "in flight" not in shown)
 
 
 def test_an_ended_process_of_this_machine_is_dead_at_once(tmp_path: Path) -> None:
@@ -178,6 +180,11 @@ def test_an_ended_process_of_this_machine_is_dead_at_once(tmp_path: Path) -> Non
     hold(tmp_path, **here() | {"pid": dead_pid()})
     status = read_status(str(tmp_path), NOW)
     assert status.state == "dead" and "has ended" in status.words and "run the same command again" in status.words
+    assert "its last update was 3 s ago" in status.words
+    for terminal in (False, True):
+        shown = text(status, terminal=terminal)
+        assert "qwen · stopped while generating · 2 engines · vllm 0.32.0 on NVIDIA H100" in shown
+        assert "in flight" not in shown and " left" not in shown
 
 
 def test_processes_of_earlier_boots_and_other_machines_are_not_looked_up(tmp_path: Path) -> None:
