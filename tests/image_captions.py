@@ -64,7 +64,7 @@ def add(score: Score, certain: float, flagged: bool) -> None:
     score.labelled += certain > 0.5
 
 
-def _images(known: dict[str, str], found: list[dict[str, Any]]) -> Iterator[list[Caption]]:
+def images_of(known: dict[str, str], found: list[dict[str, Any]]) -> Iterator[list[Caption]]:
     for number, entry in enumerate(found):
         captions = []
         for at, caption in enumerate(entry["captions"]):
@@ -83,7 +83,7 @@ def scores(folder: Path) -> dict[tuple[str, str, str], Score]:
     known, out = texts(folder), defaultdict[tuple[str, str, str], Score](Score)
     sets = {entry["set"] for entry in entries() if any(caption["sha256"] in known for caption in entry["captions"])}
     found = [entry for entry in entries() if entry["set"] in sets]
-    for entry, captions in zip(found, Annotator(Annotate()).annotate(list(_images(known, found))), strict=True):
+    for entry, captions in zip(found, Annotator(Annotate()).annotate(list(images_of(known, found))), strict=True):
         subs = [sub for caption in captions for sub in caption.sub_captions]
         spans = [span for caption in entry["captions"] for span in caption["spans"]]
         if [[sub.char_start, sub.char_end] for sub in subs] != spans:

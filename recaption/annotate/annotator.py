@@ -306,7 +306,14 @@ class Annotator:
         is_meta = is_meta or (
             is_english
             and is_tagged
-            and meta.is_meta(content, text, visible=visible, has_opener=opener > 0, is_fragment=is_fragment)
+            and meta.is_meta(
+                content,
+                text,
+                visible=visible,
+                has_opener=opener > 0,
+                is_fragment=is_fragment,
+                is_negation=is_negation,
+            )
         )
         return SubCaption(
             sub_id=sub_id,
