@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from recaption.tasks.base import TableSpec
 
-VERSION = "9"
+VERSION = "10"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
 MAX_CHARACTERS = 65_536

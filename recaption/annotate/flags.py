@@ -1,7 +1,7 @@
 """Flags of sub-captions for sampling: negations, fragments, what the model says about itself. English only.
 
 Negations are found by regular expressions that cannot backtrack beyond a few dozen characters. What is about the
-picture is decided in `meta.py`.
+picture is decided in `meta`.
 """
 
 from __future__ import annotations

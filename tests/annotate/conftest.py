@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from recaption.annotate import Annotator
+from recaption.annotate import Annotator, meta
+from recaption.annotate.meta_rules import is_meta_by_rules
 from recaption.config import Annotate
 from recaption.types import Caption, FinishReason, SubCaption
 
@@ -36,3 +38,13 @@ def subs(annotator: Annotator) -> Callable[..., tuple[SubCaption, ...]]:
         return tuple(sub for done in captions for sub in done.sub_captions)
 
     return annotate
+
+
+@pytest.fixture
+def by_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`is_meta` of sub-captions is what the rules say, without the weights."""
+
+    def decided(*args: Any, is_negation: bool, **named: Any) -> bool:
+        return is_meta_by_rules(*args, **named)
+
+    monkeypatch.setattr(meta, "is_meta", decided)

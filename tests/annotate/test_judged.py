@@ -10,6 +10,8 @@ from recaption.types import SubCaption
 
 Subs = Callable[..., tuple[SubCaption, ...]]
 
+pytestmark = pytest.mark.usefixtures("by_rules")
+
 
 @pytest.mark.parametrize(
     "text",

@@ -1,188 +1,94 @@
-"""What is about the picture, and what states content."""
+"""What the weights and the rules decide together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from recaption.annotate import meta
+from recaption.annotate.meta_rules import is_meta_by_rules
+from recaption.annotate.tagged_words import Token
 from recaption.types import SubCaption
 
 Subs = Callable[..., tuple[SubCaption, ...]]
 
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The composition is well balanced.",
-        "Overall, the scene conveys a sense of calm.",
-        "The lighting is soft and natural.",
-        "The image is well composed.",
-        "The photo was taken from a low angle.",
-        "The overall mood is cheerful.",
-        "I'm sorry, I can't help with that.",
-        "Foreground:",
-    ],
-)
-def test_sentences_about_the_picture(subs: Subs, text: str) -> None:
-    assert subs(text)[0].is_meta
-
-
-@pytest.mark.parametrize(
-    "text", ["The dog is calm.", "The image shows a dog.", "A camera lies on the table.", "The red car is fast."]
-)
-def test_sentences_about_the_content(subs: Subs, text: str) -> None:
-    assert not subs(text)[0].is_meta
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "A red door adds a pop of color to the scene.",
-        "In the foreground, a wooden fence provides a stark contrast to the flowers.",
-        "His brown shoes add a touch of elegance to his outfit.",
-        "A sprinkling of pepper adds a final touch of flavor.",
-        "The light-skinned man in the front is wearing a white shirt.",
-        "The frame is weathered and gray.",
-        "The painting casts a shadow on the wall.",
-        "Dominating the scene is a yellow excavator with a large bucket.",
-        "Its texture is rough.",
-        "The lighting is soft, casting the shadow of a tree on a wall beside a bench.",
-        "The background is out of focus, but it appears to be a dense collection of leaves.",
-        "The image captures a wedding reception.",
-        "This wide shot emphasizes the rust of the hull and the height of the crane.",
-        "The light is low, so the boats throw long shadows on the water.",
-        "The photo is set against a pale green backdrop, enhancing the mood.",
-        "This long shot presents a quiet coastal scene.",
-        # a clause beside the statement about the picture
-        "The mood is festive, as the guests are dancing and clapping.",
-        "The shot is taken from the side, and the rider is in mid-air.",
-        "The scene is busy, with several waiters carrying trays.",
-        "The photo is taken at dusk, with the sea being a deep blue.",
-        "The setting seems to be outdoors, as there is a lamp post in the background.",
-        "The scene is tense as the goalkeeper attempts to stop the ball.",
-        # what a word for the picture is said to be
-        "The atmosphere is that of a rock concert.",
-        "The scene suggests a busy bus station.",
-        "The overall mood suggests a crowded urban environment.",
-        "The frame is filled by a giant sunflower.",
-        "The scene captures the thrill of a tennis match.",
-        "The backdrop is a blurred green, contrasting with the moth.",
-        "The lighting, probably artificial, casts a shadow on the left side of the jar, adding depth.",
-        "Chinese characters are visible on the banner, adding an element of intrigue.",
-        "The image on the left depicts a frown, the image on the right a grin.",
-        "Small black and white photos are hanging in two rows.",
-        "In addition, there is a lamp present in the scene.",
-    ],
-)
-def test_a_sentence_that_states_something_visible_is_content(subs: Subs, text: str) -> None:
-    assert not subs(text)[0].is_meta
+NOTHING_TO_SEE = {
+    "mood": "Overall, the scene conveys a sense of calm.",
+    "composition": "The composition is well balanced.",
+    "composition with a thing": "The composition is balanced, with the dog in the center.",
+    "lighting": "The lighting is soft and natural.",
+    "place of the camera": "The photo was taken from a low angle.",
+    "what the picture does not tell": "The exact location cannot be determined from the image alone.",
+    "history": "Originally built by the monks, it was converted into a school in 1920.",
+    "essence": "The image captures the essence of rural life and its rich heritage.",
+    "guess about the setting": "The overall setting suggests a professional environment focused on functionality.",
+}
+SOMETHING_TO_SEE = {
+    "thing": "The dog is calm.",
+    "frame before a thing": "The image shows a dog.",
+    "thing with an effect": "A red door adds a pop of color to the wall.",
+    "camera": "A camera lies on the table.",
+    "place": "The setting is a dark, eerie forest.",
+    "event": "The overall scene is a birthday party.",
+    "angle before a thing": "A high-angle, close-up shot captures a bowl of soup.",
+    "focus on a thing": "The primary focus is on a white sofa.",
+    "background": "In the background, there are trees and a fence.",
+    "old building": "The old stone castle stands on a hill above the river.",
+    "taken": "Taken from the shelf, the book lies on the table.",
+    "colors of things": "The walls are painted in a warm orange, and the curtains are white.",
+}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        'The work is signed "A. Lund" in the corner.',
-        'There is a watermark "lundfoto" in the corner of the image.',
-        "The image is in black and white, except for the umbrella, which is red.",
-        "The scene is bright with clear skies above.",
-        "The atmosphere seems cheerful with people dressed in costumes, dancing in pairs.",
-        "The pieces are arranged on a grid.",
-        "Each piece features abstract designs.",
-        "The ceramic piece is silly.",
-        "The print is wrinkled.",
-        "The main color of the surface is a dull brown.",
-        "The left light is brighter.",
-        "The light is shining on the upper edge of the fabric.",
-        "The object and the sphere are positioned slightly off-center to the left.",
-        "The black one is not wearing a collar.",
-        "They give the impression of a long summer.",
-        "A design is partly seen on the right edge of the frame.",
-        "The component is angled towards the corner.",
-        "The restaurant angles away from the camera to the right.",
-    ],
-)
-def test_a_thing_in_the_scene_is_content_though_its_noun_may_mean_the_picture(subs: Subs, text: str) -> None:
-    assert not subs(text)[0].is_meta
+@pytest.mark.parametrize("what", NOTHING_TO_SEE)
+def test_a_sentence_without_anything_to_see_is_meta(subs: Subs, what: str) -> None:
+    assert [sub.is_meta for sub in subs(NOTHING_TO_SEE[what])] == [True]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Few pictures convey such calm.",
-        "The picture is built on a strong diagonal.",
-        "This long shot presents a quiet scene.",
-        "The lighting creates a calm mood, so the eye rests.",
-        "Both the cheerful colors and the tight framing contribute to a sense of abundance.",
-        "The scene is bathed in natural light, enhancing the overall visual appeal of the mural.",
-        "The natural lighting casts a soft glow on the scene, highlighting the details of the skin and the leaves.",
-        "This interplay of light and shadow adds a sense of depth to the image.",
-        "The background is blurred, which keeps the focus on the food.",
-        "The photograph's composition and lighting contribute to a compelling visual narrative.",
-        "The photo is taken from a low angle, and the kettle is the focal point.",
-        "The atmosphere is lively, with people enjoying the music.",
-        "The palette is restrained, with the red scarf providing the only accent.",
-        "The lighting is diffuse, casting soft shadows that add depth.",
-        "The image is grainy and was taken with a phone.",
-    ],
-)
-def test_an_effect_on_the_viewer_is_no_content(subs: Subs, text: str) -> None:
-    assert subs(text)[0].is_meta
+@pytest.mark.parametrize("what", SOMETHING_TO_SEE)
+def test_a_sentence_with_something_to_see_is_content(subs: Subs, what: str) -> None:
+    assert [sub.is_meta for sub in subs(SOMETHING_TO_SEE[what])] == [False]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The room has a cozy and relaxed atmosphere.",
-        "The portrait has a formal, somewhat melancholic feel.",
-        "The living room exudes a warm and inviting ambiance.",
-    ],
-)
-def test_a_thing_that_has_nothing_but_a_mood_is_no_content(subs: Subs, text: str) -> None:
-    assert subs(text)[0].is_meta
+def test_rules_decide_where_the_words_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the weights of a file of three lines: a word that speaks for, a pair that speaks against, and the rules."""
+
+    def flag(text: str, by_rules: bool) -> bool:
+        monkeypatch.setattr(meta, "is_meta_by_rules", lambda *_, **__: by_rules)
+        words = [Token(text=word, tag="NN", start=0, end=0) for word in text.split()]
+        facts = {"has_opener": False, "is_fragment": False, "is_negation": False}
+        return meta.is_meta(words, text, visible=(), **facts)
+
+    weights = meta._Weights(-1.0, 3.0, {}, {"mood": (9.0, {}), "a": (0.0, {"mood": -6.0})})
+    monkeypatch.setattr(meta, "_weights", lambda: weights)
+    assert flag("the mood", by_rules=False)
+    assert [flag("a mood", by_rules=decided) for decided in (False, True)] == [False, True]
+    assert not flag("a dog sees a dog", by_rules=True)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The room has a white ceiling and a cozy atmosphere.",
-        "The room has a wooden, rustic feel.",
-        "The kitchen has a rustic feel, with wooden cabinets and a stone floor.",
-        "The lamp has a dim lighting.",
-        "A dog has a playful mood.",
-    ],
-)
-def test_what_a_thing_has_besides_a_mood_is_content(subs: Subs, text: str) -> None:
-    assert not subs(text)[0].is_meta
+def test_all_numbers_are_one_word() -> None:
+    words = [Token(text=word, tag="NN", start=0, end=0) for word in ("in", "1916", "the", "3rd", "well-lit", ",")]
+    assert meta.tokens_of(words) == ["in", "<n>", "the", "<n>", "well-lit", ","]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        # the colors of what is shown; "The image is black and white" tells the medium
-        "The scene is in black and white, giving it a nostalgic look.",
-        # where a thing is, seen from the camera
-        "The image is taken from a high angle, looking down at the runner from above.",
-        # a look as the effect
-        "The image is taken from a low angle, making the tower look tall and the bus look small.",
-        "There are no other objects in the picture.",
-        "The first photo is positioned in the middle of the page.",
-        "The scene is set at night, with the harbor illuminated by lights, creating a festive mood.",
-        "The overall atmosphere of the garage is clean and tidy.",
-    ],
-)
-def test_what_can_be_seen_of_the_picture_as_a_whole_is_content(subs: Subs, text: str) -> None:
-    assert not subs(text)[0].is_meta
+def test_the_weights_are_complete() -> None:
+    lines = Path(meta._FILE).read_text("utf-8").splitlines()
+    features = [line.partition("\t")[0] for line in lines]
+    assert len(features) == len(set(features)) > 1000
+    assert {meta.BIAS, meta.RULES, "#opener", "#visible0", "#visible4"} <= set(features)
+    known = {feature for feature in features if not feature.startswith("#")}
+    loaded = meta._weights().words
+    assert known == {word for word, (weight, _) in loaded.items() if weight} | {
+        f"{word} {after}" for word, (_, pairs) in loaded.items() for after in pairs
+    }
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The overall atmosphere of the garage is tidy and inviting.",
-        "The image is black and white.",
-        "The image is taken from a high angle, looking down.",
-        "The image is taken from a low angle, making the tower look impressive.",
-    ],
-)
-def test_a_judgement_of_the_picture_as_a_whole_is_no_content(subs: Subs, text: str) -> None:
-    assert subs(text)[0].is_meta
+def test_the_rules_alone_are_not_the_flag() -> None:
+    """A property of the picture that can be seen, which rules take for a statement about it."""
+    text = "The image is black and white."
+    tags = {"the": "DT", "image": "NN", "is": "VBZ", "black": "JJ", "and": "CC", "white": "JJ", ".": "."}
+    words = [Token(text=word, tag=tag, start=at, end=at + 1) for at, (word, tag) in enumerate(tags.items())]
+    facts = {"visible": (), "has_opener": False, "is_fragment": False}
+    assert is_meta_by_rules(words, text, **facts)
+    assert not meta.is_meta(words, text, is_negation=False, **facts)

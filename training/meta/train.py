@@ -43,7 +43,7 @@ CORPORA = {
 """Sets that come from the same source. The others have no sentence in the part `train`."""
 INVERSE_PENALTY = 8.0
 POSITIVE_WEIGHT = 2.0
-GOLDEN_WEIGHT = 1.5  # of the sentences that were chosen for what they show
+GOLDEN_WEIGHT = 2.0  # of the sentences that were chosen for what they show
 LEAST_COUNT = 3  # sentences that have a feature
 _DIGITS = 2
 OUT = Path(meta.__file__).parent / "data" / "meta_weights.txt"

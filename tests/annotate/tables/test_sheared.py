@@ -19,7 +19,7 @@ Make = Callable[..., Caption]
         ("A dog sits.", ("A dog sits.", 0, False)),
         ("The image shows Dr. Smith at a desk. He smiles.", ("Dr. Smith at a desk.", 0, True)),
         ("**Description:**\nA dog sits on a mat. It sleeps.", ("A dog sits on a mat.", 1, True)),
-        ("The photo is in black and white. A man reads a book.", ("A man reads a book.", 1, True)),
+        ("The photo is well composed. A man reads a book.", ("A man reads a book.", 1, True)),
     ],
 )
 def test_the_first_sentence_with_content(make: Make, text: str, expected: tuple[str, int, bool]) -> None:
