@@ -449,8 +449,10 @@ class EarlierSentences:
 
 
 def _part_names(found: Iterable[entailment.Word], of_stems: Container[str] | None = None) -> set[str]:
-    """Parts of speech of those of the words that have one of the stems, or of all."""
-    return {word.part for word in found if of_stems is None or word.stem in of_stems}
+    """Parts of speech of those of the words that have one of the stems, or of all. An action may be tagged as a noun."""
+    return {
+        "verb" if word.stem in _ACTIONS else word.part for word in found if of_stems is None or word.stem in of_stems
+    }
 
 
 def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_same_person: bool = False) -> bool:
