@@ -18,7 +18,7 @@ _WEIGHTLESS: Final = HEDGES | word_set("""
     through along within throughout among amid amidst during via upon atop across towards toward
     feature features featuring featured include includes including contain contains containing consist consists
     depict depicts depicted show shows shown display displays capture captures captured present presence
-    several various multiple numerous many variety different some number group couple few everyone whole all
+    several various multiple numerous many variety different some number group few everyone whole all
     maybe might may seemingly apparently evidently would could must indicate indicates suggest suggests
     enjoy enjoys enjoying time moment experience ready prepared way process filled
     get getting take takes taking taken do doing go going come make makes made use uses using used set
@@ -34,6 +34,8 @@ _WEIGHTLESS: Final = HEDGES | word_set("""
     adorned adorning adorns decorated standing-out featuring
     """)
 """Words that add nothing that can be seen to a sentence that has the others."""
+_TELLING: Final = word_set("horizontally vertically diagonally barely partially")
+"""Adverbs that can be seen."""
 _CLOSE: Final = word_set("close closer")
 _CLOSE_BY: Final = word_set("close closely closer tightly")
 _ONE: Final = word_set("one ones other")
@@ -54,6 +56,7 @@ _AREA_NOUNS: Final = word_set("side part edge corner half section area")
 """Nouns after which a place is an area of the picture or of a room: "on the left side of the room"."""
 _PREPOSITIONS: Final = word_set("on in at with of from to by")
 _JOINING: Final = word_set("and with")
+_ARTICLES: Final = word_set("a an")
 _NOT_WORDS: Final = word_set("together")
 _SPECIAL: Final = (
     NEW_CLAUSE
@@ -71,7 +74,7 @@ class Word(NamedTuple):
 
     `part` is noun, modifier (a noun before a noun), owner (a noun with a genitive s), verb, adj, area (a place in the
     picture), weak (states something only of the earlier sentence) or other. `preposition` is the last one before a
-    noun.
+    noun. `is_new`: "a" or "an" is before the noun.
     """
 
     stem: str
@@ -79,6 +82,7 @@ class Word(NamedTuple):
     plural: bool = False
     preposition: str = ""
     of: str = ""
+    is_new: bool = False
 
 
 Clause = list[Word]
@@ -93,7 +97,7 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
     clause: Clause = []
     out = [clause]
     before = preposition = ""
-    is_held = is_next = False
+    is_held = is_next = is_new = False
     for at, token in enumerate(tokens):
         word, tag = token.text, token.tag
         if word in _SPECIAL:
@@ -129,8 +133,11 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
             elif word == "together":
                 clause.append(Word("together", "other" if before in _CLOSE_BY else "weak"))
         was_next, is_next = is_next, False
+        if tag == "DT":
+            is_new = word in _ARTICLES
         is_part = tag == "CD" and at + 1 < len(tokens) and tokens[at + 1].text == "-"  # "a two-lane road"
-        found = None if is_part else word_of(word, tag, before == "-")
+        is_count = word == "couple" and (before != "a" or (at + 1 < len(tokens) and tokens[at + 1].text == "of"))
+        found = None if is_part or is_count else word_of(word, tag, before == "-")
         if found is not None:
             if tag == BACKGROUND_OF:
                 found = found._replace(preposition="of")
@@ -148,15 +155,15 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
                     ):
                         place = clause[-1].preposition
                         clause[-1] = clause[-1]._replace(part="modifier")  # "clock tower", not "laptop computer"
-                    if place:
-                        found = found._replace(preposition=place)
+                    if place or is_new:
+                        found = found._replace(preposition=place, is_new=is_new)
                     is_described = was_next and clause[-1].part in ("adj", "modifier")
                     if is_described or (place in _OF and clause and clause[-1].part == "noun"):
                         found = found._replace(of=clause[-1].stem)
                 clause.append(found)
                 is_next = True
         if tag in NOUNS and word not in _AREA_NOUNS:
-            preposition = ""
+            preposition, is_new = "", False
         before = word
     for clause in out:
         _weaken_poses(clause)
@@ -170,7 +177,7 @@ def _weaken_poses(clause: Clause) -> None:
         if not subject and is_noun(word):
             subject = word.stem
         elif subject and word.stem in POSES and word.part in ("verb", "adj"):
-            if not _is_alive(subject):
+            if not is_alive(subject):
                 clause[at] = word._replace(part="weak")
             return
 
@@ -182,7 +189,7 @@ def is_person(noun: str) -> bool:
 
 
 @lru_cache(maxsize=8192)
-def _is_alive(noun: str) -> bool:
+def is_alive(noun: str) -> bool:
     return is_implied("person", noun) or is_implied("animal", noun) or noun in _GROUPS
 
 
@@ -191,7 +198,7 @@ def word_of(word: str, tag: str, is_joined: bool) -> Word | None:
     """None for a word that states nothing. `is_joined`: it stands behind a hyphen."""
     if not word[:1].isalnum() or word in _NOT_WORDS:
         return None
-    is_weightless = word in STOP_WORDS or word in _WEIGHTLESS or (tag == "RB" and word.endswith("ly"))
+    is_weightless = word in STOP_WORDS or word in _WEIGHTLESS or (tag == "RB" and word.endswith("ly") and word not in _TELLING)
     if is_weightless and not is_joined:
         return None
     found = stem(word)

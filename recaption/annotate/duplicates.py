@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -38,7 +38,7 @@ from recaption.annotate.stems import CONTRASTS, PLACES, stem
 from recaption.annotate.tagged_words import FINITE, PLURAL, Token
 from recaption.types import Tag
 
-_PRONOUNS = word_set("he she it they one its his her their")
+_PRONOUNS = word_set("he she it they them one its his her their")
 _FEMALE, _MALE = word_set("she her hers herself"), word_set("he him his himself")
 _WOMEN = word_set("woman women girl girls lady ladies female")
 _MEN = word_set("man men boy boys gentleman guy guys male")
@@ -50,6 +50,7 @@ _OTHERS = word_set("""
     fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth last additional extra different separate
     more
 """)
+_ANYTHING = word_set("person one individual human animal object item thing vehicle visible other")
 _AFTER_OTHER = word_set("each addition")
 _AGAIN = word_set("also too likewise similarly")
 _THIS = word_set("this these")
@@ -84,12 +85,16 @@ _ACTIONS = frozenset(
         stem,
         words("""
     sit stand lie walk run ride jump leap kneel crouch squat sleep eat drink swim fly climb hold throw catch kick
-    carry push pull drive read write smile laugh cry talk sing dance play cook wave
+    carry push pull drive read write smile laugh cry talk sing dance play cook wave pose
     """),
     )
 )
 """Verbs that never mean the same."""
-_DISTINCT = (CONTRASTS - {"no"}) | set(map(stem, lex.MEASURE_COUNTS))
+_DISTINCT = (
+    (CONTRASTS - {"no"})
+    | set(map(stem, lex.MEASURE_COUNTS))
+    | set(map(stem, words("night sunset sunrise dusk dawn evening morning indoors outdoors")))
+)
 _STAND_OR_LIE = {"stand", "lie"}
 _POSES = _STAND_OR_LIE | {"sit", "park"}
 _FLY = set(map(stem, ("fly", "soar", "hover")))
@@ -196,7 +201,7 @@ class _Compared:
 
     def pronouns(self) -> tuple[bool, bool]:
         """Whether it begins and whether it ends with a pronoun."""
-        return not _PRONOUNS.isdisjoint(self.words[:_BEGIN]), self.words[-1] in _PRONOUNS or self.words[-1] == "them"
+        return not _PRONOUNS.isdisjoint(self.words[:_BEGIN]), self.words[-1] in _PRONOUNS
 
     def persons(self) -> tuple[bool, bool, bool]:
         """Whether it has a female, a male and a plural pronoun."""
@@ -207,6 +212,10 @@ class _Compared:
         """Words that distinguish things: "another", "third", "also"."""
         found = (_OTHERS | _AGAIN).intersection(self.words)
         return found if _AFTER_OTHER.isdisjoint(self.words) else found - {"other"}  # "next to each other"
+
+    def is_alone(self) -> bool:
+        """Whether it says that there is nobody or nothing else: "the only person in the room"."""
+        return any(word == "only" and after in _ANYTHING for word, after in pairwise(self.words))
 
     def is_another(self) -> bool:
         """Whether it begins with "another" or the like."""
@@ -429,16 +438,21 @@ class EarlierSentences:
         missing = {word.stem for word in missing_words}
         if new.negates and any(word.part == "noun" and word.stem in added for word in missing_words):
             return False
-        deeds = {word.stem for word in missing_words if word.part == "verb" and word.stem in added}
-        is_added = deeds and known.known.by_part["verb"] <= statement.stems  # "covered" may only be another word
-        if is_added and len(features) < _LONG and any(w.endswith("ing") and stem(w) in deeds for w in new.words):
-            return False
+        if not _part_names(missing_words, added) <= _part_names(known.missing(statement)):
+            return False  # "the dog lies on the bed, and it is asleep": an added word, not another one for the same
         if missing & _DISTINCT:  # those of the earlier sentence are in a guess or an effect
             return False
         heads = {_head(tag) for tag in new.objects} - {_head(tag) for tag in other.objects}
         if missing & _DIRECTIONS or missing & heads & known.known.modifiers:  # "bus" and "bus stop"
             return False
         return not _replaced(new, other, added & missing)
+
+
+def _part_names(found: Iterable[entailment.Word], of_stems: Container[str] | None = None) -> set[str]:
+    """Parts of speech of those of the words that have one of the stems, or of all. An action may be tagged as a noun."""
+    return {
+        "verb" if word.stem in _ACTIONS else word.part for word in found if of_stems is None or word.stem in of_stems
+    }
 
 
 def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_same_person: bool = False) -> bool:
@@ -458,7 +472,7 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_sa
         or (others and same_caption and (begins_with_pronoun or not _THIS.isdisjoint(new.words[:1])))
     ):
         return False
-    if not new.quotations() <= other.quotations():
+    if not new.quotations() <= other.quotations() or (new.is_alone() and not other.is_alone()):
         return False
     numbers, other_numbers = new.numbers(), other.numbers()
     for head in numbers.keys() & other_numbers.keys():

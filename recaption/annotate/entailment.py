@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from recaption.annotate import lexicon as lex
-from recaption.annotate.clauses import FRAMES, POSES, Clause, Word, clauses_of, is_implied, is_noun, is_person, word_of
+from recaption.annotate.clauses import FRAMES, POSES, Clause, Word, clauses_of, is_alive, is_implied, is_noun, is_person, word_of
 from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.stems import CONTRASTS, PLACES, implied_by, stem
 from recaption.annotate.tagged_words import Token
@@ -39,7 +39,7 @@ _OFTEN_WEAK: Final = (
     | _ROLES
     | _NAMELESS
     | _PROVED
-    | {"hand", "man", "woman", "or", "clear", "beside", "two"}
+    | {"hand", "man", "woman", "or", "clear", "beside", "two", stem("couple")}
 )
 """Stems that `_Known.implies` may accept though no word of the earlier sentence implies them."""
 _MASS: Final = frozenset(map(stem, words("foliage forest greenery vegetation grass fruit luggage traffic")))
@@ -116,7 +116,13 @@ class Statement:
     def missing(self, other: Statement) -> list[Word]:
         """The words that `other` does not imply."""
         known = other.known
-        return [word for clause in self.clauses for word in clause if not known.implies(word)]
+        nouns = {word.stem for clause in self.clauses for word in clause if is_noun(word)}
+        return [
+            word
+            for clause in self.clauses
+            for word in clause
+            if not known.implies(word) or (word.is_new and known.is_another(word.stem, nouns))
+        ]
 
     def agrees_with(self, other: Statement) -> bool:
         """Whether what both state is said of the same things."""
@@ -273,6 +279,14 @@ class _Known:
             other for of_part in _IMPLYING.get(part, ()) for other in implied_by(of_part, found) & self.by_part[of_part]
         }
         return len(implying) > 1 or any(not word.plural or self._has_several(other) for other in implying)
+
+    def is_another(self, noun: str, nouns: set[str]) -> bool:
+        """Whether a noun is implied only by `nouns` that the sentence has besides: "the microwave and an oven". A person
+        or an animal may be named twice."""
+        if noun in self.plurals or is_alive(noun):
+            return False
+        implying = implied_by("noun", noun) & self.by_part["noun"]
+        return bool(implying) and implying <= nouns and not any(map(is_alive, implying))
 
     def _does(self, sport: str) -> bool:
         """Whether someone is named after the sport, and does nothing else: "a surfer on a wave"."""

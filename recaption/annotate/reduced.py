@@ -295,6 +295,8 @@ def affirmed(tokens: Sequence[Token]) -> Sequence[Token]:
 def _begins_guess(tokens: Sequence[Token], at: int, out: Sequence[Token]) -> bool:
     """Whether a guess, or an effect with words that tell it by themselves, begins at `at`, after `out`."""
     word, before = tokens[at].text, tokens[at - 1].text if at else ""
+    if word == "making" and any(after.text == "way" for after in tokens[at + 1 : at + 3]):
+        return False  # "making his way down the hill"
     return (
         word in _GUESSES
         or (before == "," and word in _PARTICIPLES)

@@ -104,6 +104,14 @@ def test_colours_of_one_thing_may_change_places(subs: Subs) -> None:
 
 
 IN_OTHER_WORDS = {
+    "a couple": (
+        "The image depicts a man and a woman standing in a kitchen, preparing food together.",
+        "The couple appears to be enjoying their time together while preparing a meal.",
+    ),
+    "a road that is a street": (
+        "The image features a yellow taxi driving down a busy street in the city.",
+        "The image depicts a busy city street with a yellow taxi driving down the road.",
+    ),
     "a more general word": (
         "A man is riding a motorcycle down a road.",
         "A person is riding a motorcycle down a road.",
@@ -284,6 +292,50 @@ def test_a_sentence_repeats_one_in_other_words(subs: Subs, what: str) -> None:
 
 
 SAYS_MORE = {
+    "an added pose": (
+        "The cat is placed in the middle of the sofa, while the lamp is located on the left side of the room.",
+        "The cat is placed in the middle of the sofa, and it appears to be sleeping.",
+    ),
+    "an added place": (
+        "The suitcase is on a tiled floor, which has a gray tone.",
+        "The suitcase is placed on a tiled floor, and the scene appears to be indoors.",
+    ),
+    "an added deed of some": (
+        "The image features a harbor with several kayaks floating in the water.",
+        "The kayaks are floating in the water, and some of them are tied to the harbor.",
+    ),
+    "an added look": (
+        "This is a black and white photograph of an old man wearing a dark coat and hat.",
+        "The image is a black and white photograph of an old man wearing a dark coat and hat, looking serious.",
+    ),
+    "a time of the day": (
+        "The image features a basketball court with three people playing a game of basketball.",
+        "This image shows three people playing basketball on a court at night.",
+    ),
+    "another thing of the kind": (
+        "There are mugs hanging from the wall and a microwave on the shelf.",
+        "A microwave is placed on the shelf, along with an oven located nearby.",
+    ),
+    "two of the group": (
+        "This image shows a group of people standing around a kitchen counter, laughing.",
+        "The image features a couple standing at a counter in a kitchen.",
+    ),
+    "nobody else": (
+        "This image shows a woman in a green shirt and jeans jumping up to catch a ball in the air.",
+        "The woman is the only person in the scene.",
+    ),
+    "a direction": (
+        "The skier is wearing a blue jacket and is skillfully navigating the snowy terrain.",
+        "She is skillfully navigating the snowy terrain, making her way down the mountain.",
+    ),
+    "how it lies": (
+        "The image features a man wearing a black wetsuit, sitting on a surfboard in the ocean.",
+        "The surfboard is positioned horizontally, with the man sitting on it.",
+    ),
+    "how much is seen": (
+        "A wide shot of a person climbing up a steep cliff next to a waterfall.",
+        "The person climbing is barely visible.",
+    ),
     "another person": (
         "A man in a red jacket is riding a bicycle down the street.",
         "A woman in a red jacket is riding a bicycle down the street.",
