@@ -34,7 +34,7 @@ _WEIGHTLESS: Final = HEDGES | word_set("""
     adorned adorning adorns decorated standing-out featuring
     """)
 """Words that add nothing that can be seen to a sentence that has the others."""
-_TELLING: Final = word_set("horizontally vertically diagonally barely partially")
+TELLING_ADVERBS: Final = word_set("horizontally vertically diagonally barely partially")
 """Adverbs that can be seen."""
 _CLOSE: Final = word_set("close closer")
 _CLOSE_BY: Final = word_set("close closely closer tightly")
@@ -57,6 +57,8 @@ _AREA_NOUNS: Final = word_set("side part edge corner half section area")
 _PREPOSITIONS: Final = word_set("on in at with of from to by")
 _JOINING: Final = word_set("and with")
 _ARTICLES: Final = word_set("a an")
+_YEARS: Final = word_set("year years")
+_LIKE_ADJECTIVES: Final = frozenset(("JJ", "VBN", "VBD"))
 _NOT_WORDS: Final = word_set("together")
 _SPECIAL: Final = (
     NEW_CLAUSE
@@ -136,8 +138,8 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
         if tag == "DT":
             is_new = word in _ARTICLES
         is_part = tag == "CD" and at + 1 < len(tokens) and tokens[at + 1].text == "-"  # "a two-lane road"
-        is_count = word == "couple" and (before != "a" or (at + 1 < len(tokens) and tokens[at + 1].text == "of"))
-        found = None if is_part or is_count else word_of(word, tag, before == "-")
+        is_idle = is_part or _adds_nothing(tokens, at, before)
+        found = None if is_idle else word_of(word, tag, before == "-")
         if found is not None:
             if tag == BACKGROUND_OF:
                 found = found._replace(preposition="of")
@@ -170,6 +172,17 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
     return out
 
 
+def _adds_nothing(tokens: Sequence[Token], at: int, before: str) -> bool:
+    """Whether a word that is something elsewhere is none here: "the couple", "a couple of", "a little worn", "7 years
+    old". Not "a couple": two people."""
+    word, after = tokens[at].text, tokens[at + 1] if at + 1 < len(tokens) else None
+    if word == "couple":
+        return before != "a" or (after is not None and after.text == "of")
+    if word == "little":
+        return before == "a" and after is not None and after.tag in _LIKE_ADJECTIVES
+    return word in _YEARS or (word == "old" and before in _YEARS)
+
+
 def _weaken_poses(clause: Clause) -> None:
     """Makes "sitting" weak in "a vase sitting on a table", but not in "a dog sitting on a table"."""
     subject = ""
@@ -198,7 +211,11 @@ def word_of(word: str, tag: str, is_joined: bool) -> Word | None:
     """None for a word that states nothing. `is_joined`: it stands behind a hyphen."""
     if not word[:1].isalnum() or word in _NOT_WORDS:
         return None
-    is_weightless = word in STOP_WORDS or word in _WEIGHTLESS or (tag == "RB" and word.endswith("ly") and word not in _TELLING)
+    is_weightless = (
+        word in STOP_WORDS
+        or word in _WEIGHTLESS
+        or (tag == "RB" and word.endswith("ly") and word not in TELLING_ADVERBS)
+    )
     if is_weightless and not is_joined:
         return None
     found = stem(word)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -31,6 +31,7 @@ from typing import Final, NamedTuple
 
 from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
+from recaption.annotate.clauses import TELLING_ADVERBS
 from recaption.annotate.content_words import STOP_WORDS, WORD
 from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.reduced import affirmed, is_negation, may_have_effect, reduced, tells_effect
@@ -94,7 +95,9 @@ _DISTINCT = (
     (CONTRASTS - {"no"})
     | set(map(stem, lex.MEASURE_COUNTS))
     | set(map(stem, words("night sunset sunrise dusk dawn evening morning indoors outdoors")))
+    | set(map(stem, TELLING_ADVERBS))
 )
+_TELLS = ("noun", "adj")
 _STAND_OR_LIE = {"stand", "lie"}
 _POSES = _STAND_OR_LIE | {"sit", "park"}
 _FLY = set(map(stem, ("fly", "soar", "hover")))
@@ -438,21 +441,21 @@ class EarlierSentences:
         missing = {word.stem for word in missing_words}
         if new.negates and any(word.part == "noun" and word.stem in added for word in missing_words):
             return False
-        if not _part_names(missing_words, added) <= _part_names(known.missing(statement)):
-            return False  # "the dog lies on the bed, and it is asleep": an added word, not another one for the same
+        deeds = {word.stem for word in missing_words if word.part == "verb" and word.stem in added}
+        is_added = deeds and known.known.by_part["verb"] <= statement.stems  # "covered" may only be another word
+        if is_added and len(features) < _LONG and any(w.endswith("ing") and stem(w) in deeds for w in new.words):
+            return False
+        replaced = {word.part for word in known.missing(statement)}
+        if any(word.part in _TELLS and word.part not in replaced and word.stem in added for word in missing_words):
+            return False  # "…, and the room is dark": an added word, and no other one for the same
+        if any(word.stem in _ACTIONS and word.part != "verb" and word.stem in added for word in missing_words):
+            return False  # "…, and it is sleeping", tagged as a noun
         if missing & _DISTINCT:  # those of the earlier sentence are in a guess or an effect
             return False
         heads = {_head(tag) for tag in new.objects} - {_head(tag) for tag in other.objects}
         if missing & _DIRECTIONS or missing & heads & known.known.modifiers:  # "bus" and "bus stop"
             return False
         return not _replaced(new, other, added & missing)
-
-
-def _part_names(found: Iterable[entailment.Word], of_stems: Container[str] | None = None) -> set[str]:
-    """Parts of speech of those of the words that have one of the stems, or of all. An action may be tagged as a noun."""
-    return {
-        "verb" if word.stem in _ACTIONS else word.part for word in found if of_stems is None or word.stem in of_stems
-    }
 
 
 def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_same_person: bool = False) -> bool:

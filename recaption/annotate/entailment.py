@@ -13,7 +13,18 @@ from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from recaption.annotate import lexicon as lex
-from recaption.annotate.clauses import FRAMES, POSES, Clause, Word, clauses_of, is_alive, is_implied, is_noun, is_person, word_of
+from recaption.annotate.clauses import (
+    FRAMES,
+    POSES,
+    Clause,
+    Word,
+    clauses_of,
+    is_alive,
+    is_implied,
+    is_noun,
+    is_person,
+    word_of,
+)
 from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.stems import CONTRASTS, PLACES, implied_by, stem
 from recaption.annotate.tagged_words import Token
@@ -281,8 +292,10 @@ class _Known:
         return len(implying) > 1 or any(not word.plural or self._has_several(other) for other in implying)
 
     def is_another(self, noun: str, nouns: set[str]) -> bool:
-        """Whether a noun is implied only by `nouns` that the sentence has besides: "the microwave and an oven". A person
-        or an animal may be named twice."""
+        """Whether a noun is implied only by `nouns` that the sentence has besides: "the microwave and an oven".
+
+        A person or an animal may be named twice.
+        """
         if noun in self.plurals or is_alive(noun):
             return False
         implying = implied_by("noun", noun) & self.by_part["noun"]

@@ -1,5 +1,6 @@
-"""Whether a sub-caption states nothing that can be seen in the picture: it is about mood, style, composition, light as a
-whole, the description, or what is known of the place from elsewhere. English only.
+"""Whether a sub-caption states nothing that can be seen in the picture. English only.
+
+It is about mood, style, composition, light as a whole, the description, or what is known of the place from elsewhere.
 
 A logistic regression decides, on the words of the sentence, its pairs of neighbouring words, a few facts about it, and
 what rules say (`meta_rules`). `training/meta/train.py` makes its weights, `data/meta_weights.txt`; the rules alone find
@@ -71,9 +72,7 @@ def is_meta(
 
 def tokens_of(words: Sequence[Token]) -> list[str]:
     """The words as the weights know them: all numbers are one word."""
-    return [
-        NUMBER if not word.text.isalpha() and any(map(str.isdigit, word.text)) else word.text for word in words
-    ]
+    return [NUMBER if not word.text.isalpha() and any(map(str.isdigit, word.text)) else word.text for word in words]
 
 
 def facts_of(

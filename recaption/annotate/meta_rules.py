@@ -113,7 +113,9 @@ _SHOW_VERBS = frozenset(("include", "show", "contain", "feature", "depict", "dis
 _MAX_HEADING = 8
 
 
-def is_meta_by_rules(words: Sequence[Token], text: str, *, visible: Sequence[int], has_opener: bool, is_fragment: bool) -> bool:
+def is_meta_by_rules(
+    words: Sequence[Token], text: str, *, visible: Sequence[int], has_opener: bool, is_fragment: bool
+) -> bool:
     """Whether the sentence states nothing that can be seen, but is about the picture, its making or the description.
 
     The subject of the main clause decides; a sentence that states two visible things is not meta. `words` are the words

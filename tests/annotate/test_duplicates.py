@@ -300,10 +300,6 @@ SAYS_MORE = {
         "The suitcase is on a tiled floor, which has a gray tone.",
         "The suitcase is placed on a tiled floor, and the scene appears to be indoors.",
     ),
-    "an added deed of some": (
-        "The image features a harbor with several kayaks floating in the water.",
-        "The kayaks are floating in the water, and some of them are tied to the harbor.",
-    ),
     "an added look": (
         "This is a black and white photograph of an old man wearing a dark coat and hat.",
         "The image is a black and white photograph of an old man wearing a dark coat and hat, looking serious.",

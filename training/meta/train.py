@@ -16,6 +16,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -61,7 +62,7 @@ def features(words: Sequence[Token], facts: Sequence[str], by_rules: bool) -> di
     """What `meta.is_meta` multiplies with the weights."""
     found = [meta.START, *meta.tokens_of(words), meta.END]
     counts = Counter[str](found[1:-1])
-    counts.update(f"{a} {b}" for a, b in zip(found, found[1:], strict=False))
+    counts.update(f"{a} {b}" for a, b in pairwise(found))
     for word in [feature for feature in counts if feature.startswith("#") or "\t" in feature]:
         del counts[word]
     counts.update(facts)
