@@ -184,7 +184,7 @@ def threshold(found: Sequence[Example], precision: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--precision", type=float, default=0.94)
+    parser.add_argument("--precision", type=float, default=0.935)
     options = parser.parse_args()
     found = [*examples(options.folder)]
     model = Model(found)
