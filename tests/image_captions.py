@@ -1,9 +1,10 @@
 """Scores of `is_meta` and `dup_of` on captions of images by several models, whose texts are not in the repository.
 
-`annotate/real/images.jsonl` has one line per image: the part (`dev`, which rules were made on, or `heldout`, which is
-only scored), the set, the captions (model, sha256 of the normalised text, spans of the sub-captions) and the labels of
-each reader: number of the sub-caption among all of the image -> M or m (no content; m is debatable), R<k> or r<k> (it
-repeats sub-caption k). `annotate/real/README.md` says where the texts come from.
+`annotate/real/images.jsonl` has one line per image: the part (`dev`, which rules were made on, `train`, which only
+weights were trained on, or `heldout`, which is only scored), the set, the captions (model, sha256 of the normalised
+text, spans of the sub-captions) and the labels of each reader: number of the sub-caption among all of the image -> M or
+m (no content; m is debatable), R<k> or r<k> (it repeats sub-caption k). `annotate/real/README.md` says where the texts
+come from.
 
     python tests/image_captions.py FOLDER     # the folder with the texts: *.jsonl with a field text or caption
 """

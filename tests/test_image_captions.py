@@ -6,7 +6,7 @@ from image_captions import Score, add, certainty, entries
 
 def test_labels_name_sub_captions_of_the_image_and_repeats_earlier_ones() -> None:
     found = entries()
-    assert {entry["part"] for entry in found} == {"dev", "heldout"}
+    assert {entry["part"] for entry in found} == {"dev", "train", "heldout"}
     assert len({caption["sha256"] for entry in found for caption in entry["captions"]}) > 500
     for entry in found:
         count = sum(len(caption["spans"]) for caption in entry["captions"])

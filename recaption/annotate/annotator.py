@@ -109,6 +109,7 @@ class Annotator:
         self._settings = settings
         self._token_counter = TokenCounter(settings.tokenizers)
         self._tables = load_tables(settings.tables)
+        meta.load()  # an unreadable file is an error here, and not of each caption
 
     @property
     def tokenizers(self) -> tuple[str, ...]:

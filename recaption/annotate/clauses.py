@@ -138,7 +138,7 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
         if tag == "DT":
             is_new = word in _ARTICLES
         is_part = tag == "CD" and at + 1 < len(tokens) and tokens[at + 1].text == "-"  # "a two-lane road"
-        is_idle = is_part or _adds_nothing(tokens, at, before)
+        is_idle = is_part or _adds_nothing(tokens, at, before, is_new=is_new)
         found = None if is_idle else word_of(word, tag, before == "-")
         if found is not None:
             if tag == BACKGROUND_OF:
@@ -155,8 +155,8 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
                         and not word.endswith("ing")  # "an elephant spraying dust", tagged as a noun
                         and not is_implied(found.stem, clause[-1].stem)
                     ):
-                        place = clause[-1].preposition
-                        clause[-1] = clause[-1]._replace(part="modifier")  # "clock tower", not "laptop computer"
+                        place, is_new = clause[-1].preposition, clause[-1].is_new
+                        clause[-1] = clause[-1]._replace(part="modifier", is_new=False)  # not "laptop computer"
                     if place or is_new:
                         found = found._replace(preposition=place, is_new=is_new)
                     is_described = was_next and clause[-1].part in ("adj", "modifier")
@@ -172,15 +172,19 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
     return out
 
 
-def _adds_nothing(tokens: Sequence[Token], at: int, before: str) -> bool:
-    """Whether a word that is something elsewhere is none here: "the couple", "a couple of", "a little worn", "7 years
-    old". Not "a couple": two people."""
+def _adds_nothing(tokens: Sequence[Token], at: int, before: str, *, is_new: bool) -> bool:
+    """Whether a word that can state something states nothing here: "the couple", "a couple of", "a little worn", "7
+    years old". Not "a happy couple": two people."""
     word, after = tokens[at].text, tokens[at + 1] if at + 1 < len(tokens) else None
     if word == "couple":
-        return before != "a" or (after is not None and after.text == "of")
+        return not (is_new or before == "one") or (after is not None and after.text == "of")
     if word == "little":
         return before == "a" and after is not None and after.tag in _LIKE_ADJECTIVES
-    return word in _YEARS or (word == "old" and before in _YEARS)
+    if word in _YEARS:
+        return before == "-" or (after is not None and after.text in ("old", "-"))
+    if word == "old":
+        return before in _YEARS or (before == "-" and at > 1 and tokens[at - 2].text in _YEARS)
+    return False
 
 
 def _weaken_poses(clause: Clause) -> None:
@@ -203,6 +207,7 @@ def is_person(noun: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def is_alive(noun: str) -> bool:
+    """Whether the noun with this stem is a person, an animal or a group."""
     return is_implied("person", noun) or is_implied("animal", noun) or noun in _GROUPS
 
 

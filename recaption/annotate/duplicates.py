@@ -7,11 +7,11 @@ Nearly equal sentences are compared by their content words, reduced to stems, an
 the dog"). Word order, articles, openers and inflection are ignored. Most content words must occur in the earlier
 sentence.
 
-In both cases all that distinguishes things must agree: the new sentence adds no number, colour, place, negation, object
-or attribute, no "another" or "third" and no other quotation; places and actions are of the same things; and it is not
-about "her" where the earlier one is about "him". A pronoun that begins the earlier sentence may stand for the name that
-begins the new one. A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence
-before it does, too, so that the pronoun stands for the same thing.
+In both cases all that distinguishes things must agree: the new sentence adds no number, colour, place, time of day,
+negation, object or attribute, no "another", "third" or "the only person" and no other quotation; places and actions
+are of the same things; and it is not about "her" where the earlier one is about "him". A pronoun that begins the
+earlier sentence may stand for the name that begins the new one. A sentence that begins with a pronoun repeats an
+earlier one of its caption only if the sentence before it does, too, so that the pronoun stands for the same thing.
 
 Of an earlier sentence with a negation, only the clauses before it state something. A sentence on the mood, the light or
 the focus of the picture repeats no other one in other words.
@@ -51,7 +51,7 @@ _OTHERS = word_set("""
     fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth last additional extra different separate
     more
 """)
-_ANYTHING = word_set("person one individual human animal object item thing vehicle visible other")
+_AFTER_ONLY = word_set("person one individual human animal object item thing vehicle visible other")
 _AFTER_OTHER = word_set("each addition")
 _AGAIN = word_set("also too likewise similarly")
 _THIS = word_set("this these")
@@ -97,7 +97,9 @@ _DISTINCT = (
     | set(map(stem, words("night sunset sunrise dusk dawn evening morning indoors outdoors")))
     | set(map(stem, TELLING_ADVERBS))
 )
-_TELLS = ("noun", "adj")
+"""Words that are new even if the rest is nearly equal."""
+_REPLACEABLE = ("noun", "adj")
+"""Parts of words that are new unless they replace one of the same part."""
 _STAND_OR_LIE = {"stand", "lie"}
 _POSES = _STAND_OR_LIE | {"sit", "park"}
 _FLY = set(map(stem, ("fly", "soar", "hover")))
@@ -216,9 +218,9 @@ class _Compared:
         found = (_OTHERS | _AGAIN).intersection(self.words)
         return found if _AFTER_OTHER.isdisjoint(self.words) else found - {"other"}  # "next to each other"
 
-    def is_alone(self) -> bool:
+    def is_only(self) -> bool:
         """Whether it says that there is nobody or nothing else: "the only person in the room"."""
-        return any(word == "only" and after in _ANYTHING for word, after in pairwise(self.words))
+        return any(word == "only" and after in _AFTER_ONLY for word, after in pairwise(self.words))
 
     def is_another(self) -> bool:
         """Whether it begins with "another" or the like."""
@@ -442,11 +444,13 @@ class EarlierSentences:
         if new.negates and any(word.part == "noun" and word.stem in added for word in missing_words):
             return False
         deeds = {word.stem for word in missing_words if word.part == "verb" and word.stem in added}
-        is_added = deeds and known.known.by_part["verb"] <= statement.stems  # "covered" may only be another word
+        is_added = bool(deeds) and known.known.by_part["verb"] <= statement.stems  # "covered" may only be another word
         if is_added and len(features) < _LONG and any(w.endswith("ing") and stem(w) in deeds for w in new.words):
             return False
         replaced = {word.part for word in known.missing(statement)}
-        if any(word.part in _TELLS and word.part not in replaced and word.stem in added for word in missing_words):
+        if any(
+            word.part in _REPLACEABLE and word.part not in replaced and word.stem in added for word in missing_words
+        ):
             return False  # "…, and the room is dark": an added word, and no other one for the same
         if any(word.stem in _ACTIONS and word.part != "verb" and word.stem in added for word in missing_words):
             return False  # "…, and it is sleeping", tagged as a noun
@@ -475,7 +479,7 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_sa
         or (others and same_caption and (begins_with_pronoun or not _THIS.isdisjoint(new.words[:1])))
     ):
         return False
-    if not new.quotations() <= other.quotations() or (new.is_alone() and not other.is_alone()):
+    if not new.quotations() <= other.quotations() or (new.is_only() and not other.is_only()):
         return False
     numbers, other_numbers = new.numbers(), other.numbers()
     for head in numbers.keys() & other_numbers.keys():

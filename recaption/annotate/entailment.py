@@ -50,9 +50,22 @@ _OFTEN_WEAK: Final = (
     | _ROLES
     | _NAMELESS
     | _PROVED
-    | {"hand", "man", "woman", "or", "clear", "beside", "two", stem("couple")}
+    | {
+        "hand",
+        "man",
+        "woman",
+        "or",
+        "clear",
+        "beside",
+        "two",
+        stem("couple"),
+        stem("year"),
+        stem("old"),
+        stem("little"),
+    }
 )
-"""Stems that `_Known.implies` may accept though no word of the earlier sentence implies them."""
+"""Stems that `_Known.implies` may accept though no word of the earlier sentence implies them, or that `clauses_of` may
+leave out."""
 _MASS: Final = frozenset(map(stem, words("foliage forest greenery vegetation grass fruit luggage traffic")))
 """Singular nouns for several things: "leaves" after "foliage"."""
 _LIGHT: Final = frozenset(
@@ -132,7 +145,7 @@ class Statement:
             word
             for clause in self.clauses
             for word in clause
-            if not known.implies(word) or (word.is_new and known.is_another(word.stem, nouns))
+            if not known.implies(word) or (word.is_new and known.is_second_of_kind(word.stem, nouns))
         ]
 
     def agrees_with(self, other: Statement) -> bool:
@@ -291,7 +304,7 @@ class _Known:
         }
         return len(implying) > 1 or any(not word.plural or self._has_several(other) for other in implying)
 
-    def is_another(self, noun: str, nouns: set[str]) -> bool:
+    def is_second_of_kind(self, noun: str, nouns: set[str]) -> bool:
         """Whether a noun is implied only by `nouns` that the sentence has besides: "the microwave and an oven".
 
         A person or an animal may be named twice.

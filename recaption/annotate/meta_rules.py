@@ -1,7 +1,7 @@
 """Whether a sentence is about the picture, its making or the description, and states nothing that can be seen.
 
 The subject of the main clause decides (`_is_about_picture`). What the sentence states besides, in another clause or as
-a complement, makes it content (`stated.py`); what is known already does not (`judged.py`). English only.
+a complement, makes it content (`stated`); what is known already does not (`judged`). English only.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ def is_meta_by_rules(
     after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events they name.
     Sentences that `is_assistant` accepts are not covered.
     """
+    if not words:
+        return False
     if is_judged(words, text, visible):
         return True
     is_focus = has_opener and _FOCUS_ON.match(text) is not None

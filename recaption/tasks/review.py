@@ -61,7 +61,7 @@ REVIEWS: Final = TableSpec(
 class ReviewSettings(Section):
     """What the answers are used for."""
 
-    apply: bool = Field(True, description="The model's is_meta and dup_of replace those of the rules at build")
+    apply: bool = Field(True, description="The model's is_meta and dup_of replace those of annotation at build")
 
 
 class ReviewTask(Task):

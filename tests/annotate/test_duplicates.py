@@ -108,6 +108,10 @@ IN_OTHER_WORDS = {
         "The image depicts a man and a woman standing in a kitchen, preparing food together.",
         "The couple appears to be enjoying their time together while preparing a meal.",
     ),
+    "a person, named twice": (
+        "A woman is painting a fence in the garden.",
+        "A woman is painting a fence, as a person would in the garden.",
+    ),
     "a road that is a street": (
         "The image features a yellow taxi driving down a busy street in the city.",
         "The image depicts a busy city street with a yellow taxi driving down the road.",
@@ -311,6 +315,22 @@ SAYS_MORE = {
     "another thing of the kind": (
         "There are mugs hanging from the wall and a microwave on the shelf.",
         "A microwave is placed on the shelf, along with an oven located nearby.",
+    ),
+    "another thing of the kind, with a modifier": (
+        "There are mugs hanging from the wall and a microwave on the shelf.",
+        "A microwave is placed on the shelf, along with a wall oven located nearby.",
+    ),
+    "a happy couple": (
+        "People are walking along a beach with umbrellas.",
+        "A lovely couple is walking along the beach.",
+    ),
+    "a pose for the camera": (
+        "A group of young girls is standing on a field.",
+        "A group of young girls is posing on a field.",
+    ),
+    "some of them": (
+        "The image features a large, freshly baked cake with cream and berries, placed on a dining table.",
+        "Some of them appear to be sitting at the table where the cake is placed.",
     ),
     "two of the group": (
         "This image shows a group of people standing around a kitchen counter, laughing.",

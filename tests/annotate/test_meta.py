@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -52,33 +51,58 @@ def test_a_sentence_with_something_to_see_is_content(subs: Subs, what: str) -> N
 
 
 def test_rules_decide_where_the_words_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the weights of a file of three lines: a word that speaks for, a pair that speaks against, and the rules."""
+    """With a few weights: a word that speaks for, pairs and a fact that speak against, and the rules."""
 
-    def flag(text: str, by_rules: bool) -> bool:
+    def flag(text: str, by_rules: bool = False, is_negation: bool = False) -> bool:
         monkeypatch.setattr(meta, "is_meta_by_rules", lambda *_, **__: by_rules)
         words = [Token(text=word, tag="NN", start=0, end=0) for word in text.split()]
-        facts = {"has_opener": False, "is_fragment": False, "is_negation": False}
+        facts = {"has_opener": False, "is_fragment": False, "is_negation": is_negation}
         return meta.is_meta(words, text, visible=(), **facts)
 
-    weights = meta._Weights(-1.0, 3.0, {}, {"mood": (9.0, {}), "a": (0.0, {"mood": -6.0})})
-    monkeypatch.setattr(meta, "_weights", lambda: weights)
-    assert flag("the mood", by_rules=False)
+    table = {"mood": (9.0, {"</s>": -0.5}), "a": (0.0, {"mood": -6.0}), "<s>": (0.0, {"lively": -9.0})}
+    weights = meta.Weights(-1.0, 3.0, {"#negation": -9.0}, table)
+    monkeypatch.setattr(meta, "load", lambda: weights)
+    assert flag("the mood")
+    assert not flag("the mood", is_negation=True)
+    assert not flag("lively mood")
+    assert [flag("the cat is mood", by_rules=False), flag("mood the cat is the", by_rules=False)] == [True, True]
     assert [flag("a mood", by_rules=decided) for decided in (False, True)] == [False, True]
     assert not flag("a dog sees a dog", by_rules=True)
 
 
-def test_all_numbers_are_one_word() -> None:
+@pytest.mark.parametrize("text", [*NOTHING_TO_SEE.values(), *SOMETHING_TO_SEE.values()])
+def test_the_features_are_what_the_weights_are_multiplied_with(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    weights = meta.load()
+    flat = {f"{word} {after}": w for word, (_, pairs) in weights.words.items() for after, w in pairs.items()}
+    flat |= {word: weight for word, (weight, _) in weights.words.items()} | weights.facts
+    flat[meta.RULES] = weights.rules
+    words = [Token(text=word, tag="NN", start=0, end=0) for word in [*text.lower().rstrip(".").split(), "."]]
+    named = {"visible": (0, 4), "has_opener": False, "is_fragment": False, "is_negation": False}
+    for by_rules in (False, True):
+        monkeypatch.setattr(meta, "is_meta_by_rules", lambda *_, by_rules=by_rules, **__: by_rules)
+        made = meta.features(words, meta.facts_of(len(words), **named), by_rules=by_rules)
+        score = weights.bias + sum(flat.get(feature, 0.0) * value for feature, value in made.items())
+        assert meta.is_meta(words, text, **named) == (score > 0)
+
+
+def test_all_words_with_a_digit_are_one_word() -> None:
     words = [Token(text=word, tag="NN", start=0, end=0) for word in ("in", "1916", "the", "3rd", "well-lit", ",")]
-    assert meta.tokens_of(words) == ["in", "<n>", "the", "<n>", "well-lit", ","]
+    assert meta._tokens_of(words) == ["in", "<n>", "the", "<n>", "well-lit", ","]
 
 
 def test_the_weights_are_complete() -> None:
-    lines = Path(meta._FILE).read_text("utf-8").splitlines()
+    lines = meta.FILE.read_text("utf-8").splitlines()
     features = [line.partition("\t")[0] for line in lines]
     assert len(features) == len(set(features)) > 1000
-    assert {meta.BIAS, meta.RULES, "#opener", "#visible0", "#visible4"} <= set(features)
     known = {feature for feature in features if not feature.startswith("#")}
-    loaded = meta._weights().words
+    facts = [
+        fact
+        for n in range(100)
+        for fact in meta.facts_of(n, range(n), has_opener=True, is_fragment=True, is_negation=True)
+    ]
+    assert {meta.BIAS, meta.RULES} <= set(features) - known <= {meta.BIAS, meta.RULES, *facts}
+    assert meta.load().rules > 0
+    loaded = meta.load().words
     assert known == {word for word, (weight, _) in loaded.items() if weight} | {
         f"{word} {after}" for word, (_, pairs) in loaded.items() for after in pairs
     }
