@@ -51,6 +51,7 @@ _OTHERS = word_set("""
     fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth last additional extra different separate
     more
 """)
+_DIRECTING = word_set("by from into onto before after")
 _AFTER_ONLY = word_set("person one individual human animal object item thing vehicle visible other")
 _AFTER_OTHER = word_set("each addition")
 _AGAIN = word_set("also too likewise similarly")
@@ -258,6 +259,10 @@ class _Compared:
         found = ("".join(groups) for groups in _QUOTED.findall(self.content))
         return frozenset(text.casefold().strip(" .,") for text in found)
 
+    def directions(self) -> list[str]:
+        """In order, the stop words that tell who does what to whom, where from, and when."""
+        return [word for word in self.words if word in _DIRECTING]
+
     def places(self) -> tuple[str, ...]:
         """In order."""
         return tuple(word for word in self.stems if word in PLACES)
@@ -320,7 +325,11 @@ class EarlierSentences:
     def _repeated(self, new: _Compared, known: frozenset[str]) -> str | None:
         """The sub_id of the earlier sentence that `new` repeats; `known` are its features that earlier ones have."""
         exact = self._exact.get(new.stems)
-        if exact is not None and _agree(new, self._sentences[exact]):
+        if (
+            exact is not None
+            and new.directions() == self._sentences[exact].directions()
+            and _agree(new, self._sentences[exact])
+        ):
             return self._original[exact]
         features = new.features
         needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)

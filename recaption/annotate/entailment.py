@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from recaption.annotate import lexicon as lex
@@ -152,6 +153,7 @@ class Statement:
         """Whether what both state is said of the same things."""
         return (
             self.has_places_of(other)
+            and not self._swaps_roles_of(other)
             and self._has_actions_of(other)
             and other.known.has_prepositions_of(self.clauses)
             and self._has_adjectives_of(other)
@@ -237,6 +239,20 @@ class Statement:
     def is_of_background(self, other: Statement) -> bool:
         """Whether it only states colours of the background that `other` states, too."""
         return "background" in self.stems and self.stems <= set().union(*map(_of_background, other.clauses))
+
+    def _swaps_roles_of(self, other: Statement) -> bool:
+        """Whether two things change places: "The cup is on the saucer" after "The saucer is on the cup", "A cat chases
+        a dog" after "A dog chases a cat". Places such as "beside" are compared as places."""
+        known = [roles for clause in other.clauses if (roles := _roles(clause))]
+        return any(
+            found.subject != before.subject
+            and (preposition := found.others.get(before.subject)) is not None
+            and preposition == before.others.get(found.subject)
+            and (preposition or found.deeds & before.deeds)
+            for found in (map(_roles, self.clauses) if known else ())
+            if found
+            for before in known
+        )
 
     def _has_actions_of(self, other: Statement) -> bool:
         """Whether verbs that both have are said of the same things."""
@@ -462,6 +478,35 @@ def _same_place(place: _Place, other: _Place) -> bool:
     is_of_same = not place.nouns or not other.nouns or _any_same(place.nouns, other.nouns)
     after = {other.after} if other.after else other.nouns  # "a bed with a laptop on top of it"
     return is_of_same and (not place.after or _any_same({place.after}, after))
+
+
+class _Roles(NamedTuple):
+    subject: str
+    others: dict[str, str]
+    """The other nouns -> their prepositions."""
+    deeds: set[str]
+    """Verbs and comparatives."""
+
+
+def _roles(clause: Clause) -> _Roles | None:
+    """Who or what the clause is about: its first noun without a preposition. None if it names a place or has no two
+    nouns. In "A cat is chased by a dog", the dog is the subject."""
+    nouns = [word for word in clause if is_noun(word)]
+    if len(nouns) < 2 or any(word.stem in PLACES for word in clause):
+        return None
+    subject = next((noun for noun in nouns if not noun.preposition), None)
+    if subject is None:
+        return None
+    others, deeds = dict[str, str](), set[str]()
+    for before, word in pairwise(clause):
+        if word.part == "verb" or (word.part == "adj" and word.stem.endswith("er")):
+            deeds.add(word.stem)
+        elif is_noun(word) and word is not subject and (word.preposition or deeds):  # not "a dog and a cat"
+            others[word.stem] = word.preposition
+            if word.preposition == "by" and before.part in ("verb", "adj") and before.stem not in POSES:
+                others[subject.stem] = ""
+                return _Roles(word.stem, {noun: "" for noun in others if noun != word.stem}, {before.stem})
+    return _Roles(subject.stem, others, deeds)
 
 
 class _Action(NamedTuple):

@@ -104,6 +104,11 @@ def test_colours_of_one_thing_may_change_places(subs: Subs) -> None:
 
 
 IN_OTHER_WORDS = {
+    "passive": ("A dog chases a cat.", "A cat is chased by a dog."),
+    "passive with a place": ("A man is riding a horse on the beach.", "The horse is ridden by a man on the beach."),
+    "place first": ("A cup is on the table.", "On the table, there is a cup."),
+    "two subjects": ("A man and a woman walk on the beach.", "A woman and a man walk on the beach."),
+    "owner": ("A large clock is mounted on the tower.", "The tower has a large clock mounted on it."),
     "a couple": (
         "The image depicts a man and a woman standing in a kitchen, preparing food together.",
         "The couple appears to be enjoying their time together while preparing a meal.",
@@ -296,6 +301,11 @@ def test_a_sentence_repeats_one_in_other_words(subs: Subs, what: str) -> None:
 
 
 SAYS_MORE = {
+    "places, swapped": ("The cup is on the saucer.", "The saucer is on the cup."),
+    "who looks at whom": ("The boy looks at the girl.", "The girl looks at the boy."),
+    "who does it to whom": ("A police officer arrests a protester.", "A protester arrests a police officer."),
+    "active and passive": ("A dog chases a cat.", "A dog is chased by a cat."),
+    "which is larger": ("The dog is larger than the cat.", "The cat is larger than the dog."),
     "an added pose": (
         "The cat is placed in the middle of the sofa, while the lamp is located on the left side of the room.",
         "The cat is placed in the middle of the sofa, and it appears to be sleeping.",
