@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import real_captions
-from golden_set import FLAGS, GOLDEN, FormatError, LabelledCaption, LabelledImage, Object, Sub, read
+from golden_set import FLAGS, GOLDEN, FormatError, LabelledCaption, LabelledImage, Object, Sub, captions_of, read
 from real_captions import FOLDER, folder
 from rich.console import Console
 from rich.table import Table
@@ -72,18 +72,7 @@ class Wrong:
 
 def score(image: LabelledImage, annotator: Annotator, wrong: list[Wrong] | None = None) -> Tallies:
     """How the annotator does on one image."""
-    captions = [
-        Caption(
-            caption_id=f"{image.name}/c/{n}",
-            generation="c",
-            source="m:p",
-            granularity="long",
-            text=caption.text,
-            finish_reason=caption.finish,  # type: ignore[arg-type]
-        )
-        for n, caption in enumerate(image.captions)
-    ]
-    (done,) = annotator.annotate([captions])
+    (done,) = annotator.annotate([captions_of(image)])
     tallies = {what: Tally() for what in WHAT}
     for labelled, annotated in zip(image.captions, done, strict=True):
         if labelled.text != normalise(labelled.text):

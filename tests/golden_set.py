@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recaption.types import Caption
+
 GOLDEN = Path(__file__).parent / "annotate" / "golden"
 FLAGS = ("fragment", "negation", "meta", "boilerplate", "dup")
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "r": "\r"}
@@ -56,6 +58,21 @@ class LabelledImage:
     @property
     def subs(self) -> list[Sub]:
         return [sub for caption in self.captions for sub in caption.subs]
+
+
+def captions_of(image: LabelledImage) -> list[Caption]:
+    """The captions without sub-captions, for the annotator. Their numbers end their ids."""
+    return [
+        Caption(
+            caption_id=f"{image.name}/c/{n}",
+            generation="c",
+            source="m:p",
+            granularity="long",
+            text=caption.text,
+            finish_reason=caption.finish,  # type: ignore[arg-type]
+        )
+        for n, caption in enumerate(image.captions)
+    ]
 
 
 class FormatError(ValueError):

@@ -220,7 +220,7 @@ class _Compared:
         return found if _AFTER_OTHER.isdisjoint(self.words) else found - {"other"}  # "next to each other"
 
     def is_only(self) -> bool:
-        """Whether it says that there is nobody or nothing else: "the only person in the room"."""
+        """Whether it says that something is the only one: "the only person in the room"."""
         return any(word == "only" and after in _AFTER_ONLY for word, after in pairwise(self.words))
 
     def is_another(self) -> bool:
@@ -450,18 +450,17 @@ class EarlierSentences:
             return False
         missing_words = statement.missing(known)
         missing = {word.stem for word in missing_words}
-        if new.negates and any(word.part == "noun" and word.stem in added for word in missing_words):
+        news = [word for word in missing_words if word.stem in added]
+        if new.negates and any(word.part == "noun" for word in news):
             return False
-        deeds = {word.stem for word in missing_words if word.part == "verb" and word.stem in added}
+        deeds = {word.stem for word in news if word.part == "verb"}
         is_added = bool(deeds) and known.known.by_part["verb"] <= statement.stems  # "covered" may only be another word
         if is_added and len(features) < _LONG and any(w.endswith("ing") and stem(w) in deeds for w in new.words):
             return False
-        replaced = {word.part for word in known.missing(statement)}
-        if any(
-            word.part in _REPLACEABLE and word.part not in replaced and word.stem in added for word in missing_words
-        ):
+        replaced = {word.part for word in known.missing(statement)} if news else set()
+        if any(word.part in _REPLACEABLE and word.part not in replaced for word in news):
             return False  # "…, and the room is dark": an added word, and no other one for the same
-        if any(word.stem in _ACTIONS and word.part != "verb" and word.stem in added for word in missing_words):
+        if any(word.stem in _ACTIONS and word.part != "verb" for word in news):
             return False  # "…, and it is sleeping", tagged as a noun
         if missing & _DISTINCT:  # those of the earlier sentence are in a guess or an effect
             return False

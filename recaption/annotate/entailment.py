@@ -240,19 +240,15 @@ class Statement:
         """Whether it only states colours of the background that `other` states, too."""
         return "background" in self.stems and self.stems <= set().union(*map(_of_background, other.clauses))
 
+    @cached_property
+    def roles(self) -> list[_Roles]:
+        """Of the clauses that have them."""
+        return [roles for clause in self.clauses if (roles := _roles(clause))]
+
     def _swaps_roles_of(self, other: Statement) -> bool:
         """Whether two things change places: "The cup is on the saucer" after "The saucer is on the cup", "A cat chases
         a dog" after "A dog chases a cat". Places such as "beside" are compared as places."""
-        known = [roles for clause in other.clauses if (roles := _roles(clause))]
-        return any(
-            found.subject != before.subject
-            and (preposition := found.others.get(before.subject)) is not None
-            and preposition == before.others.get(found.subject)
-            and (preposition or found.deeds & before.deeds)
-            for found in (map(_roles, self.clauses) if known else ())
-            if found
-            for before in known
-        )
+        return any(_are_exchanged(roles, before) for roles in self.roles for before in other.roles)
 
     def _has_actions_of(self, other: Statement) -> bool:
         """Whether verbs that both have are said of the same things."""
@@ -507,6 +503,14 @@ def _roles(clause: Clause) -> _Roles | None:
                 others[subject.stem] = ""
                 return _Roles(word.stem, {noun: "" for noun in others if noun != word.stem}, {before.stem})
     return _Roles(subject.stem, others, deeds)
+
+
+def _are_exchanged(roles: _Roles, before: _Roles) -> bool:
+    """Whether the subject of each is in the other what its own other noun is: after the same preposition or deed."""
+    preposition = roles.others.get(before.subject)
+    if roles.subject == before.subject or preposition is None or preposition != before.others.get(roles.subject):
+        return False
+    return bool(preposition or roles.deeds & before.deeds)
 
 
 class _Action(NamedTuple):

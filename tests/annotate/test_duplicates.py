@@ -346,7 +346,7 @@ SAYS_MORE = {
         "This image shows a group of people standing around a kitchen counter, laughing.",
         "The image features a couple standing at a counter in a kitchen.",
     ),
-    "nobody else": (
+    "the only person": (
         "This image shows a woman in a green shirt and jeans jumping up to catch a ball in the air.",
         "The woman is the only person in the scene.",
     ),

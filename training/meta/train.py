@@ -99,21 +99,9 @@ def examples(folder: Path) -> Iterator[Example]:
 
 def labelled_examples(labelled: Sequence[golden_set.LabelledImage]) -> Iterator[Example]:
     """The English sentences of images with labels as in the golden set."""
-    captions = [
-        [
-            Caption(
-                caption_id=f"{n}/{at}",
-                generation="labelled",
-                source="model:prompt",
-                granularity="long",
-                text=caption.text,
-                finish_reason=caption.finish or "stop",
-            )
-            for at, caption in enumerate(image.captions)
-        ]
-        for n, image in enumerate(labelled)
-    ]
-    for image, subs in zip(labelled, sub_captions_of(captions), strict=True):
+    for image, subs in zip(
+        labelled, sub_captions_of([golden_set.captions_of(image) for image in labelled]), strict=True
+    ):
         flags = {
             (at, sub.start): "meta" in sub.flags
             for at, caption in enumerate(image.captions)
