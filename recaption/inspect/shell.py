@@ -183,6 +183,7 @@ def _prompt(words: Sequence[str]) -> Callable[[str], str]:
     def _(event: KeyPressEvent) -> None:
         text = event.current_buffer.text
         if split(text)[0] or not text.strip():
+            signals.clear()  # they came before Enter, so they are not for this statement
             event.current_buffer.validate_and_handle()
         else:
             event.current_buffer.insert_text("\n")
@@ -207,9 +208,12 @@ def _prompt(words: Sequence[str]) -> Callable[[str], str]:
         key_bindings=bindings,
     )
 
+    signals: list[int] = []
+
     def read(pending: str) -> str:
-        # While the user types, the terminal sends Ctrl-C as a key. A signal comes just before or after that.
-        signals: list[int] = []
+        # While the user types, the terminal sends Ctrl-C as a key. A signal comes before that, when there is no input
+        # to cancel yet, or after Enter, when it cancels the statement.
+        signals.clear()
         handler = signal.signal(signal.SIGINT, lambda number, _: signals.append(number))
         try:
             text = session.prompt(default=pending, handle_sigint=False)

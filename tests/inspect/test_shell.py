@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -74,6 +75,9 @@ class Terminal:
         while not termios.tcgetattr(self._fd)[3] & termios.ISIG:
             assert time.monotonic() < end, "the statement never runs"
             self.read()
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def wait(self) -> int:
         """Its exit code."""
@@ -153,6 +157,16 @@ def test_ctrl_c_held_down_does_not_end_the_session(terminal: Terminal) -> None:
     terminal.until(PROMPT)
     terminal.type("exit\n")
     assert terminal.wait() == 0
+
+
+def test_a_signal_before_a_statement_does_not_cancel_it(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("SELECT 40 + 2 AS n")
+    terminal.until("AS n")  # printed by the editor, so the signal comes while it waits
+    terminal.signal(signal.SIGINT)
+    time.sleep(0.1)
+    terminal.type(";\n")
+    assert "cancelled" not in terminal.until("42")
 
 
 def test_a_ctrl_c_that_duckdb_turns_into_an_error_cancels_the_statement(
