@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from recaption.tasks.base import TableSpec
 
-VERSION = "10"
+VERSION = "11"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
 MAX_CHARACTERS = 65_536

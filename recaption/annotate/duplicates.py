@@ -33,9 +33,10 @@ from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
 from recaption.annotate.clauses import TELLING_ADVERBS
 from recaption.annotate.content_words import STOP_WORDS, WORD
+from recaption.annotate.distinctions import has_numbers_of, have_same_directions, have_same_shares
 from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.reduced import affirmed, is_negation, may_have_effect, reduced, tells_effect
-from recaption.annotate.stems import CONTRASTS, PLACES, stem
+from recaption.annotate.stems import CONTRASTS, OPPOSITES, PLACES, stem
 from recaption.annotate.tagged_words import FINITE, PLURAL, Token
 from recaption.types import Tag
 
@@ -266,6 +267,10 @@ class _Compared:
     def places(self) -> tuple[str, ...]:
         """In order."""
         return tuple(word for word in self.stems if word in PLACES)
+
+    def opposites(self) -> tuple[str, ...]:
+        """In order."""
+        return tuple(word for word in self.stems if word in OPPOSITES)
 
     def colours(self) -> tuple[frozenset[str], ...]:
         """In order; those of one list ("red, blue and white") together."""
@@ -502,6 +507,15 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_sa
     colours, other_colours = new.colours(), other.colours()
     if colours != other_colours and Counter(colours) == Counter(other_colours):
         return False  # "yellow with pink flowers" and "pink with yellow flowers"
+    opposites, other_opposites = new.opposites(), other.opposites()
+    if opposites != other_opposites and Counter(opposites) == Counter(other_opposites):
+        return False  # "the left door is open, the right one closed" and "the left door is closed, the right one open"
+    if not (
+        has_numbers_of(new.content, other.content)
+        and have_same_directions(new.tokens, other.tokens)
+        and have_same_shares(new.tokens, other.tokens)
+    ):
+        return False
     if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
         if new.before in (other.sub_id, other.before):
             return True

@@ -13,8 +13,8 @@ PLACES = word_set("""
     left right above below under behind front beside near top bottom inside outside over between against opposite center
     corner foreground background upper lower
 """)
-_OPPOSITES = word_set("light dark open closed up down off")
-CONTRASTS = PLACES | _OPPOSITES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
+OPPOSITES = word_set("light dark open closed up down off")
+CONTRASTS = PLACES | OPPOSITES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
 _SYNONYMS = dict(
     pair.split(":")
     for pair in words("""

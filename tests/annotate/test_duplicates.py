@@ -290,6 +290,13 @@ IN_OTHER_WORDS = {
     ),
     "completes": ("The sky is a clear blue.", "The clear blue sky completes the picture."),
     "stands tall": ("A stone tower stands on a hill.", "The stone tower stands tall on a hill."),
+    "without where from": ("A man walks from the house into the garden.", "A man walks into the garden."),
+    "a part of all": ("All of the people in the picture wear hats.", "The people wear hats."),
+    "a score again": ("The scoreboard shows 3-0.", "The scoreboard in the picture shows 3-0."),
+    "a focus": (
+        "A flower is sharply in focus before leaves on a branch.",
+        "The leaves on the branch are slightly out of focus.",
+    ),
     "pose of a bird": ("A crow is standing on a wire.", "A crow is perched on a wire."),
 }
 
@@ -301,6 +308,25 @@ def test_a_sentence_repeats_one_in_other_words(subs: Subs, what: str) -> None:
 
 
 SAYS_MORE = {
+    "where from and where to": (
+        "The man walks from the house into the garden.",
+        "The man walks from the garden into the house.",
+    ),
+    "out of and onto": ("A boy climbs out of the car onto the roof.", "A boy climbs out of the roof onto the car."),
+    "from and on": (
+        "A man takes a bottle from the table and puts it on the shelf.",
+        "A man takes a bottle from the shelf and puts it on the table.",
+    ),
+    "all and some": ("All of the people wear hats.", "Some of the people wear hats."),
+    "some and all": ("Some of the people wear hats.", "All of the people wear hats."),
+    "most and all": ("Most of the windows are closed.", "All of the windows are closed."),
+    "half and all": ("Half of the seats are empty.", "All of the seats are empty."),
+    "a score": ("The scoreboard shows 3-0 for the home team.", "The scoreboard shows 0-3 for the home team."),
+    "a part of a number": ("The scoreboard shows 10 of 12.", "The scoreboard shows 12 of 10."),
+    "which door is open": (
+        "The left door is open and the right one is closed.",
+        "The left door is closed and the right one is open.",
+    ),
     "places, swapped": ("The cup is on the saucer.", "The saucer is on the cup."),
     "who looks at whom": ("The boy looks at the girl.", "The girl looks at the boy."),
     "who does it to whom": ("A police officer arrests a protester.", "A protester arrests a police officer."),

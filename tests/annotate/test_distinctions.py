@@ -1,0 +1,73 @@
+"""Directions, shares and numbers that distinguish sentences with the same words."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from recaption.annotate.distinctions import has_numbers_of, have_same_directions, have_same_shares
+from recaption.annotate.tagged_words import Token
+
+TAGS = {
+    **dict.fromkeys(("house", "garden", "bus", "stop", "focus"), "NN"),
+    **dict.fromkeys(("people", "doors"), "NNS"),
+    **dict.fromkeys(("from", "into", "of", "out", "in", "behind"), "IN"),
+    **dict.fromkeys(("the", "all", "some", "most", "each"), "DT"),
+    **dict.fromkeys(("old", "vivid", "other"), "JJ"),
+}
+
+
+def tokens(text: str) -> list[Token]:
+    """The words with their tags."""
+    found = re.finditer(r"\S+", text)
+    return [Token(match[0], TAGS.get(match[0], "VBZ"), *match.span()) for match in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "same"),
+    [
+        ("from the house into the garden", "from the house into the garden", True),
+        ("from the house into the garden", "into the house from the garden", False),
+        ("out of the old house", "in the house", False),
+        ("into the bus stop", "from the bus", True),  # other things
+        ("from behind the house", "into the house", True),  # it is not the house that is left
+        ("into the house", "the house", True),
+        ("out of focus", "in focus", True),
+    ],
+)
+def test_directions(text: str, other: str, same: bool) -> None:
+    assert have_same_directions(tokens(text), tokens(other)) is same
+    assert have_same_directions(tokens(other), tokens(text)) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "same"),
+    [
+        ("all of the people", "some of the people", False),
+        ("all people", "the people", True),
+        ("most people", "all people", False),
+        ("the most vivid doors", "all doors", True),
+        ("each other", "some people", True),
+        ("some people all doors", "all people", True),
+    ],
+)
+def test_shares(text: str, other: str, same: bool) -> None:
+    assert have_same_shares(tokens(text), tokens(other)) is same
+    assert have_same_shares(tokens(other), tokens(text)) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "has"),
+    [
+        ("It shows 3:0.", "It shows 0:3.", False),
+        ("It shows 3:0.", "The score is 3-0 at last.", True),
+        ("It shows 3:0.", "It shows a score.", False),
+        ("It shows a score.", "It shows 3:0.", True),
+        ("10 of 12", "10/12", True),
+        ("at 3:15", "at 3:51", False),
+        ("3 cats and 2 dogs", "2 dogs and 3 cats", True),
+    ],
+)
+def test_numbers(text: str, other: str, has: bool) -> None:
+    assert has_numbers_of(text, other) is has
