@@ -135,7 +135,8 @@ class World:
         said, wrong = StringIO(), StringIO()
         with redirect_stdout(said), redirect_stderr(wrong):
             if argv[0] == "build":  # as its document has it: of a run that has finished
-                plain = [word for word in argv[1:] if word != "--prune" and not word.startswith("source.exclude=")]
+                own = ("--prune", "--again")
+                plain = [word for word in argv[1:] if word not in own and not word.startswith("source.exclude=")]
                 assert main(["generate", *_paired(plain)]) == 0, wrong.getvalue()
             code = main(argv)
         return code, said.getvalue() + wrong.getvalue(), shlex.join(["recaption", *argv])

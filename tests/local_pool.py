@@ -72,12 +72,14 @@ def build(
     stopping: Callable[[], bool] = lambda: False,
     tell: Emit = ignore_event,
     building: Callable[[int, int], None] = lambda done, total: None,
+    again: bool = False,
 ) -> tuple[Path, bool]:
     """What `recaption build` does once all answers are there. Returns the build's folder and whether it is new."""
     pipeline = config.validate(data)
     plan, store, source = make_plan(pipeline), open_store(pipeline.output.path), open_source(pipeline.source)
     job = Job(source=source, store_url=store.url, epoch=1, excluded=frozenset(excluded), limit=limit)
-    builder = Builder(plan, job, store, Annotator(pipeline.annotate), limit, pool or LocalPool(), tell)
+    annotator, pool = Annotator(pipeline.annotate), pool or LocalPool()
+    builder = Builder(plan, job, store, annotator, limit, pool, tell, again=again)
     left = limit
     for shard in source.shards():
         listing = list_shard(store, source, shard, plan.questions, job.excluded, left)

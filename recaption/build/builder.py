@@ -40,7 +40,7 @@ class Builder:
     """Builds finished shards in the tasks of a pool while generation runs, and publishes the build at the end.
 
     A build is named by the fingerprint of its inputs. If that build is already published and nothing has changed,
-    nothing is done. If the answers have changed since, the next revision is built next to it.
+    nothing is done. If the answers have changed since, or with `again`, the next revision is built next to it.
     By default, a dataset shard corresponds to a source shard and is written once that shard is complete. With
     `output.samples_per_shard`, a dataset shard is written as soon as all source shards up to its end are complete. If a
     build is already published, writing starts with the first source shard whose answers have changed: from then on it
@@ -56,6 +56,8 @@ class Builder:
         limit: int | None,
         pool: Pool,
         emit: Emit = ignore_event,
+        *,
+        again: bool = False,
     ) -> None:
         self._plan, self._store, self._annotator, self._pool, self._emit = plan, store, annotator, pool, emit
         size = plan.pipeline.output.samples_per_shard
@@ -65,7 +67,7 @@ class Builder:
         self._newest = None if revision is None else _name(base, revision)
         self._published: dict[str, str] = {}  # shard -> inputs, of the newest finished revision
         self._published_inputs = ""  # of all source shards together, if that revision was repacked
-        if self._newest:
+        if self._newest and not again:
             manifest = read_manifest(store, paths.build_folder(self._newest))
             self._published = {shard["name"]: shard["inputs"] for shard in manifest["shards"]}
             self._published_inputs = manifest["provenance"].get("source_inputs", "")
@@ -90,7 +92,7 @@ class Builder:
         # If a build is already published, usually nothing has changed: samples are not counted and nothing is written.
         # A killed run that has begun the next one has compacted the answers that had changed. Shards that correspond to
         # source shards are compared one by one.
-        self._changed = self._newest is None or (begun and self._size is not None)
+        self._changed = again or self._newest is None or (begun and self._size is not None)
         self._early = EarlyCuts(self._size) if self._size else None
         self._made: list[Survey | Built | ShardEntry] = []  # results of tasks that were taken from the pool
         self._started: set[tuple[str, str]] = set()  # name and inputs of dataset shards that are cut early

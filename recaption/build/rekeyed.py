@@ -15,8 +15,8 @@ from recaption.formatting import number_of
 from recaption.io.store import Store, open_store
 from recaption.output import paths
 from recaption.output.locate import current_build, read_manifest
+from recaption.output.stored_table import read_stored
 from recaption.source.keys import KeyRule
-from recaption.tablefile import read_table
 from recaption.threads import each
 
 _COLUMNS = ("key", "sha256")
@@ -85,7 +85,7 @@ def _compared(store: Store, build: str, shards: Sequence[KeyTable]) -> tuple[int
 
 def _read(store: Store, path: str) -> pa.Table:
     # Compared as plain tables, because files of an earlier version have other metadata.
-    table = read_table(pa.BufferReader(store.get(path)), columns=list(_COLUMNS))
+    table = read_stored(store, path, _COLUMNS)
     return pa.table({name: table[name].combine_chunks() for name in _COLUMNS})
 
 

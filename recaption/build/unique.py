@@ -12,11 +12,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from recaption.io.store import Store
 from recaption.output.index import duplicate_keys
-from recaption.tablefile import read_table
+from recaption.output.stored_table import read_stored
 
 KeyHashes = npt.NDArray[np.uint64]
 _RANGES: Final = 64  # of hashes; merged one after the other, so that memory holds one range
@@ -61,7 +60,7 @@ def _repeated(hashes: Sequence[KeyHashes]) -> KeyHashes:
 
 
 def _keys(store: Store, shard: KeyTable) -> list[str]:
-    table = read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
+    table = read_stored(store, shard.path, ["key"])
     keys: list[str] = table["key"].slice(0, shard.rows).to_pylist()
     return keys
 

@@ -109,7 +109,7 @@ def _run_command(
 
 
 def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> Callable[..., int]:
-    """The command `run`, or one of its halves `generate` and `build`. Only build can prune."""
+    """The command `run`, or one of its halves `generate` and `build`. Only build can prune, or build again."""
 
     def work(
         display: Display,
@@ -120,6 +120,7 @@ def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> C
         limit: Limit = None,
         takeover: Takeover = False,
         prune: Annotated[bool, typer.Option("--prune", help="Then remove all other builds of the output")] = False,
+        again: Annotated[bool, typer.Option("--again", help="Write a new build even if nothing has changed")] = False,
     ) -> _Result:
         from recaption.run import run
 
@@ -133,11 +134,12 @@ def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> C
             limit=limit,
             takeover=takeover,
             prune_others=prune,
+            again=again,
             listeners=listeners,
         )
         return _Result(outcome=outcome, pipeline=loaded)
 
-    return _run_command(work, half, help, without=() if half == "build" else ("prune",))
+    return _run_command(work, half, help, without=() if half == "build" else ("prune", "again"))
 
 
 run = _pipeline_command("run", "Run a whole pipeline: caption, annotate and write. Run it again to continue.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
@@ -74,14 +75,11 @@ def print_outcome(outcome: RunResult, name: str, console: Console) -> None:
 def _print_dataset(outcome: RunResult, command: str, out: str, console: Console) -> None:
     from recaption.inspect import print_summary, summarise
 
-    print_summary(
-        summarise(outcome.store_url),
-        console,
-        (
-            f"{command} inspect {out}  # query it",
-            f"{command} report {out}  # all of it on one page",
-            f'{command} inspect {out} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
-            f"{command} init my-captions  # pipelines and prompts to start from",
-        ),
-        (outcome.answered, outcome.seconds),
-    )
+    following = [
+        f"{command} inspect {out}  # query it",
+        f"{command} report {out}  # all of it on one page",
+        f'{command} inspect {out} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
+    ]
+    if not Path("my-captions").exists():
+        following.append(f"{command} init my-captions  # pipelines and prompts to start from")
+    print_summary(summarise(outcome.store_url), console, following, (outcome.answered, outcome.seconds))

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from recaption.io.store import Store
 from recaption.output import paths
-from recaption.schema import ANSWERS, REJECTS, check_version
-from recaption.tablefile import read_table
+from recaption.output.stored_table import read_stored, table_in
+from recaption.schema import ANSWERS, REJECTS
 from recaption.tasks.question import Identity, Question, UnitRequest
 from recaption.text import storable
 from recaption.threads import each
@@ -255,12 +255,12 @@ def compacted(store: Store, kind: str, question: Question, shard: str) -> list[s
 
 def read_answers(store: Store, path: str) -> list[Answer]:
     """The answers in a part or compacted file."""
-    return _answers(_table_of(path, store.get(path)))
+    return _answers(read_stored(store, path))
 
 
 def read_rejects(store: Store, path: str) -> list[Reject]:
     """The rejects in a part or compacted file."""
-    return _rejects(_table_of(path, store.get(path)))
+    return _rejects(read_stored(store, path))
 
 
 def table_bytes(table: pa.Table) -> bytes:
@@ -293,13 +293,7 @@ def _tables(store: Store, files: Sequence[str]) -> Iterator[pa.Table]:
     """The tables of parts or compacted files, in this order; on object stores, several files are read at a time."""
     remote = store.local("") is None
     read = each(store.get, files, _READERS) if remote else map(store.get, files)
-    return (_table_of(path, data) for path, data in zip(files, read, strict=True))
-
-
-def _table_of(path: str, data: bytes) -> pa.Table:
-    table = read_table(pa.BufferReader(data))
-    check_version(table.schema, path)
-    return table
+    return (table_in(store, path, data) for path, data in zip(files, read, strict=True))
 
 
 def _answers(table: pa.Table) -> list[Answer]:

@@ -14,10 +14,10 @@ from recaption.io.store import Store
 from recaption.output import paths
 from recaption.output.answers import table_bytes
 from recaption.output.moved import MovedAnswers
-from recaption.schema import INDEX, check_version
+from recaption.output.stored_table import read_stored
+from recaption.schema import INDEX
 from recaption.source import Source
 from recaption.source.base import within_limits
-from recaption.tablefile import read_table
 from recaption.types import REASONS, Image, Locator, Reason, SourceShard
 
 _HEADER = ("format", "width", "height", "orientation")
@@ -112,8 +112,7 @@ def load_index(
     signature = source.signature(shard)
     earlier: pa.Table | None = None
     if (moved is not None or not refresh) and store.exists(path):
-        earlier = read_table(pa.BufferReader(store.get(path)))
-        check_version(earlier.schema, path)
+        earlier = read_stored(store, path)
         metadata = earlier.schema.metadata or {}
         if not refresh and (signature is None or metadata.get(_SIGNATURE, b"").decode() == signature):
             images = index_from_table(earlier, shard.id)

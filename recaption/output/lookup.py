@@ -14,6 +14,7 @@ from recaption.formatting import number_of
 from recaption.io.store import Store
 from recaption.output import paths
 from recaption.output.index import index_from_table
+from recaption.output.stored_table import readable
 from recaption.schema import check_version
 from recaption.tablefile import read_table
 from recaption.threads import each
@@ -66,9 +67,10 @@ def _matches(store: Store, files: Sequence[str], key: str) -> Iterator[tuple[str
 
 
 def _image(store: Store, path: str, row: int) -> Image:
-    table = read_table(_open(store, path))
-    table = table.filter(pc.equal(table["row"], row))
+    with readable(store, path):
+        table = read_table(_open(store, path))
     check_version(table.schema, path)
+    table = table.filter(pc.equal(table["row"], row))
     (image,) = index_from_table(table, paths.index_shard(path))
     return image
 
@@ -87,7 +89,8 @@ def _sample(store: Store, files: Sequence[str], key: str) -> list[str]:
 
 
 def _columns(store: Store, path: str) -> pa.Table:
-    return read_table(_open(store, path), columns=["row", "key", "source_key"])
+    with readable(store, path):
+        return read_table(_open(store, path), columns=["row", "key", "source_key"])
 
 
 def _open(store: Store, path: str) -> pa.NativeFile:

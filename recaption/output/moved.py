@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 from recaption.io.store import Store
 from recaption.output import paths
 from recaption.output.answers import table_bytes
-from recaption.schema import check_version
-from recaption.tablefile import read_table
+from recaption.output.stored_table import read_stored
 from recaption.types import Image
 
 _TRIES = 3  # parts may be compacted after they were listed, before they are read
@@ -118,9 +117,7 @@ class MovedAnswers:
         return found
 
     def _read(self, path: str, columns: list[str] | None) -> pa.Table:
-        table = read_table(pa.BufferReader(self._store.get(path)), columns=columns)
-        check_version(table.schema, path)
-        return table
+        return read_stored(self._store, path, columns)
 
 
 def _moved(table: pa.Table, shard: str, by_sha256: dict[str, list[Image]]) -> pa.Table:

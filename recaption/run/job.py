@@ -84,12 +84,14 @@ def run(
     takeover: bool = False,
     retry_reasons: frozenset[str] = frozenset(),
     prune_others: bool = False,
+    again: bool = False,
     listeners: Sequence[ProgressListener] = (),
 ) -> RunResult:
     """Generate what is missing of a pipeline's answers, and publish the dataset.
 
     `limit` restricts the run to the first images. Rejects for a reason in `retry_reasons` are retried. With
-    `prune_others` all other builds are removed once the dataset is up to date. `listeners` get the same calls as the
+    `prune_others` all other builds are removed once the dataset is up to date; with `again` a new build is written even
+    if nothing has changed. `listeners` get the same calls as the
     display.
 
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for failures;
@@ -187,7 +189,8 @@ def run(
                 builder = None
                 if half != "generate":
                     builder = waited(
-                        lambda: Builder(plan, job, store, annotator, limit, RayPool(built), log.emit), stop
+                        lambda: Builder(plan, job, store, annotator, limit, RayPool(built), log.emit, again=again),
+                        stop,
                     )
                     # A build with a later revision is only written if answers have changed.
                     if builder.is_first:

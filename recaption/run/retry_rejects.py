@@ -16,10 +16,10 @@ from recaption.formatting import listed, number_of
 from recaption.io.store import Store, open_store
 from recaption.output.paths import ANSWERS, REJECTS, parts_folder, source_rejects
 from recaption.output.reports import last_run, shard_ids
+from recaption.output.stored_table import read_stored
 from recaption.progress import Display, ProgressListener
 from recaption.run.job import Half, RunResult, run
 from recaption.run.stored import stored_pipeline, stored_plan
-from recaption.tablefile import read_table
 from recaption.tasks.question import Question
 from recaption.threads import each
 from recaption.types import REASONS, Reason
@@ -210,7 +210,7 @@ def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Itera
 
     def read(path: str) -> pa.Table:
         try:
-            return read_table(pa.BufferReader(store.get(path)), columns=list(columns))
+            return read_stored(store, path, columns)
         except FileNotFoundError:  # a shard without rejects, or a run has just compacted its parts
             return pa.table({name: pa.array([], pa.string()) for name in columns})
 

@@ -14,8 +14,8 @@ from recaption.problems import Problem
 from recaption.tasks.base import TableSpec
 from recaption.write.specs import specs_of
 
-_AGAIN = "Build again from the answers: recaption build PIPELINE"
-_COPY = "Copy the file again from where the build was made, or build again: recaption build PIPELINE"
+_AGAIN = "Build again from the answers: recaption build PIPELINE --again"
+_COPY = "Copy the file again from where the build was made, or build again: recaption build PIPELINE --again"
 
 KINDS: Final = {
     "manifest": f"The build is unfinished, or its manifest was changed. {_AGAIN}",
@@ -24,6 +24,7 @@ KINDS: Final = {
     "size": _COPY,
     "sha256": _COPY,
     "unreadable": _COPY,
+    "damaged": "Restore the file from a copy of the output, or do what the error of the next run says",
     "rows": _COPY,
     "unlisted file": "Move it elsewhere, or trainers that read all files of a folder will read it, too",
     "loader file": f"open_clip and timm read this file. {_AGAIN}",

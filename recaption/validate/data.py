@@ -21,13 +21,13 @@ from recaption.io.files import is_url
 from recaption.io.store import Store
 from recaption.output.index import index_from_table
 from recaption.output.paths import index_file
+from recaption.output.stored_table import read_stored
 from recaption.problems import Problem
 from recaption.source.paths import is_plain_place
 from recaption.source.webdataset import read_ranges
-from recaption.tablefile import read_table
 from recaption.types import Image, ImageLimits
 from recaption.validate.base import USABLE, Shard, problem
-from recaption.validate.files import as_written, on_disk, schema_faults, unreadable
+from recaption.validate.files import as_written, damaged, on_disk, schema_faults, unreadable
 from recaption.write.columns import by_key
 
 _BATCH = 64  # rows; images of 10 MB then take 640 MB
@@ -192,6 +192,9 @@ def check_source(shard: Shard) -> Iterator[Problem]:
         return
     try:
         images = _index(out, path, shard.name)
+    except DatasetError as error:
+        yield damaged(path, error)
+        return
     except Exception as error:  # noqa: BLE001 - Arrow raises many types for bytes that are not Parquet
         yield unreadable(path, error)
         return
@@ -199,7 +202,7 @@ def check_source(shard: Shard) -> Iterator[Problem]:
 
 
 def _index(out: Store, path: str, shard: str) -> list[Image]:
-    table = read_table(pa.BufferReader(out.get(path)))
+    table = read_stored(out, path)
     table.validate(full=True)
     images = index_from_table(table, shard)
     if any(not isinstance(i.locator.size + i.locator.offset, int) for i in images):

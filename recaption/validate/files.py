@@ -7,6 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -133,6 +134,11 @@ def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -
 def unreadable(path: str, error: BaseException) -> Problem:
     """The problem of a file that cannot be read."""
     return problem("unreadable", path, f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def damaged(path: str, error: DatasetError) -> Problem:
+    """The problem of a file of the output, not of a build, that cannot be read. The error has the advice."""
+    return replace(problem("damaged", path, "cannot be read"), advice=str(error))
 
 
 def missing(store: Store, path: str) -> Iterator[Problem]:

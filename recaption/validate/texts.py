@@ -12,21 +12,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from recaption.annotate.blocks import is_gap
 from recaption.errors import DatasetError
 from recaption.io.store import Store
 from recaption.output.paths import ANSWERS, compacted_file, tokens_file
+from recaption.output.stored_table import read_stored
 from recaption.problems import Problem
 from recaption.schema import FLAT
-from recaption.tablefile import read_table
 from recaption.tasks.cleaning import VERSION, published
 from recaption.text import LONGEST, normalise
 from recaption.tokenids import TokenIds, check_tokens
 from recaption.validate import files
 from recaption.validate.base import Shard, problem
-from recaption.validate.files import unreadable
+from recaption.validate.files import damaged, unreadable
 from recaption.write.described import generations_of
 
 _Hashes = npt.NDArray[np.uint64]
@@ -248,6 +247,9 @@ def check_answers(shard: Shard) -> Iterator[Problem]:
         folder = f"{name}-{generation['fingerprint']}"
         try:
             answers = _answers(out, folder, shard)
+        except DatasetError as error:
+            yield damaged(f"{ANSWERS}/{folder}", error)
+            continue
         except Exception as error:  # noqa: BLE001 - Arrow raises many types for bytes that are not Parquet
             yield unreadable(f"{ANSWERS}/{folder}", error)
             continue
@@ -294,7 +296,7 @@ def _hashes(out: Store, paths: list[str]) -> _Hashes | None:
     """Hashes of (image sha256, cleaned text) of all answers in `paths`, sorted."""
     parts = []
     for path in paths:
-        table = read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
+        table = read_stored(out, path, ["sha256", "text"])
         pairs = zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True)
         parts.append(np.array([_hash(sha256, published(text).text) for sha256, text in pairs], np.uint64))
     return np.unique(np.concatenate(parts)) if parts else None

@@ -97,6 +97,25 @@ def test_after_pruning_the_newest_revision_is_still_found(tmp_path: Path) -> Non
     assert new and made.name == f"{names[0]}-r3" == current_build(store)
 
 
+@pytest.mark.parametrize("size", ["source", 3])
+@pytest.mark.parametrize("damaged", ["captions/*.parquet", "manifest.json"])
+def test_a_damaged_build_is_written_again(tmp_path: Path, size: int | str, damaged: str) -> None:
+    data = pipeline_data(tmp_path)
+    data["output"] |= {"format": "webdataset", "samples_per_shard": size}
+    write_source(tmp_path, shards=2)
+    answer_all(data)
+    first, _ = build(data)
+    whole = files(first)
+    for path in first.glob(damaged):
+        path.write_bytes(path.read_bytes()[:50])
+    second, new = build(data, again=True)
+    assert new and second.name == f"{first.name}-r1" == current_build(open_store(str(tmp_path / "out")))
+    data_files = {path: content for path, content in files(second).items() if "/" in path}
+    assert data_files.keys() == {path for path in whole if "/" in path}
+    assert [path for path, content in data_files.items() if content != whole[path]] == []
+    assert build(data) == (second, False), "nothing has changed"
+
+
 @pytest.mark.parametrize("form", ["sidecar", "webdataset", "parquet"])
 def test_a_build_has_no_signatures_of_urls(tmp_path: Path, form: str) -> None:
     data = pipeline_data(tmp_path)

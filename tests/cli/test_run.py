@@ -163,11 +163,11 @@ def test_a_retry_without_rejects_succeeds(monkeypatch: pytest.MonkeyPatch, capsy
 def test_build_prunes_and_prints_what_was_removed_and_warnings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
+    asked: list[tuple[bool, bool]] = []
     shutil.copytree(GOLDEN, tmp_path / "out", symlinks=True)
 
-    def run(*_: object, prune_others: bool, **__: object) -> RunResult:
-        asked.append(prune_others)
+    def run(*_: object, prune_others: bool, again: bool, **__: object) -> RunResult:
+        asked.append((prune_others, again))
         return RunResult(
             store_url=str(tmp_path / "out"),
             build=current_build(open_store(str(tmp_path / "out"))),
@@ -186,13 +186,13 @@ def test_build_prunes_and_prints_what_was_removed_and_warnings(
     out, _ = capsys.readouterr()
     assert "pruned: 2 other builds, 12.3 MB" in out
     assert "warning: 3 train shards are fewer" in out
-    assert main(["build", "column"]) == 0
-    assert asked == [True, False] and "pruned" not in capsys.readouterr()[0]
+    assert main(["build", "column", "--again"]) == 0
+    assert asked == [(True, False), (False, True)] and "pruned" not in capsys.readouterr()[0]
     assert main(["build", "column", "--prune", "--json"]) == 0
     message, summary = map(json.loads, capsys.readouterr()[0].splitlines())
     assert message["event"] == "message" and summary["pruned"] == {"builds": 2, "bytes": 12_345_678}
     assert (summary["exit_code"], summary["changed"], summary["dataset"]["images"]) == (0, False, 20)
-    assert main(["run", "column", "--prune"]) == 2
+    assert main(["run", "column", "--prune"]) == main(["run", "column", "--again"]) == 2
 
 
 def test_a_metrics_port_in_use_ends_a_run_before_it_starts(

@@ -70,7 +70,7 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
     ),
     ("no source", "sidecar", "missing", lambda b: shutil.rmtree(output_of(b) / "../source")),
     ("no source", "sidecar", "no index", lambda b: shutil.rmtree(output_of(b) / "index")),
-    ("unreadable", "sidecar", "index", lambda b: (output_of(b) / "index/00000.parquet").write_bytes(b"")),
+    ("damaged", "sidecar", "index", lambda b: (output_of(b) / "index/00000.parquet").write_bytes(b"")),
 ]
 """Kind of the problem, format, a name, and the damage to the build."""
 

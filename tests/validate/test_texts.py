@@ -104,7 +104,7 @@ def test_wrong_records_are_found(kind: str, name: str, change: Any, remake: Any)
 FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
     ("tag+data", "parquet", "lemmas", in_rows("sub_captions/00000.parquet", first_row(tag_lemmas=["x"]))),
     ("answer", "parquet", "of the store", lambda b: edit_rows(output_of(b) / LONG, first_row(text="Something else."))),
-    ("unreadable", "parquet", "answers", lambda b: (output_of(b) / LONG).write_bytes(b"PAR1")),
+    ("damaged", "parquet", "answers", lambda b: (output_of(b) / LONG).write_bytes(b"PAR1")),
     ("no answers", "parquet", "missing", lambda b: shutil.rmtree(output_of(b) / "answers")),
 ]
 """Kind of the problem, format, a name, and the damage to the build."""
