@@ -13,11 +13,12 @@ from recaption.build.unique import KeyTable, check_keys, key_hashes
 from recaption.errors import UserError
 from recaption.io.store import LocalStore
 from recaption.output.answers import table_bytes
+from recaption.schema import INDEX
 
 
 def put(store: LocalStore, shards: dict[str, list[str]]) -> list[KeyTable]:
     for name, keys in shards.items():
-        store.put(f"index/{name}.parquet", table_bytes(pa.table({"key": keys})))
+        store.put(f"index/{name}.parquet", table_bytes(pa.table({"key": keys}, metadata=INDEX.metadata)))
     return [KeyTable(name=name, path=f"index/{name}.parquet", rows=len(keys)) for name, keys in shards.items()]
 
 
