@@ -98,6 +98,8 @@ take their place.
 
 DROPPED: Final = "_dropped"
 """Column of `Image.columns` that lists the names of columns whose values are too large or cannot be read."""
+MAX_VALUE: Final = 64 * 1024
+"""Bytes of one value of `Image.columns` as JSON: an index row is read several times for every image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

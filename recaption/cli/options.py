@@ -119,7 +119,8 @@ PipelineFile = Annotated[
         exists=True,
         dir_okay=False,
         metavar="FILE",
-        help="The pipeline file. Hosts, keys, code and prompts of your own are read from it, never from the output",
+        help="The pipeline file. Needed for hosts, keys, code and prompts of your own: these are read from it, never "
+        "from the output",
     ),
 ]
 Limit = Annotated[int | None, typer.Option(parser=positive, metavar="N", help="Only the first N images")]

@@ -8,7 +8,7 @@ from recaption.engine.base import Completion
 from recaption.engine.completion import accept
 from recaption.errors import RequestError
 from recaption.tasks.output import TEXT, Output
-from recaption.types import DROPPED, Image
+from recaption.types import DROPPED, MAX_VALUE, Image
 
 
 def read_column(image: Image, column: str, output: Output = TEXT) -> Completion:
@@ -20,8 +20,8 @@ def read_column(image: Image, column: str, output: Output = TEXT) -> Completion:
     """
     value = image.columns.get(column)
     if value is None and column in image.columns.get(DROPPED, ()):
-        what = "too large or not valid JSON for this image, so the source did not keep it"
-        raise RequestError(f"column {column!r} is {what}. Shorten or correct it")
+        what = f"the value of this image is not valid JSON, or takes more than {MAX_VALUE:,} bytes as JSON"
+        raise RequestError(f"column {column!r}: {what}. Correct or shorten it")
     if output.json_schema is not None and not isinstance(value, str | None):
         try:
             value = orjson.dumps(value).decode()

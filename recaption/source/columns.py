@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from recaption.config import Source as SourceConfig
-from recaption.types import DROPPED
+from recaption.types import DROPPED, MAX_VALUE
 
 _SHOWN = 5
 _LIKE_A_CAPTION = re.compile(r"caption|text|alt|descri|prompt|label|title|sentence", re.IGNORECASE)
 
-MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read several times for every image
 MAX_JSON = 16 << 20  # bytes of a .json or .txt member; larger ones are not read
 CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, if source.raw_caption has its default
 TEXTS: Final = frozenset({"txt", "text", "caption", "cls"})

@@ -35,7 +35,7 @@ def test_the_text_is_that_of_the_column(columns: dict[str, Any], text: str) -> N
 
 
 def test_a_value_that_the_source_could_not_keep_is_not_called_missing() -> None:
-    with pytest.raises(RequestError, match="'recap' is too large or not valid JSON for this image"):
+    with pytest.raises(RequestError, match=r"'recap': the value .* is not valid JSON, or takes more than 65,536 b"):
         read_column(image(_dropped=["recap"]), "recap")
 
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recaption.source import Source
-from recaption.source.columns import MAX_VALUE, bounded, clean, counted, raw_captions, shortened
+from recaption.source.columns import bounded, clean, counted, raw_captions, shortened
+from recaption.types import MAX_VALUE
 
 Build = Callable[..., Source]
 
