@@ -35,10 +35,11 @@ from PIL import Image
 from recaption.decode import ImageInfo, check_header, decode
 from recaption.engine.base import Completion, EngineSpec, Gauge, Logprobs, Rendered, RendererSpec, Request
 from recaption.engine.chat_server import ChatServer, first_choice
-from recaption.engine.completion import accept, text_of
+from recaption.engine.completion import accept, finish_reason, text_of
 from recaption.engine.in_flight import InFlight
 from recaption.engine.logprobs import byte_lengths, likeliest_choice, spelled_choice, sum_logprobs
 from recaption.engine.openai_settings import OpenAISettings
+from recaption.engine.repetition import text_repeats
 from recaption.errors import ConfigError, EngineDead, RequestError
 from recaption.imagefile import plain_jpeg
 from recaption.tasks.output import TEXT, Form, Output
@@ -163,7 +164,8 @@ class OpenAIEngine:
             body = await loop.run_in_executor(self._threads, self._body, request)
             try:
                 reply = await server.complete(body, lambda: self._body(self._stand_in(request)))
-                return read(reply, request.output)
+                completion = read(reply, request.output)
+                return completion if request.sampling.ignore_eos else _with_loop(completion)
             except EngineDead as error:
                 self._in_flight.refuse(error)
                 raise
@@ -319,6 +321,14 @@ def read(reply: Mapping[str, Any], output: Output = TEXT) -> Completion:
                 f"the server's log-probabilities are not in the form of OpenAI's API ({type(error).__name__}: {error})"
             ) from None
     return _unwrapped(completion) if output.choices else completion
+
+
+def _with_loop(completion: Completion) -> Completion:
+    """The completion as a repetition, if the server has let a loop fill it up to the limit, as most servers do."""
+    word = completion.finish_reason
+    if finish_reason(word) != "length" or not text_repeats(completion.text):
+        return completion
+    return replace(completion, finish_reason="repetition", engine_finish=completion.engine_finish or word)
 
 
 def _unwrapped(completion: Completion) -> Completion:

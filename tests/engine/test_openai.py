@@ -313,6 +313,29 @@ def test_text_and_finish_word_are_the_servers(reply: dict[str, Any], text: str, 
     assert found.output_tokens == (5 if reply.get("usage") else 0)
 
 
+LOOP = "A red square. " + "And a red square. " * 30
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "ignore_eos", "found"),
+    [
+        (LOOP, "max_tokens", False, ("repetition", "max_tokens")),
+        ("A red square" + "!" * 60, "length", False, ("repetition", "length")),
+        (LOOP, "stop", False, ("stop", None)),
+        (LOOP, "length", True, ("length", None)),
+        ("A red square and " * 3, "length", False, ("length", None)),
+    ],
+)
+def test_a_loop_up_to_the_limit_is_a_repetition(
+    server: Server, text: str, finish: str, ignore_eos: bool, found: tuple[str, str | None]
+) -> None:
+    """Servers do not end loops unless they are asked to."""
+    server.chat = lambda n, asked: Response(content=answer(text, finish))
+    (completion,) = ask(spec(server), text_question(ignore_eos=ignore_eos))
+    assert isinstance(completion, Completion)
+    assert (completion.text, completion.finish_reason, completion.engine_finish) == (text, *found)
+
+
 def logged(text: str, *tokens: tuple[bytes, float], top: dict[str, float] | None = None) -> dict[str, Any]:
     """A reply with log-probabilities, as OpenAI and `vllm serve` send them."""
     reply = answer(text)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT, repeats
+from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT, repeats, text_repeats
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, MAX_PATTERN])
@@ -21,6 +21,23 @@ def test_a_loop_that_is_over_or_too_long_does_not_count() -> None:
     assert not repeats(list(range(MAX_PATTERN + 1)) * MIN_COUNT)
     assert not repeats([])
     assert not repeats(list(range(500)))
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("A cat. " + "It sits. " * 12, True),
+        ("A cat. " + "It sits. " * 11, False),
+        ("A cat" + "." * 48, True),
+        ("A cat" + "." * 47, False),  # an ellipsis or a rule may be that long
+        ("A cat. " + "It sits. " * 12 + "It goes.", False),
+        ("A cat. " + ("x" * 255 + "y") * 12, True),
+        ("A cat. " + ("x" * 256 + "y") * 12, False),
+        ("", False),
+    ],
+)
+def test_a_loop_of_a_text(text: str, loops: bool) -> None:
+    assert text_repeats(text) is loops
 
 
 @given(st.lists(st.integers(0, 2), max_size=120))
