@@ -33,7 +33,13 @@ from recaption.annotate import entailment
 from recaption.annotate import lexicon as lex
 from recaption.annotate.clauses import TELLING_ADVERBS
 from recaption.annotate.content_words import STOP_WORDS, WORD
-from recaption.annotate.distinctions import has_numbers_of, have_same_directions, have_same_shares
+from recaption.annotate.distinctions import (
+    has_numbers_of,
+    has_view_of,
+    have_same_directions,
+    have_same_shares,
+    is_towards,
+)
 from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.reduced import affirmed, is_negation, may_have_effect, reduced, tells_effect
 from recaption.annotate.stems import CONTRASTS, OPPOSITES, PLACES, stem
@@ -45,6 +51,7 @@ _FEMALE, _MALE = word_set("she her hers herself"), word_set("he him his himself"
 _WOMEN = word_set("woman women girl girls lady ladies female")
 _MEN = word_set("man men boy boys gentleman guy guys male")
 _PLURAL = word_set("they them their theirs themselves")
+_SOME_OF_THEM = ["some", "of", "them"]
 _THEIRS = (False, False, True)
 _SEVERAL = _PLURAL | {"and", "both"}
 _OTHERS = word_set("""
@@ -514,6 +521,8 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_sa
         has_numbers_of(new.content, other.content)
         and have_same_directions(new.tokens, other.tokens)
         and have_same_shares(new.tokens, other.tokens)
+        and (not is_towards(new.tokens) or is_towards(other.tokens))
+        and has_view_of(new.words, other.words)
     ):
         return False
     if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
@@ -534,6 +543,8 @@ def _agree_in_persons(new: _Compared, other: _Compared) -> bool:
                 return False
             if known.isdisjoint(_PLURAL) and not any(entailment.is_person(_head(tag)) for tag in other.objects):
                 return _caption_of(new.sub_id) == _caption_of(other.sub_id)
+    if new.words[:_BEGIN] == _SOME_OF_THEM:
+        return any(token.tag in PLURAL for token in other.tokens)
     if "they" in new.words[:_BEGIN]:
         return not known.isdisjoint(_SEVERAL) or any(token.tag in PLURAL for token in other.tokens)
     return True

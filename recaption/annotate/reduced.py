@@ -40,6 +40,15 @@ _AFTER_WHICH: Final = word_set("""
     might may could would can likely possibly probably adds add gives give creates create makes make indicates indicate
     suggests suggest provides provide enhances enhance contributes contribute allows allow serves serve
 """)
+_SEEN: Final = word_set("seen observed spotted")
+_CAN: Final = word_set("can could may might")
+_MADE: Final = word_set("creating making")
+_VISIBLE: Final = word_set("""
+    shaped shape shapes shadow shadows reflection reflections splashes spray wake ripple ripples trail trails
+    pattern patterns path paths wave waves smoke dust foam silhouette silhouettes
+""")
+"""What is made and can be seen: ", creating a heart-shaped design" is no effect on the viewer."""
+_MOST_BEFORE_VISIBLE: Final = 6  # words
 _SAY: Final = word_set("suggest suggests indicate indicates")
 _MAIN_EFFECTS: Final = word_set("""
     creates create contributes contribute enhances enhance evokes evoke conveys convey adds add provides provide gives
@@ -127,6 +136,7 @@ _DEGREES: Final = word_set("deep muted soft delicate subtle")
 NEW_CLAUSE: Final = word_set("; while whereas")
 _MAY_GUESS: Final = _GUESSES | _PARTICIPLES | _AFTER_WHICH | _READY | _MAIN_EFFECTS | {"that", "each", "addition"}
 _VERBS: Final = frozenset(("VB", "VBG", "VBP", "VBZ"))
+_FINITE: Final = frozenset(("VBP", "VBZ"))
 _EFFECT_VERBS: Final = frozenset(
     form
     for verb in _EFFECT_LEMMAS
@@ -297,6 +307,10 @@ def _begins_guess(tokens: Sequence[Token], at: int, out: Sequence[Token]) -> boo
     word, before = tokens[at].text, tokens[at - 1].text if at else ""
     if word == "making" and any(after.text == "way" for after in tokens[at + 1 : at + 3]):
         return False  # "making his way down the hill"
+    if _makes_visible(tokens, at):
+        return False
+    if word in _CAN and any(after.text in _SEEN for after in tokens[at + 2 : at + 3]):
+        return False  # "which can be seen in the distance"
     return (
         word in _GUESSES
         or (before == "," and word in _PARTICIPLES)
@@ -310,6 +324,12 @@ def _begins_guess(tokens: Sequence[Token], at: int, out: Sequence[Token]) -> boo
     )
 
 
+def _makes_visible(tokens: Sequence[Token], at: int) -> bool:
+    """Whether the verb at `at` makes something that can be seen: "creating a heart-shaped design"."""
+    after = (token.text for token in tokens[at + 1 : at + _MOST_BEFORE_VISIBLE])
+    return tokens[at].text in _MADE and not _VISIBLE.isdisjoint(after)
+
+
 def _guess_end(tokens: Sequence[Token], at: int) -> int:
     """Where a guess that begins at `at` ends: at another clause, and after a single adverb at a comma."""
     is_short = tokens[at].text in HEDGES or tokens[at].text == "addition"
@@ -317,8 +337,10 @@ def _guess_end(tokens: Sequence[Token], at: int) -> int:
         word = tokens[i].text
         if word in NEW_CLAUSE or (word == "," and is_short):
             return i
-        if word == "," and i + 1 < len(tokens) and tokens[i + 1].text in ("and", "with"):
-            return i
+        if word == "," and i + 1 < len(tokens):
+            after = tokens[i + 1]
+            if after.text in ("and", "with") or after.tag in _FINITE:  # "The cat, possibly asleep at last, lies there"
+                return i
         if word == "as" and i + 2 < len(tokens) and tokens[i + 1].tag == "VBN" and tokens[i + 2].text == "by":
             return i + 3  # "as indicated by the logo on the wall"
     return len(tokens)
@@ -345,7 +367,7 @@ def _is_frame(before: Sequence[Token]) -> bool:
 
 def _is_effect(tokens: Sequence[Token], at: int) -> bool:
     """Whether the verb at `at` states an effect on the viewer or the picture."""
-    if not at and tokens[at].tag != "VBG":
+    if (not at and tokens[at].tag != "VBG") or _makes_visible(tokens, at):
         return False
     if tokens[at].text in _SERVES and tokens[at + 1 : at + 2] and tokens[at + 1].text not in ("as", "to"):
         return False  # "serving during a match"

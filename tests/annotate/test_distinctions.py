@@ -6,7 +6,13 @@ import re
 
 import pytest
 
-from recaption.annotate.distinctions import has_numbers_of, have_same_directions, have_same_shares
+from recaption.annotate.distinctions import (
+    has_numbers_of,
+    has_view_of,
+    have_same_directions,
+    have_same_shares,
+    is_towards,
+)
 from recaption.annotate.tagged_words import Token
 
 TAGS = {
@@ -71,3 +77,22 @@ def test_shares(text: str, other: str, same: bool) -> None:
 )
 def test_numbers(text: str, other: str, has: bool) -> None:
     assert has_numbers_of(text, other) is has
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "has"),
+    [
+        ("a level angle", "an overhead shot", False),
+        ("a level angle", "an angle slightly above level", False),
+        ("an angle from above", "a high angle", True),
+        ("a level view", "a view of the street", True),  # the other one does not say it
+        ("a level street", "a street from above", True),  # no view
+    ],
+)
+def test_views(text: str, other: str, has: bool) -> None:
+    assert has_view_of(text.split(), other.split()) is has
+
+
+def test_towards() -> None:
+    assert is_towards(tokens("walking towards the house"))
+    assert not is_towards(tokens("towards the house")) and not is_towards(tokens("open towards the garden"))

@@ -290,6 +290,16 @@ IN_OTHER_WORDS = {
     ),
     "completes": ("The sky is a clear blue.", "The clear blue sky completes the picture."),
     "stands tall": ("A stone tower stands on a hill.", "The stone tower stands tall on a hill."),
+    "the same view": (
+        "The camera angle is a high angle, looking down upon the street from an elevated vantage point.",
+        "The camera angle is a high angle, likely taken from an elevated position looking down at the street.",
+    ),
+    "towards the same": ("A man walks towards the blue sea.", "The man is walking towards the sea."),
+    "where it hangs": ("Old tires dangle from hooks in the ceiling.", "Old tires hang from the ceiling."),
+    "a splash of colour": (
+        "The surfboard is red with a pattern, and it is partially submerged in the water.",
+        "The surfboard is red and partially submerged, creating a splash of color against the water.",
+    ),
     "without where from": ("A man walks from the house into the garden.", "A man walks into the garden."),
     "a part of all": ("All of the people in the picture wear hats.", "The people wear hats."),
     "a score again": ("The scoreboard shows 3-0.", "The scoreboard in the picture shows 3-0."),
@@ -308,6 +318,30 @@ def test_a_sentence_repeats_one_in_other_words(subs: Subs, what: str) -> None:
 
 
 SAYS_MORE = {
+    "towards what": (
+        "The image depicts a man walking along a sandy beach next to the ocean.",
+        "The man is walking towards the water, likely preparing to enjoy some time in the ocean.",
+    ),
+    "what is made": (
+        "The image features a bed with two towels arranged in the shape of two swans.",
+        "The towels are placed on top of the bed, creating a heart-shaped design.",
+    ),
+    "what comes after a guess": (
+        "They are scattered evenly nearer to the surface of the water.",
+        "The surface of the water, which can be seen looking upward, is even lighter blue with many ripples.",
+    ),
+    "some of them at a table": (
+        "The image features a large pizza with a lot of sauce and cheese, sitting on a dining table.",
+        "Some of them appear to be sitting at the table where the pizza is placed.",
+    ),
+    "another view": (
+        "The camera angle appears to be a direct overhead shot, providing a clear view of the items.",
+        "The camera angle is a level angle, providing a clear and direct view of the items.",
+    ),
+    "a slightly higher view": (
+        "The camera angle is slightly above level, offering a clear view of the lens.",
+        "The camera angle is a level angle, providing a clear and straightforward view of the lens.",
+    ),
     "where from and where to": (
         "The man walks from the house into the garden.",
         "The man walks from the garden into the house.",
