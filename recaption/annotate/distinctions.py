@@ -69,6 +69,26 @@ def _directions(tokens: Sequence[Token]) -> dict[str, set[str]]:
     return out
 
 
+def described_nouns(tokens: Sequence[Token]) -> list[tuple[str, frozenset[str]]]:
+    """Stems of the adjectives directly before a noun, each with the stem of the noun and, in "a blue-rimmed plate",
+    with that of the rim."""
+    out: list[tuple[str, frozenset[str]]] = []
+    adjectives: list[tuple[str, str]] = []
+    for at, token in enumerate(tokens):
+        if token.tag in ("JJ", "VBN"):
+            is_joined = at + 2 < len(tokens) and tokens[at + 1].tag == "HYPH"
+            adjectives.append((stem(token.text), stem(tokens[at + 2].text) if is_joined else ""))
+        elif token.tag == "HYPH":
+            pass
+        elif token.tag not in NOUNS:
+            adjectives = []
+        elif at + 1 == len(tokens) or tokens[at + 1].tag not in NOUNS:
+            noun = stem(token.text)
+            out += ((adjective, frozenset({noun, part} - {""})) for adjective, part in adjectives)
+            adjectives = []
+    return out
+
+
 def have_same_shares(tokens: Sequence[Token], others: Sequence[Token]) -> bool:
     """Whether the sentences do not give different shares: "all of the people", "some people"."""
     found, known = _shares(tokens), _shares(others)

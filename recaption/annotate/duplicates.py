@@ -34,6 +34,7 @@ from recaption.annotate import lexicon as lex
 from recaption.annotate.clauses import TELLING_ADVERBS
 from recaption.annotate.content_words import STOP_WORDS, WORD
 from recaption.annotate.distinctions import (
+    described_nouns,
     has_numbers_of,
     has_view_of,
     have_same_directions,
@@ -523,6 +524,7 @@ def _agree(new: _Compared, other: _Compared, in_other_words: bool = False, is_sa
         and have_same_shares(new.tokens, other.tokens)
         and (not is_towards(new.tokens) or is_towards(other.tokens))
         and has_view_of(new.words, other.words)
+        and not _describes_further(new, other)
     ):
         return False
     if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
@@ -617,6 +619,19 @@ def _moved(new: _Compared, other: _Compared) -> list[str]:
         for word, heads in new.modified().items()
         if word in known and not any(entailment.is_implied(head, of) for head in heads for of in known[word])
     ]
+
+
+def _describes_further(new: _Compared, other: _Compared) -> bool:
+    """Whether an attribute that both have is said of a further thing that both have: "black pants and black shoes"
+    after "black pants and blue sneakers"."""
+    described, known = described_nouns(new.tokens), other.modified()
+    objects = {_head(tag) for tag in other.objects}
+    return any(
+        word in known
+        and not any(entailment.is_implied(noun, of) for noun in nouns for of in known[word])
+        and any(entailment.is_implied(noun, thing) for noun in nouns for thing in objects)
+        for word, nouns in described
+    )
 
 
 def _head(tag: Tag) -> str:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from recaption.annotate.distinctions import (
+    described_nouns,
     has_numbers_of,
     has_view_of,
     have_same_directions,
@@ -21,6 +22,7 @@ TAGS = {
     **dict.fromkeys(("from", "into", "of", "out", "in", "behind"), "IN"),
     **dict.fromkeys(("the", "all", "some", "most", "each"), "DT"),
     **dict.fromkeys(("old", "vivid", "other"), "JJ"),
+    "-": "HYPH",
 }
 
 
@@ -96,3 +98,12 @@ def test_views(text: str, other: str, has: bool) -> None:
 def test_towards() -> None:
     assert is_towards(tokens("walking towards the house"))
     assert not is_towards(tokens("towards the house")) and not is_towards(tokens("open towards the garden"))
+
+
+def test_described_nouns() -> None:
+    assert described_nouns(tokens("the old vivid bus stop from the house")) == [
+        ("old", {"stop"}),
+        ("vivid", {"stop"}),
+    ]
+    assert described_nouns(tokens("old - vivid bus stop")) == [("old", {"stop", "vivid"}), ("vivid", {"stop"})]
+    assert described_nouns(tokens("the house the old into")) == []

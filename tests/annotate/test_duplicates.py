@@ -318,6 +318,14 @@ def test_a_sentence_repeats_one_in_other_words(subs: Subs, what: str) -> None:
 
 
 SAYS_MORE = {
+    "the colour of a further thing": (
+        "The woman on the left is wearing a white t-shirt, black pants, and blue sneakers.",
+        "The person on the left is wearing a white T-shirt, black pants, and black shoes.",
+    ),
+    "a colour for a further thing": (
+        "The skier is wearing a beige jacket, black pants, and black gloves, along with a helmet and ski goggles.",
+        "The skier is wearing a beige jacket, black pants, and a black helmet with goggles.",
+    ),
     "towards what": (
         "The image depicts a man walking along a sandy beach next to the ocean.",
         "The man is walking towards the water, likely preparing to enjoy some time in the ocean.",
