@@ -1,5 +1,5 @@
-"""What distinguishes sentences that have the same words: where from and where to, how many of a group, in which order
-two numbers stand, and from where the picture was taken."""
+"""What distinguishes sentences that have the same words: where from and where to, how many of a group, what an
+adjective is said of, in which order two numbers stand, and from where the picture was taken."""
 
 from __future__ import annotations
 

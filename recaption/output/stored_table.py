@@ -48,9 +48,10 @@ def _advice(store: Store, path: str) -> str:
     if not path.startswith(tuple(f"{kind}/" for kind in paths.STORED)) or f"/{paths.SOURCE}/" in path:
         return f"{restore} delete it: the source shard is then listed again, and all stored answers are kept"
     last = _last_compacted(store, path)
-    if last != path:  # readers find the files of a shard by their numbers, up to the first that is missing
-        return f"{restore} move {last} to its place: only the requests whose answers it had are then sent again"
-    return f"{restore} delete it: only the requests whose answers it had are then sent again"
+    # Readers find the files of a shard by their numbers, up to the first that is missing.
+    remove = "delete it" if last == path else f"move {last} to its place"
+    asked = "only the requests whose answers it had are then sent again. Then run recaption build PIPELINE --again"
+    return f"{restore} {remove}: {asked}"
 
 
 def _last_compacted(store: Store, path: str) -> str:

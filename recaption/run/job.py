@@ -91,8 +91,7 @@ def run(
 
     `limit` restricts the run to the first images. Rejects for a reason in `retry_reasons` are retried. With
     `prune_others` all other builds are removed once the dataset is up to date; with `again` a new build is written even
-    if nothing has changed. `listeners` get the same calls as the
-    display.
+    if nothing has changed. `listeners` get the same calls as the display.
 
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for failures;
     Interrupted after SIGINT or SIGTERM, once all finished answers are stored.
