@@ -219,6 +219,8 @@ class World:
             settings = self.embedded(pipeline)
         elif stem == "openai":
             settings = [f"models.qwen.engine_args.base_url={self.chat}", "models.qwen.model=m"]
+        elif stem == "review":
+            settings = [f"models.reader.engine_args.base_url={self.chat}", "models.reader.model=m"]
         named = [one.partition("=")[0] for one in given.get("overrides", ())]
         settings = [one for one in settings if one.partition("=")[0] not in named]
         if stem in ("flair", "openai") and "source.path" not in named:
@@ -363,15 +365,16 @@ def unquoted(words: Sequence[str]) -> list[str]:
 
 @contextmanager
 def chat_server() -> Iterator[str]:
-    """A server of chat completions with one answer; yields its URL."""
+    """A server of chat completions with one answer, and one for `task: review`; yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send({"data": [{"id": "m", "owned_by": "vllm"}]})
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            choice = {"index": 0, "message": {"content": "A dog runs over the sand."}, "finish_reason": "stop"}
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            said = '{"empty": [], "repeats": []}' if "response_format" in asked else "A dog runs over the sand."
+            choice = {"index": 0, "message": {"content": said}, "finish_reason": "stop"}
             self.send({"choices": [choice], "usage": {"prompt_tokens": 90, "completion_tokens": 7}})
 
         def send(self, content: object) -> None:
